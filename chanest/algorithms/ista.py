@@ -1,0 +1,74 @@
+"""ISTA and FISTA: proximal gradient descent on 1/2 ||y - Phi x||^2 + lambda ||x||_1."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from ..errors import AlgorithmError
+from ..operators import LinearOperator
+from ..shrinkage import soft_threshold
+from .base import Algorithm, Recovery, Trace
+
+
+class _ProximalGradient(Algorithm):
+    """Step size 1/L, threshold penalty/L, L the largest eigenvalue of Phi^H Phi."""
+
+    def __init__(self, n_iterations: int = 16, penalty: float = 0.003) -> None:
+        super().__init__(n_iterations, penalty=penalty)
+        if not penalty > 0:
+            raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
+        self.penalty = penalty
+        del self.hyperparameters["ridge"]
+
+
+class ISTA(_ProximalGradient):
+    """Iterative shrinkage-thresholding (Daubechies et al. 2004; paper, eq. 3).
+
+    >>> from chanest import PartialDFT, PilotPattern
+    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> ISTA(n_iterations=16)(torch.zeros(2, 75, dtype=torch.complex64), phi).x.shape
+    torch.Size([2, 256])
+    """
+
+    name = "ista"
+
+    def forward(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+    ) -> Recovery:
+        gamma = 1 / phi.squared_norm().unsqueeze(-1)
+        theta = self.penalty * gamma
+        z = phi.adjoint(y)
+        x = torch.zeros_like(z)
+        trace = Trace(record)
+        for _ in range(self._iterations(n_iterations)):
+            x = soft_threshold(x - gamma * (phi.gram(x) - z), theta)
+            trace.add(x, gamma, theta)
+        return trace.recovery(x)
+
+
+class FISTA(_ProximalGradient):
+    """ISTA with Nesterov momentum (Beck & Teboulle 2009): t+ = (1 + sqrt(1 + 4 t^2)) / 2.
+
+    >>> FISTA(penalty=0.005).hyperparameters
+    {'n_iterations': 16, 'penalty': 0.005}
+    """
+
+    name = "fista"
+
+    def forward(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+    ) -> Recovery:
+        gamma = 1 / phi.squared_norm().unsqueeze(-1)
+        theta = self.penalty * gamma
+        z = phi.adjoint(y)
+        x = momentum = torch.zeros_like(z)
+        t = 1.0
+        trace = Trace(record)
+        for _ in range(self._iterations(n_iterations)):
+            x_last, t_last = x, t
+            x = soft_threshold(momentum - gamma * (phi.gram(momentum) - z), theta)
+            t = (1 + sqrt(1 + 4 * t_last**2)) / 2
+            momentum = x + (t_last - 1) / t * (x - x_last)
+            trace.add(x, gamma, theta)
+        return trace.recovery(x)

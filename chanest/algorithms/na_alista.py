@@ -1,0 +1,126 @@
+"""NA-ALISTA: an LSTM chooses step size and threshold for each target, in each iteration (paper, Algorithm 1)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..errors import AlgorithmError
+from ..operators import LinearOperator
+from ..shrinkage import soft_threshold, support_schedule
+from .base import Algorithm, Recovery, Trace
+
+_FEATURES = {"r": 1, "u": 1, "r,u": 2}
+_THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
+
+
+class NAALISTA(Algorithm):
+    """Neurally augmented ALISTA.
+
+    b = Phi x - y, c = W^H b; the LSTM reads log ||b||_1 and/or log ||c||_1 (sums of moduli), standardised; a
+    two-layer head maps its CELL state to (gamma L, theta / 0.02) by softplus; x <- eta_theta(x - gamma c).
+    The same network runs in every iteration, so K can be changed after training.
+
+    The paper feeds the norms themselves; their logarithms serve all SNRs alike. Reading u alone saves the
+    residual b, so that the Toeplitz gram gives c in two short FFTs.
+
+    Args:
+        n_iterations: K.
+        lstm_hidden: H.
+        lstm_inputs: "r", "u" or "r,u".
+        sparsity: S of the schedule of support selection; 0 for none.
+        ridge: of the analytic weights; None for W = Phi.
+
+    Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih``, ``lstm/bias_hh``
+    (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H), ``hidden/bias`` (H,);
+    ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,).
+    Normalisation: ``feature_mean``, ``feature_deviation`` (inputs,).
+
+    Raises:
+        AlgorithmError: unknown lstm_inputs, or a size below 1.
+
+    >>> NAALISTA(lstm_hidden=32, lstm_inputs="r,u").feature_mean.shape
+    torch.Size([2])
+    """
+
+    name = "na-alista"
+    learned = True
+
+    def __init__(
+        self,
+        n_iterations: int = 16,
+        lstm_hidden: int = 64,
+        lstm_inputs: str = "u",
+        sparsity: float = 8,
+        ridge: float | None = None,
+    ) -> None:
+        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity}
+        super().__init__(n_iterations, ridge, **others)
+        if lstm_inputs not in _FEATURES:
+            raise AlgorithmError(f'lstm_inputs: expected "r", "u" or "r,u", got "{lstm_inputs}"')
+        if lstm_hidden < 1:
+            raise AlgorithmError(f"lstm_hidden: expected at least 1, got {lstm_hidden}")
+        n_features = _FEATURES[lstm_inputs]
+        self.lstm_inputs, self.sparsity = lstm_inputs, sparsity
+        self.lstm = nn.LSTMCell(n_features, lstm_hidden)
+        self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
+        self.head = nn.Linear(lstm_hidden, 2)
+        self.initial_hidden = nn.Parameter(torch.zeros(lstm_hidden))
+        self.initial_cell = nn.Parameter(torch.zeros(lstm_hidden))
+        with torch.no_grad():
+            self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_deviation", torch.ones(n_features))
+        self.feature_mean: Tensor
+        self.feature_deviation: Tensor
+
+    def forward(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+    ) -> Recovery:
+        n_iterations = self._iterations(n_iterations)
+        exempt = support_schedule(self.sparsity, n_iterations)
+        w = self.weights(phi)
+        reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
+        z = w.adjoint(y)
+        x = torch.zeros_like(z)
+        batch = z.shape[:-1]
+        h = self.initial_hidden.expand(batch.numel(), -1)
+        cell = self.initial_cell.expand(batch.numel(), -1)
+        trace = Trace(record)
+        for k in range(n_iterations):
+            if "r" in self.lstm_inputs:
+                b = phi.forward(x) - y
+                c = w.adjoint(b)
+            else:
+                b = None
+                c = w.gram(x) - z
+            h, cell = self.lstm(self._standardised(b, c).flatten(end_dim=-2), (h, cell))
+            gamma, theta = softplus(self.head(self.hidden(cell).relu())).unflatten(0, batch).split(1, -1)
+            gamma, theta = gamma * reciprocal_norm, theta * _THRESHOLD
+            x = soft_threshold(x - gamma * c, theta, exempt[k])
+            trace.add(x, gamma, theta)
+        return trace.recovery(x)
+
+    def features(self, b: Tensor | None, c: Tensor) -> Tensor:
+        """log ||b||_1 and log ||c||_1, those of the two that the LSTM reads: (*batch, inputs)."""
+        tiny = torch.finfo(c.real.dtype).tiny
+        read = {"r": b, "u": c}
+        norms = [read[name].abs().sum(-1) for name in self.lstm_inputs.split(",")]  # type: ignore[union-attr]
+        return torch.stack(norms, -1).clamp_min(tiny).log()
+
+    @torch.no_grad()
+    def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
+        """Set mean and deviation of the features from one batch, along the untrained iterations."""
+        w = self.weights(phi)
+        x = torch.zeros_like(w.adjoint(y))
+        rows = [self.features(phi.forward(x) - y, w.adjoint(phi.forward(x) - y))]
+        for x in self(y, phi, record=True).iterates[:-1]:
+            b = phi.forward(x) - y
+            rows.append(self.features(b, w.adjoint(b)))
+        gathered = torch.stack(rows).flatten(end_dim=-2)
+        self.feature_mean.copy_(gathered.mean(0))
+        self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
+
+    def _standardised(self, b: Tensor | None, c: Tensor) -> Tensor:
+        return (self.features(b, c) - self.feature_mean) / self.feature_deviation

@@ -1,0 +1,52 @@
+"""How good an estimate is."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def nmse_db(estimate: Tensor, truth: Tensor) -> float:
+    """10 log10 of the summed squared error over the summed squared truth: a ratio of sums, as in the paper.
+
+    Args:
+        estimate, truth: (*batch, N), the same shape.
+
+    Returns:
+        NMSE in dB; -inf for a perfect estimate.
+
+    >>> round(nmse_db(torch.tensor([1.1, 0.0]), torch.tensor([1.0, 0.0])), 2)
+    -20.0
+    """
+    sums = ErrorSums()
+    sums.add(estimate, truth)
+    return sums.nmse_db
+
+
+class ErrorSums:
+    """Squared error and squared truth, summed chunk by chunk in float64.
+
+    >>> sums = ErrorSums()
+    >>> for chunk in torch.ones(4, 10).split(2):
+    ...     sums.add(0.9 * chunk, chunk)
+    >>> round(sums.nmse_db, 3)
+    -20.0
+    """
+
+    def __init__(self) -> None:
+        self.error = 0.0
+        self.truth = 0.0
+
+    def add(self, estimate: Tensor, truth: Tensor) -> None:
+        """Add one chunk, (*batch, N) both; squared in float64, where no receiver's units overflow."""
+        wide = torch.complex128 if truth.is_complex() else torch.float64
+        estimate, truth = estimate.to(wide), truth.to(wide)
+        self.error += float((estimate - truth).abs().square().sum())
+        self.truth += float(truth.abs().square().sum())
+
+    @property
+    def nmse_db(self) -> float:
+        """The NMSE of everything added, in dB."""
+        if self.error == 0:
+            return -math.inf
+        return 10 * math.log10(self.error / self.truth) if self.truth > 0 else math.inf

@@ -1,0 +1,8 @@
+"""Linear operators: Phi, its adjoint, and what follows from the two."""
+
+from .base import LinearOperator
+from .dense import DenseOperator
+from .partial_dft import PartialDFT
+from .weights import AnalyticWeights
+
+__all__ = ["AnalyticWeights", "DenseOperator", "LinearOperator", "PartialDFT"]

@@ -1,0 +1,167 @@
+"""The OFDM operator: rows of a DFT at the pilot subcarriers, columns at the delays, applied by FFT only."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from ..pilots import PilotPattern
+from .base import LinearOperator
+
+
+class PartialDFT(LinearOperator):
+    """Phi[m, n] = exp(-2 pi i k_m n / n_fft) / sqrt(M), k_m the pilots' DFT bins, n the delays in samples.
+
+    Delays run from ``first_tap_samples`` for ``n_taps`` samples. Columns have unit norm. No M x N matrix is
+    ever built: ``forward`` and ``adjoint`` take one FFT of length n_fft, ``gram`` a pair of about 2 n_taps
+    (Phi^H Phi is Toeplitz), ``covariance`` and ``quadratic_diagonal`` one FFT each (their entries depend on
+    differences of pilots only).
+
+    Args:
+        pattern: a :class:`PilotPattern`; several of equal size, one per batch entry; or their DFT bins,
+            (*batch_shape, M) integers.
+        n_taps: N.
+        first_tap_samples: delay of the first column, may be negative.
+        n_fft: DFT length; taken from the pattern where one is given.
+        dtype: torch.complex64 or torch.complex128.
+        device: where the operator works.
+
+    >>> phi = PartialDFT(PilotPattern((-300, -7, 5, 120)), n_taps=256)
+    >>> phi.forward(torch.zeros(3, 256, dtype=torch.complex64)).shape
+    torch.Size([3, 4])
+    """
+
+    def __init__(
+        self,
+        pattern: PilotPattern | Sequence[PilotPattern] | Tensor,
+        n_taps: int,
+        first_tap_samples: int = 0,
+        n_fft: int = 1024,
+        dtype: torch.dtype = torch.complex64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if isinstance(pattern, Tensor):
+            bins = pattern
+        elif isinstance(pattern, PilotPattern):
+            bins, n_fft = torch.from_numpy(pattern.bins), pattern.n_fft
+        else:
+            bins, n_fft = torch.from_numpy(np.stack([p.bins for p in pattern])), pattern[0].n_fft
+        self.bins = bins.to(device, torch.int64)
+        self.n_fft, self.first_tap_samples = n_fft, first_tap_samples
+        self.n_measurements, self.n_coefficients = bins.shape[-1], n_taps
+        self.batch_shape = bins.shape[:-1]
+        self.dtype, self.device = dtype, self.bins.device
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._gather(self._spectrum(x)) * self._phase
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._taps(self._scatter(y * self._phase.conj()))
+
+    def gram(self, x: Tensor) -> Tensor:
+        length, eigenvalues = self._circulant
+        return torch.fft.ifft(torch.fft.fft(x, length) * eigenvalues)[..., : self.n_coefficients]
+
+    def covariance(self, g: Tensor) -> Tensor:
+        spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
+        differences = self._differences
+        if self.batch_shape:
+            flat = self._take(spectrum, differences.flatten(-2))
+        else:
+            flat = spectrum[..., differences.flatten()]
+        # exp(-2 pi i (k - k') first_tap / n_fft), the taps' common delay
+        phase = self._phase * self.n_measurements**0.5
+        lag = phase.unsqueeze(-1) * phase.conj().unsqueeze(-2)
+        return flat.unflatten(-1, differences.shape[-2:]) * lag / self.n_measurements
+
+    def quadratic_diagonal(self, c: Tensor) -> Tensor:
+        phase = self._phase * self.n_measurements**0.5
+        lag = (phase.conj().unsqueeze(-1) * phase.unsqueeze(-2)).expand(c.shape)
+        index = self._differences.expand(c.shape).flatten(-2)
+        grid = c.new_zeros(*c.shape[:-2], self.n_fft).scatter_add(-1, index, (c * lag).flatten(-2))
+        diagonal = self._taps(grid)
+        return diagonal.real / self.n_measurements
+
+    # the pieces -------------------------------------------------------------------------------------------
+
+    def _spectrum(self, x: Tensor) -> Tensor:
+        """All n_fft bins of x, (*batch, N) -> (*batch, n_fft); pruned where x fills whole decimated blocks."""
+        n_blocks = self._n_blocks
+        if n_blocks == 1:
+            return torch.fft.fft(x, self.n_fft)
+        # X[n_blocks q + r] = sum_n (x[n] exp(-2 pi i r n / n_fft)) exp(-2 pi i q n / (n_fft / n_blocks))
+        return torch.fft.fft(x.unsqueeze(-2) * self._twiddles, self.n_fft // n_blocks).flatten(-2)
+
+    def _taps(self, grid: Tensor) -> Tensor:
+        """The first N outputs of the unnormalised inverse DFT: (*batch, n_fft) -> (*batch, N)."""
+        return torch.fft.ifft(grid, norm="forward")[..., : self.n_coefficients]
+
+    def _gather(self, spectrum: Tensor) -> Tensor:
+        if self.batch_shape:
+            return self._take(spectrum, self._positions)
+        return spectrum[..., self._positions]
+
+    def _take(self, spectrum: Tensor, index: Tensor) -> Tensor:
+        return spectrum.gather(-1, index.expand(*spectrum.shape[:-1], -1))
+
+    def _scatter(self, y: Tensor) -> Tensor:
+        grid = y.new_zeros(*y.shape[:-1], self.n_fft)
+        if self.batch_shape:
+            return grid.scatter(-1, self.bins.expand(y.shape), y)
+        return grid.index_copy(-1, self.bins, y)
+
+    @cached_property
+    def _n_blocks(self) -> int:
+        """How many short FFTs replace the padded one: it pays when x fills at least half of each."""
+        for n_blocks in (8, 4):
+            length, rest = divmod(self.n_fft, n_blocks)
+            if not rest and length // 2 < self.n_coefficients <= length:
+                return n_blocks
+        return 1
+
+    @cached_property
+    def _positions(self) -> Tensor:
+        """Where each pilot's bin lies in the output of :meth:`_spectrum`."""
+        return self.bins % self._n_blocks * (self.n_fft // self._n_blocks) + self.bins // self._n_blocks
+
+    @cached_property
+    def _twiddles(self) -> Tensor:
+        r = torch.arange(self._n_blocks, device=self.device).unsqueeze(-1)
+        return self._unit(-r * torch.arange(self.n_coefficients, device=self.device))
+
+    @cached_property
+    def _phase(self) -> Tensor:
+        """(*batch_shape, M): exp(-2 pi i k first_tap / n_fft) / sqrt(M)."""
+        return self._unit(-self.bins * self.first_tap_samples) / self.n_measurements**0.5
+
+    @cached_property
+    def _differences(self) -> Tensor:
+        """(*batch_shape, M, M): (k_m - k_m') mod n_fft."""
+        return (self.bins.unsqueeze(-1) - self.bins.unsqueeze(-2)) % self.n_fft
+
+    @cached_property
+    def _circulant(self) -> tuple[int, Tensor]:
+        """Length and eigenvalues of a circulant matrix whose corner is Phi^H Phi.
+
+        Its first column is t[n] = sum_m exp(2 pi i k_m n / n_fft) / M, wrapped Hermitian around zero; the
+        shift by the first tap cancels.
+        """
+        n = self.n_coefficients
+        length = next_fast_len(2 * n - 1)
+        occupied = torch.zeros(*self.batch_shape, self.n_fft, dtype=torch.complex128, device=self.device)
+        occupied = occupied.scatter(-1, self.bins, 1.0)
+        if length >= self.n_fft:
+            return self.n_fft, (occupied.real * self.n_fft / self.n_measurements).to(self.dtype)
+        t = torch.fft.ifft(occupied, norm="forward") / self.n_measurements
+        column = t.new_zeros(*self.batch_shape, length)
+        column[..., :n] = t[..., :n]
+        column[..., length - n + 1 :] = t[..., 1:n].conj().flip(-1)
+        return length, torch.fft.fft(column).real.to(self.dtype)
+
+    def _unit(self, turns: Tensor) -> Tensor:
+        """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
+        angle = 2 * torch.pi * (turns % self.n_fft).to(torch.float64) / self.n_fft
+        return torch.polar(torch.ones_like(angle), angle).to(self.dtype)

@@ -1,0 +1,120 @@
+"""Pilot patterns: the distinct, ascending subcarriers that carry known symbols."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import PilotError
+from .scenario import Scenario
+
+_PUBLISHED_SEED = 322  # RandomState of the published OFDM runs (facts, not code, of the paper's repository)
+
+
+@dataclass(frozen=True)
+class PilotPattern:
+    """Distinct ascending pilot subcarriers of one OFDM symbol.
+
+    Subcarriers are counted from DC: -n_used/2...-1 and 1...n_used/2. DFT bin = subcarrier mod n_fft.
+
+    Args:
+        subcarriers: (n_pilots,) integers.
+        n_fft: DFT length.
+        n_used: number of used subcarriers.
+
+    Raises:
+        PilotError: fewer than 2 or more than n_used pilots, outside the band, on DC, duplicated or unsorted.
+
+    >>> PilotPattern((-300, -2, 1, 300)).bins.tolist()
+    [724, 1022, 1, 300]
+    """
+
+    subcarriers: tuple[int, ...]
+    n_fft: int = 1024
+    n_used: int = 600
+
+    def __post_init__(self) -> None:
+        given = np.asarray(self.subcarriers)
+        if given.ndim != 1:
+            raise PilotError(f"pilot subcarriers: expected a vector, got shape {given.shape}")
+        if given.size and not np.all(np.isfinite(given.astype(float)) & (given == np.round(given))):
+            raise PilotError("pilot subcarriers: expected whole numbers")
+        pilots = given.astype(np.int64)
+        if not 2 <= pilots.size <= self.n_used:
+            raise PilotError(f"pilot subcarriers: expected 2...{self.n_used} of them, got {pilots.size}")
+        half = self.n_used // 2
+        for bad, what in (
+            (np.abs(pilots) > half, f"outside the band -{half}...-1, 1...{half}"),
+            (pilots == 0, "on DC, which carries nothing"),
+        ):
+            if bad.any():
+                first = int(np.argmax(bad))
+                raise PilotError(f"pilot subcarriers[{first}] = {pilots[first]}: {what}")
+        unique, counts = np.unique(pilots, return_counts=True)
+        if unique.size != pilots.size:
+            raise PilotError(f"pilot subcarriers: {unique[np.argmax(counts)]} stands there more than once")
+        if np.any(np.diff(pilots) < 0):
+            raise PilotError("pilot subcarriers: expected ascending order; sort them with the received pilots")
+        object.__setattr__(self, "subcarriers", tuple(pilots.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.subcarriers)
+
+    @property
+    def bins(self) -> np.ndarray:
+        """``(n_pilots,) int64``: the DFT bins, subcarrier mod n_fft, in the order of the subcarriers."""
+        return np.asarray(self.subcarriers, dtype=np.int64) % self.n_fft
+
+    @classmethod
+    def random(cls, n_pilots: int, seed: int, n_fft: int = 1024, n_used: int = 600) -> "PilotPattern":
+        """``n_pilots`` distinct subcarriers drawn uniformly from the used ones.
+
+        >>> len(PilotPattern.random(75, seed=0)), PilotPattern.random(75, 0) == PilotPattern.random(75, 0)
+        (75, True)
+        """
+        if not 2 <= n_pilots <= n_used:
+            raise PilotError(f"pilots: expected 2...{n_used}, got {n_pilots}")
+        positions = np.random.default_rng([seed, n_pilots]).choice(n_used, n_pilots, replace=False)
+        return cls._at(positions, n_fft, n_used)
+
+    @classmethod
+    def comb(cls, spacing: int, offset: int = 0, n_fft: int = 1024, n_used: int = 600) -> "PilotPattern":
+        """Every ``spacing``-th used subcarrier, beginning with the ``offset``-th: what LTE and NR transmit.
+
+        >>> PilotPattern.comb(150).subcarriers
+        (-300, -150, 1, 151)
+        """
+        if spacing < 1 or not 0 <= offset < spacing:
+            raise PilotError(f"comb: expected spacing >= 1 and 0 <= offset < spacing, got {spacing}, {offset}")
+        return cls._at(np.arange(offset, n_used, spacing), n_fft, n_used)
+
+    @classmethod
+    def published(cls, n_pilots: int, n_fft: int = 1024, n_used: int = 600) -> "PilotPattern":
+        """The pattern of the published OFDM runs: ``n_pilots`` draws with replacement, made distinct.
+
+        >>> [len(PilotPattern.published(m)) for m in (100, 75, 50)]
+        [93, 73, 49]
+        """
+        if not 2 <= n_pilots <= n_used:
+            raise PilotError(f"pilots: expected 2...{n_used}, got {n_pilots}")
+        draws = np.random.RandomState(_PUBLISHED_SEED).choice(n_used, n_pilots)  # noqa: NPY002
+        subcarriers = np.unique(draws) - n_used // 2
+        return cls(tuple(subcarriers[subcarriers != 0]), n_fft, n_used)
+
+    @classmethod
+    def _at(cls, positions: Sequence[int] | np.ndarray, n_fft: int, n_used: int) -> "PilotPattern":
+        half = n_used // 2
+        used = np.r_[-half:0, 1 : half + 1]
+        return cls(tuple(used[np.sort(np.asarray(positions))]), n_fft, n_used)
+
+
+def draw_pattern(scenario: Scenario, seed: int) -> PilotPattern:
+    """The pilot pattern of a run: drawn from the seed, or the published one where the scenario says so.
+
+    >>> from chanest import load_scenario
+    >>> len(draw_pattern(load_scenario("lte10").replace(n_pilots=50), seed=1))
+    50
+    """
+    if scenario.pilot_draw == "published":
+        return PilotPattern.published(scenario.n_pilots, scenario.n_fft, scenario.n_used)
+    return PilotPattern.random(scenario.n_pilots, seed, scenario.n_fft, scenario.n_used)

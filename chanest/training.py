@@ -1,0 +1,310 @@
+"""One training loop for every learned algorithm: seeded step by step, resumable, stopped by the first NaN."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .algorithms import NAALISTA, Algorithm
+from .errors import FileError, TrainingError
+from .estimator import Model, cfr_of, normalise
+from .metrics import ErrorSums
+from .modelfile import read_model, read_optimiser, write_model
+from .pilots import PilotPattern, draw_pattern
+from .scenario import Scenario
+from .signals import Simulation, draw, seeded
+
+Progress = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        steps: batches in all.
+        batch_size: samples per batch.
+        learning_rate: peak of Adam's rate, reached after 50 steps, then a half cosine down to a hundredth.
+        seed: of everything random.
+        snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
+            the groups' log NMSE, so that low SNRs do not drown high ones.
+        intermediate_weight: of the mean loss of the iterates before the last.
+        checkpoint_every: steps between checkpoints.
+    """
+
+    steps: int = 3000
+    batch_size: int = 512
+    learning_rate: float = 3e-3
+    seed: int = 0
+    snr_groups: int = 8
+    intermediate_weight: float = 0.0
+    checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if self.batch_size % self.snr_groups:
+            raise TrainingError(
+                f"batch_size: expected a multiple of snr_groups = {self.snr_groups}, got {self.batch_size}"
+            )
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Where a training that writes ``output`` keeps its checkpoint.
+
+    >>> checkpoint_path(Path("a/model.h5")).name
+    'model.h5.checkpoint'
+    """
+    return output.with_name(f"{output.name}.checkpoint")
+
+
+def train(
+    algorithm: Algorithm,
+    scenario: Scenario,
+    settings: TrainingSettings,
+    output: Path,
+    *,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    command: str = "",
+    progress: Progress | None = None,
+) -> Model:
+    """Train an algorithm for a scenario and write the model file.
+
+    A step's data depend on (seed, step) alone, so a training resumed from its checkpoint ends with the same
+    bits as one that was never interrupted.
+
+    Args:
+        algorithm: a learned algorithm; changed in place.
+        scenario: its ``training`` range says which SNRs and pilot patterns to draw.
+        settings: how.
+        output: the model file; a checkpoint lies beside it while training goes on.
+        resume: continue from the checkpoint.
+        device: where to train; data are drawn on the CPU, the same for every device.
+        command: recorded in the file.
+        progress: called with (steps done, NMSE of the last batch in dB, learning rate).
+
+    Raises:
+        TrainingError: nothing to train, no or another training's checkpoint, or the loss is NaN.
+    """
+    if not algorithm.learned:
+        raise TrainingError(f"{algorithm.name} has nothing to learn; choose a learned algorithm")
+    trainer = _Trainer(algorithm.to(device), scenario, settings, checkpoint_path(output), device)
+    if resume:
+        trainer.restore()
+    else:
+        trainer.initialise()
+    while trainer.step < settings.steps:
+        nmse = trainer.advance()
+        if progress is not None:
+            progress(trainer.step, nmse, trainer.learning_rate)
+        if trainer.step % settings.checkpoint_every == 0:
+            trainer.save(command)
+    trainer.finish(output, command)
+    return Model(algorithm, scenario, output.stem, trainer.record(command))
+
+
+class _Trainer:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        scenario: Scenario,
+        settings: TrainingSettings,
+        checkpoint: Path,
+        device: torch.device | str,
+    ) -> None:
+        self.algorithm, self.scenario, self.settings = algorithm, scenario, settings
+        self.checkpoint, self.device = checkpoint, device
+        self.optimiser = torch.optim.Adam(algorithm.parameters(), lr=settings.learning_rate)
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[float] = []
+
+    @property
+    def learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / 50)
+        cosine = (1 + math.cos(math.pi * self.step / self.settings.steps)) / 2
+        return self.settings.learning_rate * warm * (0.01 + 0.99 * cosine)
+
+    def initialise(self) -> None:
+        """Draw the initial weights from the seed and the normalisation from a first batch."""
+        generator = seeded(self.settings.seed, "initialise")
+        with torch.no_grad():
+            for name, parameter in self.algorithm.named_parameters():
+                if "weight" in name:
+                    bound = parameter.shape[-1] ** -0.5
+                    drawn = torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
+                    parameter.copy_(drawn * (0.1 if name.startswith("head") else 1.0))
+        if isinstance(self.algorithm, NAALISTA):
+            batch, pattern = self._draw(-1)
+            y, _ = normalise(batch.observations)
+            self.algorithm.fit_normalisation(y, self._model().operator(pattern, y.dtype, self.device))
+
+    def advance(self) -> float:
+        """One step; the NMSE of its batch in dB."""
+        started = time.perf_counter()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        batch, pattern = self._draw(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, nmse = self._loss(batch, pattern)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            raise TrainingError(
+                f"step {self.step + 1}: the loss or its gradient is not finite; the last good weights are in "
+                f"{self.checkpoint if self.checkpoint.exists() else 'no checkpoint yet'}; "
+                "try a smaller learning rate"
+            )
+        self.optimiser.step()
+        self.step += 1
+        self.history.append(nmse)
+        self.seconds += time.perf_counter() - started
+        return nmse
+
+    def save(self, command: str) -> None:
+        """Write the checkpoint, atomically."""
+        write_model(self.checkpoint, self.algorithm, self.scenario, self.record(command), self._optimiser_state())
+
+    def restore(self) -> None:
+        """Continue where the checkpoint stopped."""
+        if not self.checkpoint.exists():
+            raise FileError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
+        algorithm, scenario, training = read_model(self.checkpoint)
+        state = read_optimiser(self.checkpoint)
+        if state["fingerprint"] != self._fingerprint():
+            raise TrainingError(
+                f"{self.checkpoint}: made with other settings, scenario or hyperparameters; "
+                "repeat the command that began it, or start anew with --force"
+            )
+        assert scenario == self.scenario
+        self.algorithm.load_state_dict(algorithm.state_dict())
+        self.step, self.seconds = int(training["steps"]), float(training["wall_seconds"])
+        self.history = list(training["nmse_db"])
+        for index, parameter in enumerate(self.algorithm.parameters()):
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": torch.from_numpy(state["exp_avg"][str(index)]).to(parameter),
+                "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"][str(index)]).to(parameter),
+            }
+
+    def finish(self, output: Path, command: str) -> None:
+        """Write the model and drop the checkpoint."""
+        record = self.record(command)
+        record["validation_nmse_db"] = self._validate()
+        write_model(output, self.algorithm, self.scenario, record)
+        self.checkpoint.unlink(missing_ok=True)
+
+    def record(self, command: str) -> dict[str, Any]:
+        """What the model file says of the training."""
+        return {
+            **asdict(self.settings),
+            "steps": self.step,
+            "planned_steps": self.settings.steps,
+            "command": command,
+            "nmse_db": np.asarray(self.history, dtype=np.float32),
+            "wall_seconds": self.seconds,
+            "torch_version": str(torch.__version__),
+            "numpy_version": np.__version__,
+            "chanest_version": version("chanest"),
+        }
+
+    def _optimiser_state(self) -> dict[str, Any]:
+        states = [self.optimiser.state[p] for p in self.algorithm.parameters()]
+        moments = {
+            key: {str(index): state[key] for index, state in enumerate(states)}
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        return {"fingerprint": self._fingerprint(), **moments}
+
+    def _fingerprint(self) -> str:
+        made_with = {
+            "settings": {k: v for k, v in asdict(self.settings).items() if k != "checkpoint_every"},
+            "scenario": self.scenario.model_dump(),
+            "algorithm": self.algorithm.name,
+            "hyperparameters": self.algorithm.hyperparameters,
+        }
+        return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
+
+    def _model(self) -> Model:
+        return Model(self.algorithm, self.scenario)
+
+    def _draw(self, step: int) -> tuple[Simulation, PilotPattern]:
+        """The batch of one step and its pattern; step -1 is the batch that fits the normalisation."""
+        settings, span = self.settings, self.scenario.training.snr_db
+        generator = seeded(settings.seed, "train", step + 1)
+        pattern = training_pattern(self.scenario, settings.seed, step + 1)
+        snr = span[0] + (span[1] - span[0]) * torch.rand(settings.snr_groups, generator=generator)
+        per_sample = snr.repeat_interleave(settings.batch_size // settings.snr_groups)
+        batch = draw(self.scenario, pattern, settings.batch_size, generator, per_sample)
+        return batch.to(self.device), pattern
+
+    def _loss(self, batch: Simulation, pattern: PilotPattern) -> tuple[Tensor, float]:
+        y, scale = normalise(batch.observations)
+        phi = self._model().operator(pattern, y.dtype, self.device)
+        weight = self.settings.intermediate_weight
+        recovery = self.algorithm(y, phi, record=weight > 0)
+        loss, nmse = self._log_nmse(recovery.x * scale, batch)
+        if weight > 0 and len(recovery.iterates) > 1:
+            earlier = [self._log_nmse(x * scale, batch)[0] for x in recovery.iterates[:-1]]
+            loss = loss + weight * torch.stack(earlier).mean()
+        return loss, nmse
+
+    def _log_nmse(self, cir: Tensor, batch: Simulation) -> tuple[Tensor, float]:
+        if batch.cir is not None:
+            estimate, truth = cir, batch.cir
+        else:
+            estimate, truth = cfr_of(cir, self.scenario), batch.cfr
+        error = (estimate - truth).abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
+        power = truth.abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
+        nmse = 10 * math.log10(float((error.sum() / power.sum()).detach()) or 1e-30)
+        return (error / power).log().mean(), nmse
+
+    @torch.no_grad()
+    def _validate(self, n_batches: int = 4) -> float:
+        """NMSE in dB at the scenario's own SNR, on patterns and channels that training did not see."""
+        sums = ErrorSums()
+        for index in range(n_batches):
+            pattern = draw_pattern(self.scenario, self.settings.seed + index)
+            batch = draw(self.scenario, pattern, 512, seeded(self.settings.seed, "validate", index)).to(self.device)
+            estimate = self._model().estimate(batch.observations, pattern)
+            if batch.cir is not None:
+                sums.add(estimate.cir, batch.cir)
+            else:
+                sums.add(estimate.cfr, batch.cfr)
+        return sums.nmse_db
+
+
+def training_pattern(scenario: Scenario, seed: int, step: int) -> PilotPattern:
+    """The pilot pattern of one training step, as the scenario's training range says.
+
+    >>> from chanest import load_scenario
+    >>> wide = load_scenario("wide")
+    >>> len({len(training_pattern(wide, 0, step)) for step in range(10)}) > 5
+    True
+    """
+    training = scenario.training
+    if training.fixed_pattern:
+        return draw_pattern(scenario, seed)
+    generator = seeded(seed, "pattern", step)
+    n_pilots = scenario.n_pilots
+    grid = {"n_fft": scenario.n_fft, "n_used": scenario.n_used}
+    if training.n_pilots is not None:
+        low, high = (math.log(n) for n in training.n_pilots)
+        n_pilots = round(math.exp(low + (high - low) * float(torch.rand(1, generator=generator))))
+    if float(torch.rand(1, generator=generator)) < training.comb_fraction:
+        spacing = max(1, round(scenario.n_used / n_pilots))
+        offset = int(torch.randint(spacing, (1,), generator=generator))
+        return PilotPattern.comb(spacing, offset, **grid)
+    state = int(torch.randint(2**62, (1,), generator=generator))
+    return PilotPattern.random(n_pilots, state, **grid)

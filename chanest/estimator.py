@@ -1,13 +1,18 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
+import re
 from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .algorithms import Algorithm, Recovery
-from .errors import ObservationError
+from .algorithms import ALGORITHMS, Algorithm, Recovery
+from .errors import AlgorithmError, ModelError, ObservationError
+from .frontend import check_pilots, checked_symbols
+from .modelfile import read_model, shipped_models
 from .operators import PartialDFT
 from .pilots import PilotPattern
 from .scenario import Scenario
@@ -157,54 +162,54 @@ def cfr_of(cir: Tensor, scenario: Scenario) -> Tensor:
     return PartialDFT(used, *window, dtype=cir.dtype, device=cir.device).forward(cir) * len(used) ** 0.5
 
 
-def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor | float | None) -> None:
-    """Raise ObservationError unless received pilots are complex, finite and match the pattern.
+def load_model(name: str | Path) -> Model:
+    """A shipped model by name, or one from an HDF5 file.
 
-    >>> check_pilots(torch.ones(3), PilotPattern((-2, 1, 2)), None)
-    Traceback (most recent call last):
-    ...
-    chanest.errors.ObservationError: received_pilots: expected complex64 or complex128, got float32
+    Raises:
+        ModelError: no such model, or the file is not one or is damaged.
+        FileError: the file cannot be read.
+
+    >>> load_model("na-alista-lte10-m75").algorithm.n_iterations
+    16
     """
-    if received.dtype not in (torch.complex64, torch.complex128):
-        raise ObservationError(
-            f"received_pilots: expected complex64 or complex128, got {str(received.dtype).removeprefix('torch.')}"
-        )
-    if received.ndim == 0 or received.shape[-1] != len(pattern):
-        raise ObservationError(
-            f"received_pilots: expected shape (*batch, {len(pattern)}) for {len(pattern)} pilot subcarriers, "
-            f"got {tuple(received.shape)}"
-        )
-    finite = torch.isfinite(torch.view_as_real(received.resolve_conj())).all(-1)
-    if not finite.all():
-        first = tuple((~finite).nonzero()[0].tolist())
-        raise ObservationError(f"received_pilots[{', '.join(map(str, first))}]: NaN or Inf")
-    if noise_variance is not None:
-        variance = torch.as_tensor(noise_variance)
-        if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
-            raise ObservationError("noise_variance: expected finite numbers, not negative")
-        if variance.ndim and variance.shape != received.shape[:-1]:
-            raise ObservationError(
-                f"noise_variance: expected a number or shape {tuple(received.shape[:-1])}, "
-                f"got {tuple(variance.shape)}"
-            )
+    path = Path(name)
+    if path.suffix != ".h5" and not path.exists():
+        names = [shipped.stem for shipped in shipped_models()]
+        if str(name) not in names:
+            raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
+        path = shipped_models()[names.index(str(name))]
+    algorithm, scenario, training = read_model(path)
+    return Model(algorithm.eval(), scenario, path.stem, training)
 
 
-def checked_symbols(pilot_symbols: Tensor | complex, received: Tensor) -> Tensor:
-    """Pilot symbols as a tensor to divide by; ObservationError unless finite, of one modulus, and fitting.
+def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: int | None = None) -> Model:
+    """The estimator of one name that fits a scenario and a number of pilots best.
 
-    >>> checked_symbols(-1, torch.ones(3, dtype=torch.complex64))
-    tensor(-1.+0.j)
+    ISTA and FISTA take the scenario's penalty. Learned algorithms take the shipped model for the scenario
+    with the nearest number of pilots, else the one trained on ``wide``, made for any channel.
+
+    Raises:
+        AlgorithmError: unknown algorithm.
+        ModelError: nothing shipped fits.
+
+    >>> from chanest import load_scenario
+    >>> pick_model("na-alista", load_scenario("lte10"), 60).name
+    'na-alista-lte10-m50'
     """
-    symbols = torch.as_tensor(pilot_symbols).to(received.device, received.dtype)
-    if symbols.ndim and symbols.shape != received.shape[-1:]:
-        raise ObservationError(
-            f"pilot_symbols: expected a number or shape ({received.shape[-1]},), got {tuple(symbols.shape)}"
-        )
-    modulus = symbols.abs()
-    if not bool(torch.isfinite(modulus).all()) or not float(modulus.min()) > 0:
-        raise ObservationError("pilot_symbols: expected finite numbers other than zero")
-    if float(modulus.max()) > float(modulus.min()) * 1.001:
-        raise ObservationError(
-            f"pilot_symbols: expected one modulus, got {float(modulus.min()):.4g}...{float(modulus.max()):.4g}"
-        )
-    return symbols
+    if algorithm not in ALGORITHMS:
+        raise AlgorithmError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {algorithm}")
+    if not ALGORITHMS[algorithm].learned:
+        penalty = getattr(scenario.penalties, algorithm)
+        made = ALGORITHMS[algorithm](n_iterations=n_iterations or 16, penalty=penalty)
+        return Model(made, scenario, f"{algorithm}, penalty {penalty:g}")
+    for wanted in (scenario.name, "wide"):
+        prefix = f"{algorithm}-{wanted}"
+        fitting = [p for p in shipped_models() if re.fullmatch(rf"{re.escape(prefix)}(-m\d+)?", p.stem)]
+        if fitting:
+            return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
+    raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
+
+
+def _pilot_distance(path: Path, n_pilots: int) -> float:
+    count = re.search(r"-m(\d+)$", path.stem)
+    return abs(log(int(count[1]) / n_pilots)) if count else 0.0

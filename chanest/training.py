@@ -110,8 +110,8 @@ def train(
             progress(trainer.step, nmse, trainer.learning_rate)
         if trainer.step % settings.checkpoint_every == 0:
             trainer.save(command)
-    trainer.finish(output, command)
-    return Model(algorithm, scenario, output.stem, trainer.record(command))
+    record = trainer.finish(output, command)
+    return Model(algorithm, scenario, output.stem, record)
 
 
 class _Trainer:
@@ -198,12 +198,13 @@ class _Trainer:
                 "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"][str(index)]).to(parameter),
             }
 
-    def finish(self, output: Path, command: str) -> None:
-        """Write the model and drop the checkpoint."""
+    def finish(self, output: Path, command: str) -> dict[str, Any]:
+        """Write the model, drop the checkpoint, and return what the file says of the training."""
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
         self.checkpoint.unlink(missing_ok=True)
+        return record
 
     def record(self, command: str) -> dict[str, Any]:
         """What the model file says of the training."""

@@ -67,19 +67,19 @@ class Algorithm(nn.Module, ABC):
         learned: whether training changes it.
         n_iterations: K it was made for.
         any_n_iterations: whether another K can be asked for.
-        ridge: of the analytic weights, None for W = Phi.
+        ridge: of the analytic weights; 0 stands for W = Phi.
     """
 
     name: ClassVar[str]
     learned: ClassVar[bool] = False
     any_n_iterations: ClassVar[bool] = True
 
-    def __init__(self, n_iterations: int, ridge: float | None = None, **others: Any) -> None:
+    def __init__(self, n_iterations: int, ridge: float = 0.0, **others: Any) -> None:
         super().__init__()
         if n_iterations < 1:
             raise AlgorithmError(f"{self.name}: n_iterations: expected at least 1, got {n_iterations}")
-        if ridge is not None and not ridge > 0:
-            raise AlgorithmError(f"{self.name}: ridge: expected a positive number, got {ridge}")
+        if not ridge >= 0:
+            raise AlgorithmError(f"{self.name}: ridge: expected a number not below 0, got {ridge}")
         self.n_iterations = n_iterations
         self.ridge = ridge
         self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **others}
@@ -102,7 +102,7 @@ class Algorithm(nn.Module, ABC):
 
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""
-        return phi if self.ridge is None else AnalyticWeights(phi, self.ridge)
+        return AnalyticWeights(phi, self.ridge) if self.ridge > 0 else phi
 
     def _iterations(self, asked: int | None) -> int:
         if asked is None or asked == self.n_iterations:

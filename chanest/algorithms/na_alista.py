@@ -30,7 +30,7 @@ class NAALISTA(Algorithm):
         lstm_hidden: H.
         lstm_inputs: "r", "u" or "r,u".
         sparsity: S of the schedule of support selection; 0 for none.
-        ridge: of the analytic weights; None for W = Phi.
+        ridge: of the analytic weights; 0 for W = Phi, which is as good here (docs/choices.md).
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih``, ``lstm/bias_hh``
     (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H), ``hidden/bias`` (H,);
@@ -53,7 +53,7 @@ class NAALISTA(Algorithm):
         lstm_hidden: int = 64,
         lstm_inputs: str = "u",
         sparsity: float = 8,
-        ridge: float | None = None,
+        ridge: float = 0.0,
     ) -> None:
         others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity}
         super().__init__(n_iterations, ridge, **others)

@@ -25,7 +25,8 @@ class AnalyticWeights:
 
     def __init__(self, phi: LinearOperator, ridge: float) -> None:
         self.phi = phi
-        self.ridge = ridge
+        self.n_coefficients, self.batch_shape = phi.n_coefficients, phi.batch_shape
+        self.dtype, self.device = phi.dtype, phi.device
         ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
         a = phi.covariance(ones)
         load = ridge * a.diagonal(dim1=-2, dim2=-1).real.mean(-1)

@@ -1,0 +1,136 @@
+"""The commands and their options, in one place; each command's work stands in a module of its own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Sparse OFDM channel estimation from few pilots.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+ScenarioOption = Annotated[str | None, typer.Option("--scenario", help="Shipped scenario, or a .toml file.")]
+PilotsOption = Annotated[int | None, typer.Option("--pilots", help="Number of pilot subcarriers.")]
+SnrOption = Annotated[float | None, typer.Option("--snr", help="SNR in dB, in the scenario's convention.")]
+SamplesOption = Annotated[int, typer.Option("--samples", help="Channels to simulate, 1...10,000,000.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of pilots, channels and noise.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from .. import __version__
+
+        print(f"chanest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def estimate(
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    snr: SnrOption = None,
+    algorithm: Annotated[str | None, typer.Option(help="ista, fista, alista or na-alista.")] = None,
+    model: Annotated[str | None, typer.Option(help="A shipped model, or an HDF5 file.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="Iterations; the model's own when not given.")] = None,
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    input_: Annotated[Path | None, typer.Option("--input", help="Received pilots: .h5, .npz, .mat.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the estimates: .h5, .npz, .mat.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw one sample: .png, .pdf, .svg.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Estimate channels from simulated pilots, or from received ones with --input."""
+    from .estimate import EstimateOptions, run
+
+    run(
+        EstimateOptions(
+            scenario, pilots, snr, algorithm, model, iterations, samples, seed, device, input_, output, plot, json, force
+        )
+    )
+
+
+@app.command()
+def simulate(
+    output: Annotated[Path, typer.Option(help="File to write: .h5, .npz, .mat.")],
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    snr: SnrOption = None,
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+) -> None:
+    """Write a file of received pilots, with the true channels beside them."""
+    from .simulate import run
+
+    run(output, scenario, pilots, snr, samples, seed, force)
+
+
+@app.command()
+def train(
+    output: Annotated[Path, typer.Option(help="Model file to write, .h5; a checkpoint lies beside it meanwhile.")],
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    algorithm: Annotated[str, typer.Option(help="alista or na-alista.")] = "na-alista",
+    steps: Annotated[int, typer.Option(help="Batches in all.")] = 3000,
+    batch: Annotated[int, typer.Option(help="Samples per batch.")] = 512,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of Adam's rate; a default per algorithm.")] = None,
+    iterations: Annotated[int, typer.Option(help="K.")] = 16,
+    hidden: Annotated[int | None, typer.Option(help="H of the LSTM (na-alista).")] = None,
+    inputs: Annotated[str | None, typer.Option(help='What the LSTM reads: "r", "u" or "r,u" (na-alista).')] = None,
+    sparsity: Annotated[float | None, typer.Option(help="S of the schedule of support selection; 0 for none.")] = None,
+    ridge: Annotated[float | None, typer.Option(help="Of the analytic weights; 0 for W = Phi.")] = None,
+    snr: Annotated[str | None, typer.Option("--snr", help="SNR or LOW:HIGH in dB; the scenario's range.")] = None,
+    fixed_pattern: Annotated[bool | None, typer.Option(help="One pilot pattern for all steps, or new ones.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Train a model for a scenario."""
+    from .train import TrainOptions, run
+
+    run(
+        TrainOptions(
+            output, scenario, pilots, algorithm, steps, batch, learning_rate, iterations, hidden, inputs, sparsity,
+            ridge, snr, fixed_pattern, seed, device, resume, force,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def info(name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")]) -> None:
+    """Say in words what a model, a scenario or a file is."""
+    from .info import run
+
+    run(name)
+
+
+@app.command()
+def models() -> None:
+    """List the shipped models."""
+    from .info import list_models
+
+    list_models()
+
+
+@app.command()
+def scenarios() -> None:
+    """List the shipped scenarios."""
+    from .info import list_scenarios
+
+    list_scenarios()

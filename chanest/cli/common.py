@@ -1,0 +1,112 @@
+"""What several commands share: devices, scenarios with overrides, progress bars."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import ChanestError, DeviceError
+from ..scenario import Scenario, load_scenario
+
+MOST_SAMPLES = 10_000_000
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, 100 columns in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The torch device a user named.
+
+    Raises:
+        DeviceError: unknown, or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or (":" in name and not index.isdigit()):
+        raise DeviceError(f"--device: expected auto, cpu, cuda or cuda:N, got {name}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
+        raise DeviceError(f"--device: {name} asked for, found {found}; use --device cpu")
+    return torch.device("cuda", int(index or 0))
+
+
+def chosen_scenario(name: str, pilots: int | None, snr: float | None) -> Scenario:
+    """A scenario with the command line's overrides.
+
+    Raises:
+        ScenarioError: no such scenario, or an option out of range.
+    """
+    scenario = load_scenario(name)
+    overrides = {"n_pilots": ("--pilots", pilots), "snr_db": ("--snr", snr)}
+    for field, (option, value) in overrides.items():
+        if value is not None:
+            try:
+                scenario = scenario.replace(**{field: value})
+            except ChanestError as error:
+                said = str(error).removeprefix(f"scenario {scenario.name}: ").removeprefix(f"{field}: ")
+                raise type(error)(f"{option}: {said}") from None
+    return scenario
+
+
+def check_samples(samples: int, seed: int) -> None:
+    """Raise ChanestError when --samples or --seed is out of range."""
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise ChanestError(f"--samples: expected 1...{MOST_SAMPLES}, got {samples}")
+    check_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ChanestError when --seed is out of range."""
+    if not 0 <= seed < 2**63:
+        raise ChanestError(f"--seed: expected 0...2^63 - 1, got {seed}")
+
+
+def check_distinct(**paths: Path | None) -> None:
+    """Raise ChanestError when two options name the same file."""
+    seen: dict[Path, str] = {}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        if path.resolve() in seen:
+            raise ChanestError(f"--{name}: {path} is the file of --{seen[path.resolve()]} too; name another")
+        seen[path.resolve()] = name
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator["Bar"]:
+    """A progress bar on a terminal, nothing in a pipe."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    quiet = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(file=sys.stderr), disable=quiet, transient=True) as progress:
+        yield Bar(progress, progress.add_task(description, total=total, note=""))
+
+
+class Bar:
+    """One running bar."""
+
+    def __init__(self, progress: Progress, task: "int") -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        self._progress.advance(self._task, amount)  # type: ignore[arg-type]
+
+    def at(self, completed: int, note: str = "") -> None:
+        """So much is done in all."""
+        self._progress.update(self._task, completed=completed, note=note)  # type: ignore[arg-type]

@@ -1,0 +1,109 @@
+"""The receiver front end: from baseband samples, or received pilots, to observations H + noise at the pilots."""
+
+import torch
+from torch import Tensor
+
+from .errors import ObservationError
+from .pilots import PilotPattern
+
+
+def observe(
+    samples: Tensor,
+    pattern: PilotPattern,
+    pilot_symbols: Tensor | complex = 1.0,
+    cp_samples: int = 256,
+    norm: str = "backward",
+) -> Tensor:
+    """Observations of one OFDM symbol from its baseband samples: drop the CP, FFT, take the pilots, divide.
+
+    The symbol was made as CP + ifft(X, norm=norm). White noise of variance s^2 per sample has the variance
+    n_fft s^2 per received pilot with norm="backward", s^2 with norm="ortho".
+
+    Args:
+        samples: (*batch, cp_samples + n_fft) complex.
+        pattern: where the pilots lie.
+        pilot_symbols: what was sent, a number or (n_pilots,), of one modulus.
+        cp_samples: length of the cyclic prefix; the delays of the channel must fit in it.
+        norm: "backward" (numpy's default) or "ortho", as in the transmitter's inverse FFT.
+
+    Returns:
+        (*batch, n_pilots), H + noise at the pilots.
+
+    Raises:
+        ObservationError: wrong length, real samples, NaN or Inf, unusable pilot symbols.
+
+    >>> pattern = PilotPattern.random(75, seed=0)
+    >>> grid = torch.zeros(1024, dtype=torch.complex64)
+    >>> grid[torch.from_numpy(pattern.bins)] = 1j
+    >>> symbol = torch.fft.ifft(grid)
+    >>> h = observe(torch.cat([symbol[-256:], symbol]), pattern, pilot_symbols=1j)
+    >>> bool(torch.allclose(h, torch.ones(75, dtype=torch.complex64), atol=1e-5))
+    True
+    """
+    length = cp_samples + pattern.n_fft
+    if not samples.is_complex():
+        raise ObservationError(f"samples: expected complex baseband samples, got {samples.dtype}")
+    if samples.ndim == 0 or samples.shape[-1] != length:
+        raise ObservationError(
+            f"samples: expected shape (*batch, {length}), {cp_samples} of CP and {pattern.n_fft} of symbol, "
+            f"got {tuple(samples.shape)}"
+        )
+    if norm not in ("backward", "ortho"):
+        raise ObservationError(f'norm: expected "backward" or "ortho", got {norm!r}')
+    spectrum = torch.fft.fft(samples[..., cp_samples:], norm=norm)
+    received = spectrum[..., torch.from_numpy(pattern.bins).to(samples.device)]
+    check_pilots(received, pattern, None)
+    return received / checked_symbols(pilot_symbols, received)
+
+
+def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor | float | None) -> None:
+    """Raise ObservationError unless received pilots are complex, finite and match the pattern.
+
+    >>> check_pilots(torch.ones(3), PilotPattern((-2, 1, 2)), None)
+    Traceback (most recent call last):
+    ...
+    chanest.errors.ObservationError: received_pilots: expected complex64 or complex128, got float32
+    """
+    if received.dtype not in (torch.complex64, torch.complex128):
+        raise ObservationError(
+            f"received_pilots: expected complex64 or complex128, got {str(received.dtype).removeprefix('torch.')}"
+        )
+    if received.ndim == 0 or received.shape[-1] != len(pattern):
+        raise ObservationError(
+            f"received_pilots: expected shape (*batch, {len(pattern)}) for {len(pattern)} pilot subcarriers, "
+            f"got {tuple(received.shape)}"
+        )
+    finite = torch.isfinite(torch.view_as_real(received.resolve_conj())).all(-1)
+    if not finite.all():
+        first = tuple((~finite).nonzero()[0].tolist())
+        raise ObservationError(f"received_pilots[{', '.join(map(str, first))}]: NaN or Inf")
+    if noise_variance is not None:
+        variance = torch.as_tensor(noise_variance)
+        if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
+            raise ObservationError("noise_variance: expected finite numbers, not negative")
+        if variance.ndim and variance.shape != received.shape[:-1]:
+            raise ObservationError(
+                f"noise_variance: expected a number or shape {tuple(received.shape[:-1])}, "
+                f"got {tuple(variance.shape)}"
+            )
+
+
+def checked_symbols(pilot_symbols: Tensor | complex, received: Tensor) -> Tensor:
+    """Pilot symbols as a tensor to divide by; ObservationError unless finite, of one modulus, and fitting.
+
+    >>> checked_symbols(-1, torch.ones(3, dtype=torch.complex64))
+    tensor(-1.+0.j)
+    """
+    symbols = torch.as_tensor(pilot_symbols).to(received.device, received.dtype)
+    if symbols.ndim and symbols.shape != received.shape[-1:]:
+        raise ObservationError(
+            f"pilot_symbols: expected a number or shape ({received.shape[-1]},), got {tuple(symbols.shape)}"
+        )
+    modulus = symbols.abs()
+    if not bool(torch.isfinite(modulus).all()) or not float(modulus.min()) > 0:
+        raise ObservationError("pilot_symbols: expected finite numbers other than zero")
+    if float(modulus.max()) > float(modulus.min()) * 1.001:
+        raise ObservationError(
+            f"pilot_symbols: expected one modulus, got {float(modulus.min()):.4g}...{float(modulus.max()):.4g}"
+        )
+    return symbols

@@ -150,16 +150,19 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     return y, rms * peak
 
 
-def cfr_of(cir: Tensor, scenario: Scenario) -> Tensor:
+def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None) -> Tensor:
     """H[k] = sum_n cir[n] exp(-2 pi i k n / n_fft) on the used subcarriers: (*batch, N) -> (*batch, n_used).
+
+    Taps begin at the scenario's first_tap_samples, or at the given one.
 
     >>> from chanest import load_scenario
     >>> cfr_of(torch.ones(256, dtype=torch.complex64), load_scenario("lte10")).shape
     torch.Size([600])
     """
     used = PilotPattern(tuple(scenario.used_subcarriers), scenario.n_fft, scenario.n_used)
-    window = (scenario.n_taps, scenario.first_tap_samples)
-    return PartialDFT(used, *window, dtype=cir.dtype, device=cir.device).forward(cir) * len(used) ** 0.5
+    first = scenario.first_tap_samples if first_tap_samples is None else first_tap_samples
+    phi = PartialDFT(used, cir.shape[-1], first, dtype=cir.dtype, device=cir.device)
+    return phi.forward(cir) * len(used) ** 0.5
 
 
 def load_model(name: str | Path) -> Model:

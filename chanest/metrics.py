@@ -50,3 +50,23 @@ class ErrorSums:
         if self.error == 0:
             return -math.inf
         return 10 * math.log10(self.error / self.truth) if self.truth > 0 else math.inf
+
+
+def common_window(
+    estimate: Tensor, estimate_first: int, truth: Tensor, truth_first: int
+) -> tuple[Tensor, Tensor]:
+    """Two impulse responses over the union of their delay windows, zero where a window does not reach.
+
+    Args:
+        estimate, truth: (*batch, taps), their taps beginning at the given delays in samples.
+
+    >>> common_window(torch.ones(2), 0, torch.ones(2), -1)
+    (tensor([0., 1., 1.]), tensor([1., 1., 0.]))
+    """
+    first = min(estimate_first, truth_first)
+    last = max(estimate_first + estimate.shape[-1], truth_first + truth.shape[-1])
+    padded = [
+        torch.nn.functional.pad(cir, (start - first, last - start - cir.shape[-1]))
+        for cir, start in ((estimate, estimate_first), (truth, truth_first))
+    ]
+    return padded[0], padded[1]

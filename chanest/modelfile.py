@@ -97,6 +97,12 @@ def read_optimiser(path: Path) -> dict[str, Any]:
         return _read_group(file["optimiser"])
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file calls itself a chanest model; FileError when it is no HDF5 at all."""
+    with _open(path) as file:
+        return bool(file.attrs.get("format") == FORMAT)
+
+
 def shipped_models() -> list[Path]:
     """The files of the shipped models, by name."""
     return sorted(shipped("models").glob("*.h5"))

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 declare -A steps=([alista]=2000 [na-alista]=5000)
-for algorithm in "${@:-na-alista alista}"; do
+for algorithm in ${@:-na-alista alista}; do
   for job in lte10:75 lte10-reference:75 wide: lte10:100 lte10:50 lte10-reference:100 lte10-reference:50; do
     scenario=${job%%:*} pilots=${job#*:}
     output=models/$algorithm-$scenario${pilots:+-m$pilots}.h5

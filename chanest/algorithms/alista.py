@@ -40,7 +40,7 @@ class ALISTA(Algorithm):
     def forward(
         self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
     ) -> Recovery:
-        n_iterations = self._iterations(n_iterations)
+        n_iterations = self.checked_iterations(n_iterations)
         exempt = support_schedule(self.sparsity, n_iterations)
         w = self.weights(phi)
         gamma = self.log_step_size.exp() / w.squared_norm().unsqueeze(-1)

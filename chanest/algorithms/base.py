@@ -104,7 +104,8 @@ class Algorithm(nn.Module, ABC):
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""
         return AnalyticWeights(phi, self.ridge) if self.ridge > 0 else phi
 
-    def _iterations(self, asked: int | None) -> int:
+    def checked_iterations(self, asked: int | None) -> int:
+        """K when another one is asked for, or None; AlgorithmError when that is impossible."""
         if asked is None or asked == self.n_iterations:
             return self.n_iterations
         if asked < 1:

@@ -41,7 +41,7 @@ class ISTA(_ProximalGradient):
         z = phi.adjoint(y)
         x = torch.zeros_like(z)
         trace = Trace(record)
-        for _ in range(self._iterations(n_iterations)):
+        for _ in range(self.checked_iterations(n_iterations)):
             x = soft_threshold(x - gamma * (phi.gram(x) - z), theta)
             trace.add(x, gamma, theta)
         return trace.recovery(x)
@@ -65,7 +65,7 @@ class FISTA(_ProximalGradient):
         x = momentum = torch.zeros_like(z)
         t = 1.0
         trace = Trace(record)
-        for _ in range(self._iterations(n_iterations)):
+        for _ in range(self.checked_iterations(n_iterations)):
             x_last, t_last = x, t
             x = soft_threshold(momentum - gamma * (phi.gram(momentum) - z), theta)
             t = (1 + sqrt(1 + 4 * t_last**2)) / 2

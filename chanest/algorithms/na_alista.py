@@ -78,7 +78,7 @@ class NAALISTA(Algorithm):
     def forward(
         self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
     ) -> Recovery:
-        n_iterations = self._iterations(n_iterations)
+        n_iterations = self.checked_iterations(n_iterations)
         exempt = support_schedule(self.sparsity, n_iterations)
         w = self.weights(phi)
         reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)

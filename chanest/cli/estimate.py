@@ -1,0 +1,274 @@
+"""``chanest estimate``."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from ..algorithms import ALGORITHMS, interpolate_linear
+from ..arrayfile import ArrayWriter, refuse_existing
+from ..errors import AlgorithmError, ChanestError
+from ..estimator import Estimate, Model, load_model, pick_model
+from ..evaluation import REFERENCES, Score, estimate_file, evaluate, plain, simulation_writer
+from ..metrics import nmse_db
+from ..observations import Chunk, PilotFile
+from ..pilots import PilotPattern, draw_pattern
+from ..plots import check_plot_path, draw_estimate
+from ..scenario import load_scenario, scenario_names
+from ..signals import Simulation, simulate
+from .common import check_distinct, check_samples, chosen_device, chosen_scenario, console, progress_bar
+
+_DEFAULT = "na-alista"
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """The options of ``chanest estimate``, as given."""
+
+    scenario: str | None
+    pilots: int | None
+    snr: float | None
+    algorithm: str | None
+    model: str | None
+    iterations: int | None
+    samples: int
+    seed: int
+    device: str
+    input: Path | None
+    output: Path | None
+    plot: Path | None
+    json: bool
+    force: bool
+
+
+def run(options: EstimateOptions) -> None:
+    """Estimate simulated or received pilots, and print what came of it."""
+    check_samples(options.samples, options.seed)
+    device = chosen_device(options.device)
+    check_distinct(input=options.input, output=options.output, plot=options.plot)
+    if options.output is not None:
+        refuse_existing(options.output, options.force)
+    if options.plot is not None:
+        check_plot_path(options.plot, options.force)
+    if options.input is None:
+        _simulated(options, device)
+    else:
+        _received(options, options.input, device)
+
+
+def _simulated(options: EstimateOptions, device: torch.device) -> None:
+    scenario = chosen_scenario(options.scenario or "lte10", options.pilots, options.snr)
+    pattern = draw_pattern(scenario, options.seed)
+    given = load_model(options.model) if options.model else None
+    chosen = _chosen_name(options, given)
+    asked = options.iterations
+    models = {name: pick_model(name, scenario, len(pattern), asked) for name in ALGORITHMS if name != chosen}
+    model = given or pick_model(chosen, scenario, len(pattern), asked)
+    models[chosen] = model
+    models = {name: models[name] for name in ALGORITHMS}
+    used = {n: asked for n, m in models.items() if asked and (n == chosen or m.algorithm.any_n_iterations)}
+    model.algorithm.checked_iterations(asked)
+    writer = ArrayWriter(options.output, options.force) if options.output else None
+    with progress_bar("estimating", options.samples) as bar:
+        write = writer and simulation_writer(writer, options.samples, model)
+
+        def on_block(first: int, block: Simulation, estimates: Any) -> None:
+            if write:
+                write(first, estimates[chosen])
+            bar.advance(len(block))
+
+        def score_all() -> dict[str, Score]:
+            return evaluate(
+                scenario, pattern, models, options.samples, options.seed, device, n_iterations=used, on_block=on_block
+            )
+
+        if writer:
+            with writer:
+                scores = score_all()
+        else:
+            scores = score_all()
+    if options.plot:
+        block = next(simulate(scenario, pattern, min(options.samples, 512), options.seed))
+        _plot_simulated(options, options.plot, block, models, used, pattern)
+    score = scores[chosen]
+    facts = {
+        "scenario": scenario.name,
+        "algorithm": chosen,
+        "model": model.name,
+        "n_pilots": scenario.n_pilots,
+        "n_distinct_pilots": len(pattern),
+        "snr_db": scenario.snr_db,
+        "snr_convention": scenario.snr_convention,
+        "n_samples": options.samples,
+        "n_iterations": used.get(chosen, model.algorithm.n_iterations),
+        "seed": options.seed,
+        "device": str(device),
+        **plain(score),
+        "algorithms": {name: plain(score) for name, score in scores.items()},
+    }
+    if options.json:
+        print(json.dumps(facts))
+        return
+    _print_table(facts, scores, {n: used.get(n, m.algorithm.n_iterations) for n, m in models.items()})
+    fitted = model.scenario
+    print(
+        f"{chosen}: model {model.name}"
+        + (f", trained for {fitted.name}, {_pilots_of(model)}" if model.training else f" (scenario {fitted.name})")
+    )
+    _say_written(options)
+
+
+def _received(options: EstimateOptions, source: Path, device: torch.device) -> None:
+    for option, value in (("--pilots", options.pilots), ("--snr", options.snr)):
+        if value is not None:
+            raise ChanestError(f"{option}: describes a simulation; {source} says it itself")
+    with PilotFile(source) as pilots:
+        given = load_model(options.model) if options.model else None
+        chosen = _chosen_name(options, given)
+        origin = pilots.scenario_name if pilots.scenario_name in scenario_names() else "wide"
+        scenario = load_scenario(options.scenario or origin or "wide")
+        model = given or pick_model(chosen, scenario, len(pilots.pattern), options.iterations)
+        model.algorithm.checked_iterations(options.iterations)
+        first: list[tuple[Chunk, Estimate]] = []
+        writer = ArrayWriter(options.output, options.force) if options.output else None
+        with progress_bar("estimating", pilots.n_observations) as bar:
+
+            def on_chunk(rows: int, chunk: Chunk, estimate: Estimate) -> None:
+                if not first:
+                    first.append((chunk, estimate))
+                bar.advance(rows)
+
+            def score_file() -> Score:
+                return estimate_file(
+                    pilots, model, device, output=writer, n_iterations=options.iterations, on_chunk=on_chunk
+                )
+
+            if writer:
+                with writer:
+                    writer.attribute("input", source.name)
+                    score = score_file()
+            else:
+                score = score_file()
+        if options.plot:
+            _plot_received(options, options.plot, *first[0], pilots, chosen)
+        facts = {
+            "scenario": pilots.scenario_name or options.scenario,
+            "algorithm": chosen,
+            "model": model.name,
+            "n_pilots": len(pilots.pattern),
+            "n_distinct_pilots": len(pilots.pattern),
+            "snr_db": None,
+            "snr_convention": None,
+            "n_samples": pilots.n_observations,
+            "n_iterations": options.iterations or model.algorithm.n_iterations,
+            "seed": None,
+            "device": str(device),
+            **plain(score),
+            "algorithms": {chosen: plain(score)},
+        }
+    if options.json:
+        print(json.dumps(facts))
+        return
+    _print_table(facts, {chosen: score}, {chosen: facts["n_iterations"]})
+    print(f"{chosen}: model {model.name}" + (f", trained for {model.scenario.name}" if model.training else ""))
+    _say_written(options)
+
+
+def _chosen_name(options: EstimateOptions, given: Model | None) -> str:
+    if options.algorithm is not None and options.algorithm not in ALGORITHMS:
+        raise AlgorithmError(f"--algorithm: expected one of {', '.join(ALGORITHMS)}, got {options.algorithm}")
+    if given is None:
+        return options.algorithm or _DEFAULT
+    if options.algorithm not in (None, given.algorithm.name):
+        raise AlgorithmError(f"--algorithm: {options.algorithm} asked for, model {given.name} is {given.algorithm.name}")
+    return given.algorithm.name
+
+
+def _print_table(facts: dict[str, Any], scores: dict[str, Score], iterations: dict[str, int]) -> None:
+    received = facts["snr_db"] is None
+    at = "received pilots" if received else f"{facts['snr_db']:g} dB ({facts['snr_convention']} SNR)"
+    distinct = "" if facts["n_pilots"] == facts["n_distinct_pilots"] else f" ({facts['n_distinct_pilots']} distinct)"
+    table = Table(
+        title=f"{facts['scenario'] or 'unknown origin'}: {facts['n_pilots']} pilots{distinct}, {at}, "
+        f"{facts['n_samples']} channels",
+        title_justify="left",
+    )
+    batch = scores[facts["algorithm"]].batch
+    table.add_column("estimator")
+    for heading in ("K", "CIR NMSE (dB)", "CFR NMSE (dB)", f"µs per estimate (batch {batch})"):
+        table.add_column(heading, justify="right")
+    for name, score in scores.items():
+        if name == REFERENCES[0]:
+            table.add_section()
+        table.add_row(
+            name,
+            str(iterations.get(name, "")),
+            _db(score.cir_nmse_db),
+            _db(score.cfr_nmse_db),
+            f"{score.seconds_per_estimate * 1e6:.1f}",
+            style="bold" if name == facts["algorithm"] else None,
+        )
+    console().print(table)
+    if not received:
+        print("oracle-ls and oracle-mmse are told the true delays: bounds, not estimators")
+
+
+def _db(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def _pilots_of(model: Model) -> str:
+    span = model.scenario.training.n_pilots
+    return f"{span[0]}–{span[1]} pilots" if span else f"{model.scenario.n_pilots} pilots"
+
+
+def _say_written(options: EstimateOptions) -> None:
+    for path in (options.output, options.plot):
+        if path is not None:
+            print(f"wrote {path}")
+
+
+@torch.inference_mode()
+def _plot_simulated(
+    options: EstimateOptions,
+    path: Path,
+    block: Simulation,
+    models: dict[str, Model],
+    used: dict[str, int],
+    pattern: PilotPattern,
+) -> None:
+    cfrs, cirs, curves = {"truth": block.cfr[0].numpy()}, {}, {}
+    scenario = next(iter(models.values())).scenario
+    if block.cir is not None:
+        cirs["truth"] = (scenario.first_tap_samples, block.cir[0].numpy())
+    pilots = torch.tensor(pattern.subcarriers)
+    used_subcarriers = torch.from_numpy(scenario.used_subcarriers)
+    cfrs["linear"] = interpolate_linear(block.observations[:1], pilots, used_subcarriers)[0].numpy()
+    for name, model in models.items():
+        estimate = model.estimate(block.observations, pattern, n_iterations=used.get(name), record=True)
+        curves[name] = [nmse_db(model.cfr(cir), block.cfr) for cir in estimate.iterates]
+        if name in (_DEFAULT, options.algorithm):
+            cfrs[name] = estimate.cfr[0].numpy()
+            cirs[name] = (estimate.first_tap_samples, estimate.cir[0].numpy())
+    title = f"{options.scenario or 'lte10'}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
+    observed = (pilots.numpy(), block.observations[0].numpy())
+    draw_estimate(path, title, scenario.used_subcarriers, cfrs, cirs, observed, curves, options.force)
+
+
+def _plot_received(
+    options: EstimateOptions, path: Path, chunk: Chunk, estimate: Estimate, pilots: PilotFile, chosen: str
+) -> None:
+    cfrs = {chosen: estimate.cfr[0].cpu().numpy()}
+    cirs = {chosen: (estimate.first_tap_samples, estimate.cir[0].cpu().numpy())}
+    if chunk.cfr is not None:
+        cfrs = {"truth": chunk.cfr[0].numpy(), **cfrs}
+    if chunk.cir is not None:
+        cirs = {"truth": (pilots.first_tap_samples, chunk.cir[0].numpy()), **cirs}
+    observed = (torch.tensor(pilots.pattern.subcarriers).numpy(), chunk.observations[0].numpy())
+    title = f"{pilots.path.name}: the first of {pilots.n_observations} observations"
+    used = estimate.used_subcarriers.numpy()
+    draw_estimate(path, title, used, cfrs, cirs, observed, {}, options.force)

@@ -1,0 +1,150 @@
+"""``chanest info``, ``chanest models``, ``chanest scenarios``."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from ..arrayfile import ArrayReader
+from ..errors import FileError
+from ..modelfile import describe_model, is_model, shipped_models
+from ..observations import PilotFile
+from ..scenario import PathChannel, ProfileChannel, Scenario, TapChannel, load_scenario, scenario_names
+from .common import console
+
+
+def run(name: str) -> None:
+    """Say what a shipped model or scenario, or a file, is."""
+    path = Path(name)
+    shipped = {model.stem: model for model in shipped_models()}
+    if name in shipped and not path.exists():
+        print(_model_words(shipped[name]))
+    elif name in scenario_names() and not path.exists():
+        print(_scenario_words(load_scenario(name)))
+    elif path.suffix == ".toml":
+        print(_scenario_words(load_scenario(path)))
+    elif not path.exists():
+        known = ", ".join([*scenario_names(), *shipped])
+        raise FileError(f"{name}: no such file, and not one of {known}")
+    elif path.suffix == ".h5" and is_model(path):
+        print(_model_words(path))
+    else:
+        print(_array_words(path))
+
+
+def list_models() -> None:
+    """The table of shipped models."""
+    table = Table("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters", "validation NMSE (dB)")
+    for path in shipped_models():
+        facts = describe_model(path)
+        scenario: Scenario = facts["scenario"]
+        n_parameters = sum(_size(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters"))
+        table.add_row(
+            path.stem,
+            facts["algorithm"],
+            scenario.name,
+            _pilots(scenario),
+            _range(scenario.training.snr_db),
+            str(facts["hyperparameters"]["n_iterations"]),
+            f"{n_parameters:,}",
+            f"{facts['training'].get('validation_nmse_db', float('nan')):.2f}",
+        )
+    console().print(table)
+
+
+def list_scenarios() -> None:
+    """The table of shipped scenarios."""
+    table = Table("scenario", "pilots", "SNR (dB)", "what it is")
+    for name in scenario_names():
+        scenario = load_scenario(name)
+        snr = f"{scenario.snr_db:g} ({scenario.snr_convention})"
+        table.add_row(name, str(scenario.n_pilots), snr, scenario.description)
+    console().print(table)
+
+
+def _model_words(path: Path) -> str:
+    facts = describe_model(path)
+    training, scenario = facts["training"], facts["scenario"]
+    settings = ", ".join(f"{key} = {value}" for key, value in facts["hyperparameters"].items())
+    tensors = "\n".join(f"    {name} {tuple(shape)}" for name, shape in facts["tensors"].items())
+    pattern = "one fixed pilot pattern" if scenario.training.fixed_pattern else "a new pilot pattern every step"
+    return (
+        f"{path.name}: a chanest model, {facts['algorithm']}, made {facts['created']} "
+        f"by chanest {facts['chanest_version']}\n"
+        f"  hyperparameters: {settings}\n"
+        f"  trained for {scenario.name}: {_pilots(scenario)} pilots, {pattern}, "
+        f"SNR {_range(scenario.training.snr_db)} dB ({scenario.snr_convention} convention)\n"
+        f"  training: {training.get('steps', '?')} steps of {training.get('batch_size', '?')}, "
+        f"{training.get('wall_seconds', 0):.0f} s, "
+        f"validation NMSE {training.get('validation_nmse_db', float('nan')):.2f} dB\n"
+        f"  command: {training.get('command', '?')}\n"
+        f"  tensors:\n{tensors}"
+    )
+
+
+def _scenario_words(scenario: Scenario) -> str:
+    channel = scenario.channel
+    match channel:
+        case TapChannel():
+            exactly = "exactly" if channel.support == "uniform" else "on average"
+            paths = (
+                f"{exactly} {channel.sparsity} taps of {scenario.n_taps} on the sample grid, "
+                f"variance exp(-{channel.decay:g} i/{scenario.n_taps})"
+            )
+        case PathChannel():
+            paths = (
+                f"{channel.n_paths[0]} to {channel.n_paths[1]} paths between the samples, "
+                f"delay spans {channel.span_samples[0]:g} to {channel.span_samples[1]:g} samples"
+            )
+        case ProfileChannel():
+            paths = f"{len(channel.delays_ns)} Rayleigh paths at {_list(channel.delays_ns)} ns, {_list(channel.powers_db)} dB"
+    return (
+        f"{scenario.name}: {scenario.description}\n"
+        f"  OFDM: {scenario.n_used} of {scenario.n_fft} subcarriers, {scenario.subcarrier_spacing_hz / 1e3:g} kHz apart, "
+        f"{scenario.sample_rate_hz / 1e6:g} Msample/s, CP {scenario.cp_samples} samples\n"
+        f"  channel: {paths}\n"
+        f"  estimated taps: {scenario.n_taps} from {scenario.first_tap_samples} samples on\n"
+        f"  default: {scenario.n_pilots} pilots, {scenario.snr_db:g} dB, {scenario.snr_convention} SNR convention\n"
+        f"  training: {_pilots(scenario)} pilots, SNR {_range(scenario.training.snr_db)} dB"
+    )
+
+
+def _array_words(path: Path) -> str:
+    with ArrayReader(path) as reader:
+        fields = {name: reader.shape(name) for name in reader.names()}
+        model = reader.attributes.get("model")
+    listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
+    if "received_pilots" not in fields:
+        if {"cir", "cfr", "used_subcarriers"} <= fields.keys():
+            by = f" by {model}" if model else ""
+            return f"{path.name}: channel estimates{by}\n  fields:\n{listed}"
+        raise FileError(f"{path}: neither a model, nor received pilots, nor estimates; it has {', '.join(fields)}")
+    with PilotFile(path) as pilots:
+        origin = f"simulated by chanest from {pilots.scenario_name}" if pilots.scenario_name else "of unknown origin"
+        truth = " and ".join(name for name, there in (("CIR", pilots.has_cir), ("CFR", pilots.has_cfr)) if there)
+        subcarriers = pilots.pattern.subcarriers
+        return (
+            f"{path.name}: received pilots, {origin}\n"
+            f"  {pilots.n_observations} observations of {len(subcarriers)} pilots, "
+            f"subcarriers {subcarriers[0]} to {subcarriers[-1]}, DFT length {pilots.pattern.n_fft}\n"
+            f"  true channel: {truth or 'unknown'}\n"
+            f"  fields:\n{listed}"
+        )
+
+
+def _pilots(scenario: Scenario) -> str:
+    return _range(scenario.training.n_pilots) if scenario.training.n_pilots else str(scenario.n_pilots)
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g}" if bounds[0] == bounds[1] else f"{bounds[0]:g} to {bounds[1]:g}"
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size

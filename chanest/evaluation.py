@@ -1,0 +1,234 @@
+"""Estimators beside each other on the same simulated channels, and one estimator over a file of pilots."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .algorithms import interpolate_linear, oracle
+from .arrayfile import ArrayWriter
+from .errors import FileError
+from .estimator import Estimate, Model, cfr_of
+from .metrics import ErrorSums, common_window
+from .observations import Chunk, PilotFile
+from .pilots import PilotPattern
+from .scenario import Scenario
+from .signals import BLOCK, Simulation, frequency_response, simulate
+
+REFERENCES = ("oracle-ls", "oracle-mmse", "linear")
+_TIMED_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one estimator did.
+
+    Attributes:
+        cir_nmse_db: None where there is no true CIR, or no estimate of it.
+        cfr_nmse_db: over the used subcarriers; None where the truth is unknown.
+        seconds_per_estimate: warm median at ``batch``, per channel.
+        batch: channels estimated at once.
+    """
+
+    cir_nmse_db: float | None
+    cfr_nmse_db: float | None
+    seconds_per_estimate: float
+    batch: int
+
+
+class _Tally:
+    """Sums of errors and timings of one estimator."""
+
+    def __init__(self) -> None:
+        self.cir, self.cfr = ErrorSums(), ErrorSums()
+        self.seconds, self.batch = math.nan, 0
+
+    def score(self) -> Score:
+        known = [sums.nmse_db if sums.truth > 0 else None for sums in (self.cir, self.cfr)]
+        return Score(known[0], known[1], self.seconds, self.batch)
+
+    def time(self, run: Callable[[], Any], batch: int, device: torch.device) -> None:
+        """The warm median of a few runs, per channel."""
+        run()
+        laps = []
+        for _ in range(_TIMED_RUNS):
+            _synchronise(device)
+            started = time.perf_counter()
+            run()
+            _synchronise(device)
+            laps.append(time.perf_counter() - started)
+        self.seconds, self.batch = statistics.median(laps) / batch, batch
+
+
+@torch.inference_mode()
+def evaluate(
+    scenario: Scenario,
+    pattern: PilotPattern,
+    models: Mapping[str, Model],
+    n_samples: int,
+    seed: int,
+    device: torch.device,
+    *,
+    n_iterations: Mapping[str, int] | None = None,
+    on_block: Callable[[int, Simulation, Mapping[str, Estimate]], None] | None = None,
+) -> dict[str, Score]:
+    """Simulate channels and score models and references on them.
+
+    Args:
+        scenario, pattern, n_samples, seed: what to simulate.
+        models: estimators by name.
+        device: where to estimate; channels are drawn on the CPU, the same for every device.
+        n_iterations: for some of the models, another K.
+        on_block: called after every block with the number of its first sample, the block, and the models'
+            estimates.
+
+    Returns:
+        a score per model, then per reference (``oracle-ls``, ``oracle-mmse``, ``linear``).
+    """
+    tallies = {name: _Tally() for name in (*models, *REFERENCES)}
+    first = 0
+    for block in simulate(scenario, pattern, n_samples, seed):
+        data = block.to(device)
+        estimates: dict[str, Estimate] = {}
+        for name, model in models.items():
+            asked = (n_iterations or {}).get(name)
+            estimates[name] = model.estimate(data.observations, pattern, n_iterations=asked)
+            _add(tallies[name], estimates[name], data.cir, scenario.first_tap_samples, data.cfr)
+            if first == 0:
+                run = lambda model=model, asked=asked: model.estimate(  # noqa: E731
+                    data.observations, pattern, n_iterations=asked
+                )
+                tallies[name].time(run, len(block), device)
+        for name, run_reference in _references(block, scenario, pattern).items():
+            cir, cfr = run_reference()
+            tallies[name].cfr.add(cfr, block.cfr)
+            if cir is not None and block.cir is not None:
+                tallies[name].cir.add(cir, block.cir)
+            if first == 0:
+                tallies[name].time(run_reference, len(block), torch.device("cpu"))
+        if on_block is not None:
+            on_block(first, block, estimates)
+        first += len(block)
+    return {name: tally.score() for name, tally in tallies.items()}
+
+
+@torch.inference_mode()
+def estimate_file(
+    pilots: PilotFile,
+    model: Model,
+    device: torch.device,
+    *,
+    output: ArrayWriter | None = None,
+    n_iterations: int | None = None,
+    on_chunk: Callable[[int, Chunk, Estimate], None] | None = None,
+) -> Score:
+    """Estimate every observation of a file, chunk by chunk, in memory that does not grow with the file.
+
+    Args:
+        pilots: an open file.
+        model: the estimator.
+        device: where to estimate.
+        output: where the estimates go.
+        n_iterations: another K than the model's.
+        on_chunk: called after every chunk with the number of observations in it, the chunk and its estimate.
+
+    Raises:
+        FileError: the pilots' true CFR does not lie on the model's used subcarriers.
+        ObservationError: NaN or Inf; the message names the first index.
+    """
+    tally = _Tally()
+    if pilots.has_cfr and pilots.pattern.n_used != model.scenario.n_used:
+        raise FileError(f"{pilots.path}: cfr: expected {model.scenario.n_used} used subcarriers")
+    writer = output and _EstimateWriter(output, pilots.batch_shape, model)
+    for chunk in pilots.chunks(BLOCK):
+        observations = chunk.observations.to(device)
+        noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
+        run = lambda: model.estimate(observations, pilots.pattern, noise, n_iterations=n_iterations)  # noqa: B023, E731
+        estimate = run()
+        if not tally.batch:
+            tally.time(run, len(observations), device)
+        cfr = chunk.cfr
+        if cfr is None and chunk.cir is not None:
+            cfr = cfr_of(chunk.cir, model.scenario, pilots.first_tap_samples)
+        _add(tally, estimate, chunk.cir, pilots.first_tap_samples, cfr)
+        if writer:
+            writer.rows(chunk.at, estimate)
+        if on_chunk is not None:
+            on_chunk(len(observations), chunk, estimate)
+    return tally.score()
+
+
+class _EstimateWriter:
+    """Writes an estimates file: everything that does not depend on the observation at once, rows as they come."""
+
+    def __init__(self, file: ArrayWriter, batch_shape: tuple[int, ...], model: Model) -> None:
+        self.file, self.batch_shape = file, batch_shape
+        file.attribute("model", model.name)
+        file.attribute("algorithm", model.algorithm.name)
+        file.attribute("model_scenario", model.scenario.name)
+        file.write("used_subcarriers", model.scenario.used_subcarriers)
+        file.write("first_tap_samples", torch.tensor(model.scenario.first_tap_samples).numpy())
+
+    def rows(self, at: tuple[slice, ...], estimate: Estimate) -> None:
+        for name, values in (("cir", estimate.cir), ("cfr", estimate.cfr)):
+            lengths = tuple(s.stop - s.start for s in at)
+            width = values.shape[-1]
+            self.file.write_rows(name, (*self.batch_shape, width), at, values.reshape(*lengths, width).cpu().numpy())
+
+
+def simulation_writer(
+    file: ArrayWriter, n_samples: int, model: Model
+) -> Callable[[int, Estimate], None]:
+    """A function that writes the estimates of one block, given the number of its first sample."""
+    writer = _EstimateWriter(file, (n_samples,), model)
+    return lambda first, estimate: writer.rows((slice(first, first + len(estimate.cir)),), estimate)
+
+
+def _add(tally: _Tally, estimate: Estimate, cir: Tensor | None, first_tap: int, cfr: Tensor | None) -> None:
+    if cfr is not None:
+        tally.cfr.add(estimate.cfr.cpu(), cfr.cpu())
+    if cir is not None:
+        tally.cir.add(*common_window(estimate.cir.cpu(), estimate.first_tap_samples, cir.cpu(), first_tap))
+
+
+def _references(
+    block: Simulation, scenario: Scenario, pattern: PilotPattern
+) -> dict[str, Callable[[], tuple[Tensor | None, Tensor]]]:
+    pilots = torch.tensor(pattern.subcarriers)
+    used = torch.from_numpy(scenario.used_subcarriers)
+
+    def told_the_support(noise_variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        gains = oracle(
+            block.observations, pilots, block.delays, block.variances, noise_variance, scenario.n_fft
+        ).to(torch.complex64)
+        cir = None
+        if block.cir is not None:
+            taps = block.delays.long() - scenario.first_tap_samples
+            cir = torch.zeros_like(block.cir).scatter_add(-1, taps, gains)
+        return cir, frequency_response(block.delays, gains, scenario)
+
+    return {
+        "oracle-ls": lambda: told_the_support(None),
+        "oracle-mmse": lambda: told_the_support(block.noise_variance),
+        "linear": lambda: (None, interpolate_linear(block.observations, pilots, used)),
+    }
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def plain(score: Score) -> dict[str, float | None]:
+    """A score as JSON shows it: NMSE and seconds, None for what is unknown or infinite."""
+    fields: dict[str, float | None] = {
+        "cir_nmse_db": score.cir_nmse_db,
+        "cfr_nmse_db": score.cfr_nmse_db,
+        "seconds_per_estimate": score.seconds_per_estimate,
+    }
+    return {name: v if v is not None and math.isfinite(v) else None for name, v in fields.items()}

@@ -166,7 +166,7 @@ def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None
 
 
 def load_model(name: str | Path) -> Model:
-    """A shipped model by name, or one from an HDF5 file.
+    """A shipped model by name, or one from an HDF5 file; its parameters are frozen (requires_grad False).
 
     Raises:
         ModelError: no such model, or the file is not one or is damaged.
@@ -182,7 +182,7 @@ def load_model(name: str | Path) -> Model:
             raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
         path = shipped_models()[names.index(str(name))]
     algorithm, scenario, training = read_model(path)
-    return Model(algorithm.eval(), scenario, path.stem, training)
+    return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
 
 
 def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: int | None = None) -> Model:

@@ -61,7 +61,7 @@ def draw_estimate(
     for name, values in nmse_db.items():
         axes[2].plot(range(1, len(values) + 1), values, ".-", label=name, **colours[name])
     if nmse_db:
-        axes[2].set(xlabel="iteration", ylabel="NMSE [dB]")
+        axes[2].set(xlabel="iteration", ylabel="NMSE (dB)")
         axes[2].legend()
     for axis in axes:
         axis.grid(alpha=0.3)
@@ -82,7 +82,7 @@ def _draw_cir(axis: "Axes", cirs: Mapping[str, tuple[int, np.ndarray]], colours:
         style = {"color": colours[name]["color"]}
         axis.vlines(delays[kept] + 0.25 * offset, 0, modulus[kept], lw=1, **style)
         axis.plot(delays[kept] + 0.25 * offset, modulus[kept], "o" if name == "truth" else ".", label=name, **style)
-    axis.set(xlabel="delay [samples]", ylabel="|CIR|")
+    axis.set(xlabel="delay (samples)", ylabel="|CIR|")
     axis.legend()
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .algorithms import NAALISTA, Algorithm
+from .algorithms import Algorithm
 from .errors import FileError, TrainingError
 from .estimator import Model, cfr_of, normalise
 from .metrics import ErrorSums
@@ -138,17 +138,10 @@ class _Trainer:
 
     def initialise(self) -> None:
         """Draw the initial weights from the seed and the normalisation from a first batch."""
-        generator = seeded(self.settings.seed, "initialise")
-        with torch.no_grad():
-            for name, parameter in self.algorithm.named_parameters():
-                if "weight" in name:
-                    bound = parameter.shape[-1] ** -0.5
-                    drawn = torch.rand(parameter.shape, generator=generator) * 2 * bound - bound
-                    parameter.copy_(drawn * (0.1 if name.startswith("head") else 1.0))
-        if isinstance(self.algorithm, NAALISTA):
-            batch, pattern = self._draw(-1)
-            y, _ = normalise(batch.observations)
-            self.algorithm.fit_normalisation(y, self._model().operator(pattern, y.dtype, self.device))
+        self.algorithm.initialise(seeded(self.settings.seed, "initialise"))
+        batch, pattern = self._draw(-1)
+        y, _ = normalise(batch.observations)
+        self.algorithm.fit_normalisation(y, self._model().operator(pattern, y.dtype, self.device))
 
     def advance(self) -> float:
         """One step; the NMSE of its batch in dB."""

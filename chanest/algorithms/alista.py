@@ -1,4 +1,4 @@
-"""ALISTA: analytic weights, a learned step size and threshold per iteration (Liu et al. 2019; paper, eq. 5)."""
+"""ALISTA: analytic weights, learned step size and threshold per iteration (Liu et al. 2019; paper, eq. 5)."""
 
 import math
 

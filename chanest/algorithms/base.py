@@ -28,7 +28,8 @@ class Recovery:
     Attributes:
         x: (*batch, N), the last iterate.
         iterates: the K iterates (x after every iteration), or empty when not recorded.
-        step_sizes, thresholds: gamma and theta of every iteration, (K, *batch) or (K,); None when not recorded.
+        step_sizes, thresholds: gamma and theta of every iteration, (K, *batch) or (K,); None when not
+            recorded.
     """
 
     x: Tensor
@@ -99,6 +100,12 @@ class Algorithm(nn.Module, ABC):
         Raises:
             AlgorithmError: n_iterations differs from the K that the parameters belong to.
         """
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw what is random in the initial parameters; nothing in most algorithms."""
+
+    def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
+        """Set the buffers that standardise features from one batch; most algorithms have none."""
 
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""

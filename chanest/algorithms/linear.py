@@ -21,5 +21,5 @@ def interpolate_linear(observations: Tensor, pilots: Tensor, subcarriers: Tensor
     right = torch.searchsorted(pilots, subcarriers).clamp(1, len(pilots) - 1)
     left = right - 1
     span = pilots[right] - pilots[left]
-    fraction = ((subcarriers - pilots[left]) / span).clamp(0, 1).to(observations.real.dtype)
+    fraction = ((subcarriers - pilots[left]).double() / span).clamp(0, 1).to(observations.real.dtype)
     return observations[..., left] * (1 - fraction) + observations[..., right] * fraction

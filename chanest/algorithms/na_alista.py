@@ -1,4 +1,4 @@
-"""NA-ALISTA: an LSTM chooses step size and threshold for each target, in each iteration (paper, Algorithm 1)."""
+"""NA-ALISTA: an LSTM chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
 
 import math
 
@@ -32,8 +32,8 @@ class NAALISTA(Algorithm):
         sparsity: S of the schedule of support selection; 0 for none.
         ridge: of the analytic weights; 0 for W = Phi, which is as good here (docs/choices.md).
 
-    Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih``, ``lstm/bias_hh``
-    (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H), ``hidden/bias`` (H,);
+    Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
+    ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H), ``hidden/bias`` (H,);
     ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,).
     Normalisation: ``feature_mean``, ``feature_deviation`` (inputs,).
 
@@ -68,12 +68,23 @@ class NAALISTA(Algorithm):
         self.head = nn.Linear(lstm_hidden, 2)
         self.initial_hidden = nn.Parameter(torch.zeros(lstm_hidden))
         self.initial_cell = nn.Parameter(torch.zeros(lstm_hidden))
-        with torch.no_grad():
-            self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_deviation", torch.ones(n_features))
         self.feature_mean: Tensor
         self.feature_deviation: Tensor
+        self.initialise(torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Weights uniform within 1/sqrt(inputs), the head's a tenth of that; biases start gamma at 1/L."""
+        for name, parameter in self.named_parameters():
+            if "weight" in name:
+                bound = parameter.shape[-1] ** -0.5 * (0.1 if name.startswith("head") else 1)
+                drawn = torch.rand(parameter.shape, generator=generator)
+                parameter.copy_(2 * bound * drawn - bound)
+            else:
+                parameter.zero_()
+        self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
 
     def forward(
         self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
@@ -95,8 +106,9 @@ class NAALISTA(Algorithm):
             else:
                 b = None
                 c = w.gram(x) - z
-            h, cell = self.lstm(self._standardised(b, c).flatten(end_dim=-2), (h, cell))
-            gamma, theta = softplus(self.head(self.hidden(cell).relu())).unflatten(0, batch).split(1, -1)
+            features = (self.features(b, c) - self.feature_mean) / self.feature_deviation
+            h, cell = self.lstm(features.reshape(batch.numel(), -1), (h, cell))
+            gamma, theta = softplus(self.head(self.hidden(cell).relu())).reshape(*batch, 2).split(1, -1)
             gamma, theta = gamma * reciprocal_norm, theta * _THRESHOLD
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
@@ -121,6 +133,3 @@ class NAALISTA(Algorithm):
         gathered = torch.stack(rows).flatten(end_dim=-2)
         self.feature_mean.copy_(gathered.mean(0))
         self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
-
-    def _standardised(self, b: Tensor | None, c: Tensor) -> Tensor:
-        return (self.features(b, c) - self.feature_mean) / self.feature_deviation

@@ -1,0 +1,128 @@
+"""Model.estimate: units do not matter, conventions hold, models are picked sensibly."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chanest import PilotPattern, load_model, load_scenario
+from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
+from chanest.errors import AlgorithmError, ModelError, ObservationError
+from chanest.estimator import Model, cfr_of, normalise, pick_model
+from chanest.modelfile import shipped_models
+from chanest.signals import draw, seeded
+
+LTE10 = load_scenario("lte10")
+PATTERN = PilotPattern.random(75, 0)
+MODELS = [Model(a.requires_grad_(False), LTE10) for a in (ISTA(), FISTA(), ALISTA(), NAALISTA(lstm_hidden=8))]
+
+
+def pilots(n: int = 4) -> torch.Tensor:
+    return draw(LTE10, PATTERN, n, seeded(0, "test")).observations
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.algorithm.name)
+@settings(max_examples=20, deadline=None)
+@given(exponent=st.floats(-12, 12), phase=st.sampled_from([1, 1j, -1]))
+def test_a_receivers_units_do_not_matter(model, exponent, phase):
+    a = 10**exponent * phase
+    expected = model.estimate(pilots(), PATTERN).cfr
+    found = model.estimate(a * pilots(), PATTERN).cfr / a
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.algorithm.name)
+def test_one_sample_does_not_see_the_others(model):
+    loud = pilots()
+    loud[0] *= 1e6
+    quiet = model.estimate(pilots(), PATTERN).cir[1:]
+    torch.testing.assert_close(model.estimate(loud, PATTERN).cir[1:], quiet)
+
+
+def test_cfr_is_the_dft_of_the_cir():
+    estimate = MODELS[0].estimate(pilots().to(torch.complex128), PATTERN)
+    padded = torch.fft.fft(estimate.cir, 1024)
+    torch.testing.assert_close(estimate.cfr, padded[..., estimate.used_subcarriers % 1024])
+    assert estimate.cfr.dtype == torch.complex128
+
+
+def test_many_iterations_without_noise_reproduce_the_observations():
+    sparse = torch.zeros(1, 256, dtype=torch.complex64)
+    sparse[0, [3, 80]] = torch.tensor([1.0, 0.4j])
+    observed = cfr_of(sparse, LTE10)[:, torch.isin(torch.from_numpy(LTE10.used_subcarriers), torch.tensor(PATTERN.subcarriers))]
+    estimate = Model(FISTA(2000, 1e-4), LTE10).estimate(observed, PATTERN)
+    assert float((estimate.cir - sparse).norm()) < 0.01
+
+
+def test_pilot_symbols_are_divided_out():
+    symbols = torch.exp(1j * torch.arange(75)) * 2
+    plain = MODELS[0].estimate(pilots(), PATTERN).cir
+    found = MODELS[0].estimate(pilots() * symbols, PATTERN, pilot_symbols=symbols).cir
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_all_zero_pilots_give_a_zero_channel():
+    estimate = MODELS[3].estimate(torch.zeros(2, 75, dtype=torch.complex64), PATTERN)
+    assert bool((estimate.cir == 0).all() & (estimate.cfr == 0).all())
+
+
+@pytest.mark.parametrize(
+    ("received", "options", "said"),
+    [
+        (torch.zeros(2, 75), {}, "expected complex64 or complex128, got float32"),
+        (torch.zeros(2, 74, dtype=torch.complex64), {}, r"expected shape \(\*batch, 75\)"),
+        (torch.zeros(2, 75, dtype=torch.complex64).index_fill(1, torch.tensor([5]), torch.nan), {}, r"\[0, 5\]: NaN"),
+        (pilots(2), {"noise_variance": -1.0}, "noise_variance"),
+        (pilots(2), {"noise_variance": torch.ones(3)}, "noise_variance"),
+        (pilots(2), {"pilot_symbols": torch.ones(2)}, "pilot_symbols"),
+    ],
+)
+def test_unusable_pilots_are_refused(received, options, said):
+    with pytest.raises(ObservationError, match=said):
+        MODELS[0].estimate(received, PATTERN, **options)
+
+
+def test_another_dft_length_is_refused():
+    with pytest.raises(ObservationError, match="made for 1024, the pilots have 2048"):
+        MODELS[0].estimate(pilots(), PilotPattern(PATTERN.subcarriers, n_fft=2048))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_normalise_survives_extreme_units(scale):
+    y, rms = normalise(scale * pilots())
+    torch.testing.assert_close(y.norm(dim=-1), torch.ones(4))
+    torch.testing.assert_close(y * 75**0.5 * rms, scale * pilots())
+
+
+class TestPicking:
+    @pytest.mark.parametrize(
+        ("scenario", "n_pilots", "name"),
+        [
+            ("lte10", 75, "na-alista-lte10-m75"),
+            ("lte10", 60, "na-alista-lte10-m50"),
+            ("lte10", 300, "na-alista-lte10-m100"),
+            ("lte10-reference", 73, "na-alista-lte10-reference-m75"),
+            ("wide", 33, "na-alista-wide"),
+            ("etu", 75, "na-alista-wide"),
+        ],
+    )
+    def test_the_nearest_model_of_the_scenario_else_wide(self, scenario, n_pilots, name):
+        assert pick_model("na-alista", load_scenario(scenario), n_pilots).name == name
+
+    def test_penalties_come_from_the_scenario(self):
+        assert pick_model("ista", LTE10, 75).algorithm.penalty == LTE10.penalties.ista
+
+    def test_unknown_names(self):
+        with pytest.raises(AlgorithmError, match="ista, fista"):
+            pick_model("magic", LTE10, 75)
+        with pytest.raises(ModelError, match="expected a file, or one of"):
+            load_model("magic")
+
+
+@pytest.mark.parametrize("path", shipped_models(), ids=lambda p: p.stem)
+def test_shipped_models_load_and_say_how_they_were_trained(path):
+    model = load_model(path.stem)
+    assert model.training["command"].startswith("chanest train ")
+    assert path.name in model.training["command"]
+    estimate = model.estimate(pilots(), PATTERN)
+    assert bool(estimate.cfr.isfinite().all())

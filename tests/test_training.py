@@ -1,0 +1,120 @@
+"""Training: deterministic, resumable to the bit, stopped by NaN."""
+
+import h5py
+import pytest
+import torch
+
+from chanest import load_scenario
+from chanest.algorithms import ALISTA, ISTA, NAALISTA
+from chanest.errors import FileError, TrainingError
+from chanest.modelfile import read_model
+from chanest.training import TrainingSettings, checkpoint_path, train, training_pattern
+
+LTE10 = load_scenario("lte10").replace(n_pilots=40)
+SETTINGS = TrainingSettings(steps=12, batch_size=16, checkpoint_every=4)
+
+
+class Killed(Exception):
+    pass
+
+
+def small() -> NAALISTA:
+    return NAALISTA(n_iterations=3, lstm_hidden=4)
+
+
+def killed_at(step):
+    def progress(done, nmse, rate):
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+def parameters(path):
+    algorithm, _, _ = read_model(path)
+    return algorithm.state_dict()
+
+
+@pytest.mark.parametrize("make", [small, lambda: ALISTA(n_iterations=3)])
+def test_a_killed_training_resumes_to_the_same_bits(tmp_path, make):
+    whole, cut = tmp_path / "whole.h5", tmp_path / "cut.h5"
+    train(make(), LTE10, SETTINGS, whole)
+    with pytest.raises(Killed):
+        train(make(), LTE10, SETTINGS, cut, progress=killed_at(10))
+    assert checkpoint_path(cut).exists()
+    assert not cut.exists()
+    train(make(), LTE10, SETTINGS, cut, resume=True)
+    assert not checkpoint_path(cut).exists()
+    for name, tensor in parameters(whole).items():
+        assert torch.equal(tensor, parameters(cut)[name]), name
+    with h5py.File(whole) as a, h5py.File(cut) as b:
+        assert (a["training/nmse_db"][()] == b["training/nmse_db"][()]).all()
+        assert a["training"].attrs["validation_nmse_db"] == b["training"].attrs["validation_nmse_db"]
+
+
+def test_the_seed_decides_everything(tmp_path):
+    first, again, other = (tmp_path / f"{name}.h5" for name in ("first", "again", "other"))
+    train(small(), LTE10, SETTINGS, first)
+    torch.rand(7)  # the global generator must not matter
+    train(small(), LTE10, SETTINGS, again)
+    train(small(), LTE10, TrainingSettings(steps=12, batch_size=16, seed=1), other)
+    assert all(torch.equal(t, parameters(again)[name]) for name, t in parameters(first).items())
+    assert not all(torch.equal(t, parameters(other)[name]) for name, t in parameters(first).items())
+
+
+def test_training_improves(tmp_path):
+    nmse = []
+    settings = TrainingSettings(steps=80, batch_size=64, learning_rate=1e-2)
+    train(small(), LTE10, settings, tmp_path / "m.h5", progress=lambda step, value, rate: nmse.append(value))
+    assert sum(nmse[-10:]) / 10 < sum(nmse[:10]) / 10 - 1
+
+
+@pytest.mark.parametrize("name", ["wide", "etu", "lte10-reference"])
+def test_every_kind_of_scenario_trains(tmp_path, name):
+    model = train(small(), load_scenario(name), TrainingSettings(steps=2, batch_size=16), tmp_path / "m.h5")
+    assert model.training["validation_nmse_db"] < 3
+
+
+def test_nan_stops_with_the_last_good_weights_kept(tmp_path):
+    algorithm = small()
+
+    def poison(done, nmse, rate):
+        if done == 6:
+            algorithm.head.bias.data.fill_(torch.nan)
+
+    with pytest.raises(TrainingError, match="step 7.*not finite.*m.h5.checkpoint"):
+        train(algorithm, LTE10, SETTINGS, tmp_path / "m.h5", progress=poison)
+    assert all(bool(t.isfinite().all()) for t in parameters(checkpoint_path(tmp_path / "m.h5")).values())
+
+
+def test_resuming_refuses_what_does_not_fit(tmp_path):
+    with pytest.raises(FileError, match="no checkpoint"):
+        train(small(), LTE10, SETTINGS, tmp_path / "m.h5", resume=True)
+    with pytest.raises(Killed):
+        train(small(), LTE10, SETTINGS, tmp_path / "m.h5", progress=killed_at(5))
+    with pytest.raises(TrainingError, match="other settings"):
+        train(small(), LTE10, TrainingSettings(steps=13, batch_size=16), tmp_path / "m.h5", resume=True)
+    with pytest.raises(TrainingError, match="other settings"):
+        train(ALISTA(3), LTE10, SETTINGS, tmp_path / "m.h5", resume=True)
+
+
+def test_impossible_settings():
+    with pytest.raises(TrainingError, match="steps"):
+        TrainingSettings(steps=0)
+    with pytest.raises(TrainingError, match="multiple of snr_groups"):
+        TrainingSettings(batch_size=10)
+    with pytest.raises(TrainingError, match="nothing to learn"):
+        train(ISTA(), LTE10, SETTINGS, None)
+
+
+def test_patterns_follow_the_training_range():
+    wide = load_scenario("wide")
+    patterns = [training_pattern(wide, 0, step) for step in range(300)]
+    counts = [len(p) for p in patterns]
+    assert min(counts) >= 24
+    assert max(counts) <= 200
+    combs = [p for p in patterns if len({b - a for a, b in zip(p.subcarriers, p.subcarriers[1:], strict=False)}) <= 2]
+    assert 0.2 < len(combs) / 300 < 0.4
+    assert len({training_pattern(LTE10, 0, step) for step in range(10)}) == 10
+    reference = load_scenario("lte10-reference")
+    assert len({training_pattern(reference, 0, step) for step in range(10)}) == 1

@@ -63,7 +63,8 @@ class PartialDFT(LinearOperator):
 
     def gram(self, x: Tensor) -> Tensor:
         length, eigenvalues = self._circulant
-        return torch.fft.ifft(torch.fft.fft(x, length) * eigenvalues)[..., : self.n_coefficients]
+        spectrum = torch.fft.fft(x, length).mul_(eigenvalues)
+        return torch.fft.ifft(spectrum)[..., : self.n_coefficients]
 
     def covariance(self, g: Tensor) -> Tensor:
         spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
@@ -81,7 +82,7 @@ class PartialDFT(LinearOperator):
         phase = self._phase * self.n_measurements**0.5
         lag = (phase.conj().unsqueeze(-1) * phase.unsqueeze(-2)).expand(c.shape)
         index = self._differences.expand(c.shape).flatten(-2)
-        grid = c.new_zeros(*c.shape[:-2], self.n_fft).scatter_add(-1, index, (c * lag).flatten(-2))
+        grid = c.new_zeros(*c.shape[:-2], self.n_fft).scatter_add_(-1, index, (c * lag).flatten(-2))
         diagonal = self._taps(grid)
         return diagonal.real / self.n_measurements
 
@@ -110,8 +111,8 @@ class PartialDFT(LinearOperator):
     def _scatter(self, y: Tensor) -> Tensor:
         grid = y.new_zeros(*y.shape[:-1], self.n_fft)
         if self.batch_shape:
-            return grid.scatter(-1, self.bins.expand(y.shape), y)
-        return grid.index_copy(-1, self.bins, y)
+            return grid.scatter_(-1, self.bins.expand(y.shape), y)
+        return grid.index_copy_(-1, self.bins, y)
 
     @cached_property
     def _n_blocks(self) -> int:

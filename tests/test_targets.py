@@ -1,0 +1,73 @@
+"""What the shipped models must reach, on 10,000 channels: the paper's published values, and today's receiver."""
+
+import pytest
+import torch
+
+from chanest import load_scenario
+from chanest.algorithms import ALGORITHMS
+from chanest.estimator import pick_model
+from chanest.evaluation import Score, estimate_file, evaluate
+from chanest.observations import PilotFile
+from chanest.pilots import draw_pattern
+from chanest.scenario import Scenario
+
+pytestmark = pytest.mark.slow
+
+PUBLISHED = {  # lte10-reference, K = 16, NMSE of the CIR in dB
+    100: {"na-alista": -18.90, "alista": -16.68, "fista": -7.11, "ista": -2.86},
+    75: {"na-alista": -18.59, "alista": -14.54, "fista": -5.97, "ista": -1.91},
+    50: {"na-alista": -16.75, "alista": -10.92, "fista": -4.03, "ista": -0.80},
+}
+
+
+def scores(scenario: Scenario, seed: int) -> dict[str, Score]:
+    pattern = draw_pattern(scenario, seed)
+    models = {name: pick_model(name, scenario, len(pattern)) for name in ALGORITHMS}
+    return evaluate(scenario, pattern, models, 10_000, seed, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("n_pilots", PUBLISHED)
+def test_published_values_are_reached(n_pilots):
+    found = scores(load_scenario("lte10-reference").replace(n_pilots=n_pilots), seed=0)
+    for name, published in PUBLISHED[n_pilots].items():
+        assert found[name].cir_nmse_db <= published, name
+
+
+@pytest.mark.parametrize("snr_db", [0, 10, 20])
+@pytest.mark.parametrize("n_pilots", [100, 75, 50])
+def test_na_alista_is_ahead_on_patterns_and_snrs_that_training_did_not_fix(n_pilots, snr_db):
+    found = scores(load_scenario("lte10").replace(n_pilots=n_pilots, snr_db=snr_db), seed=1)
+    ours = found["na-alista"].cfr_nmse_db
+    for rival in ("alista", "fista", "ista", "linear"):
+        assert ours < found[rival].cfr_nmse_db, rival
+    assert ours > found["oracle-mmse"].cfr_nmse_db
+
+
+@pytest.mark.parametrize("name", ["wide", "epa", "eva", "etu"])
+def test_pilots_of_unknown_origin_beat_linear_interpolation_by_2_db(name):
+    found = scores(load_scenario(name), seed=2)
+    assert found["na-alista"].cfr_nmse_db <= found["linear"].cfr_nmse_db - 2
+
+
+@pytest.mark.parametrize("name", ["wide", "epa", "etu"])
+def test_the_model_that_an_input_file_gets_does_so_too(name, tmp_path):
+    import numpy as np
+
+    from chanest.algorithms import interpolate_linear
+    from chanest.metrics import nmse_db
+    from chanest.signals import draw, seeded
+
+    scenario = load_scenario(name)
+    pattern = draw_pattern(scenario, 3)
+    data = draw(scenario, pattern, 4096, seeded(3, "test"))
+    path = tmp_path / "unknown.npz"
+    np.savez(
+        path, pilot_subcarriers=pattern.subcarriers, received_pilots=data.observations.numpy(), cfr=data.cfr.numpy()
+    )
+    with PilotFile(path) as pilots:
+        assert pilots.scenario_name is None
+        model = pick_model("na-alista", load_scenario("wide"), len(pilots.pattern))
+        score = estimate_file(pilots, model, torch.device("cpu"))
+    used = torch.from_numpy(scenario.used_subcarriers)
+    linear = interpolate_linear(data.observations, torch.tensor(pattern.subcarriers), used)
+    assert score.cfr_nmse_db <= nmse_db(linear, data.cfr) - 2

@@ -1,0 +1,83 @@
+"""The NMSE tables of the README, measured: ours beside the published values, and over SNRs and channels.
+
+    python tools/results.py [--published ../shared/reference/published_nmse.csv] [--samples 10000]
+
+Prints Markdown. The published file has the columns setting, algorithm, n_pilots, n_iterations, best_nmse_db.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import torch
+
+from chanest.algorithms import ALGORITHMS
+from chanest.estimator import pick_model
+from chanest.evaluation import Score, evaluate
+from chanest.pilots import draw_pattern
+from chanest.scenario import Scenario, load_scenario
+
+ROWS = (*ALGORITHMS, "oracle-ls", "oracle-mmse", "linear")
+
+
+def scores(scenario: Scenario, samples: int, seed: int) -> dict[str, Score]:
+    """Every estimator of the family, and the references, on one scenario."""
+    pattern = draw_pattern(scenario, seed)
+    models = {name: pick_model(name, scenario, len(pattern)) for name in ALGORITHMS}
+    return evaluate(scenario, pattern, models, samples, seed, torch.device("cpu"))
+
+
+def published(path: Path | None) -> dict[tuple[str, int], float]:
+    """Published NMSE at K = 16 in the OFDM setting, by algorithm and nominal number of pilots."""
+    if path is None:
+        return {}
+    with path.open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if r["setting"] == "ofdm" and r["n_iterations"] == "16"]
+    return {(row["algorithm"], int(row["n_pilots"])): float(row["best_nmse_db"]) for row in rows}
+
+
+def cell(value: float | None) -> str:
+    """A figure of a table."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--published", type=Path)
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    theirs = published(options.published)
+    pilots = (100, 75, 50)
+
+    print(f"lte10-reference, K = 16, NMSE of the CIR in dB, {options.samples} channels; published in brackets\n")
+    columns = [scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots]
+    print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
+    for name in ROWS[:-1]:
+        cells = [
+            cell(column[name].cir_nmse_db) + (f" ({cell(theirs[name, m])})" if (name, m) in theirs else "")
+            for m, column in zip(pilots, columns, strict=True)
+        ]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+    print(f"\nlte10, SNR per pilot, NMSE of the CFR in dB, {options.samples} channels\n")
+    grid = [(m, snr) for m in pilots for snr in (0, 10, 20)]
+    columns = [
+        scores(load_scenario("lte10").replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1)
+        for m, snr in grid
+    ]
+    print("| | " + " | ".join(f"M = {m}, {snr} dB" for m, snr in grid) + " |\n|---|" + "---|" * len(grid))
+    for name in ROWS:
+        print(f"| {name} | " + " | ".join(cell(column[name].cfr_nmse_db) for column in columns) + " |")
+
+    print(f"\n75 pilots, 10 dB, NMSE of the CFR in dB, {options.samples} channels\n")
+    names = ("wide", "epa", "eva", "etu")
+    columns = [scores(load_scenario(name), options.samples, options.seed + 2) for name in names]
+    print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    for name in ROWS:
+        print(f"| {name} | " + " | ".join(cell(column[name].cfr_nmse_db) for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()

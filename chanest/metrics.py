@@ -52,9 +52,7 @@ class ErrorSums:
         return 10 * math.log10(self.error / self.truth) if self.truth > 0 else math.inf
 
 
-def common_window(
-    estimate: Tensor, estimate_first: int, truth: Tensor, truth_first: int
-) -> tuple[Tensor, Tensor]:
+def common_window(estimate: Tensor, estimate_first: int, truth: Tensor, truth_first: int) -> tuple[Tensor, Tensor]:
     """Two impulse responses over the union of their delay windows, zero where a window does not reach.
 
     Args:

@@ -97,7 +97,7 @@ class PilotPattern:
         """
         if not 2 <= n_pilots <= n_used:
             raise PilotError(f"pilots: expected 2...{n_used}, got {n_pilots}")
-        draws = np.random.RandomState(_PUBLISHED_SEED).choice(n_used, n_pilots)  # noqa: NPY002
+        draws = np.random.RandomState(_PUBLISHED_SEED).choice(n_used, n_pilots)
         subcarriers = np.unique(draws) - n_used // 2
         return cls(tuple(subcarriers[subcarriers != 0]), n_fft, n_used)
 

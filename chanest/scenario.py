@@ -142,9 +142,7 @@ class Scenario(_Frozen):
         if most is not None and most[1] > self.n_used:
             raise ValueError(f"training.n_pilots: expected 2...{self.n_used}, got {most[1]}")
         if isinstance(self.channel, TapChannel) and self.channel.sparsity > self.n_taps:
-            raise ValueError(
-                f"channel.sparsity: expected at most n_taps = {self.n_taps}, got {self.channel.sparsity}"
-            )
+            raise ValueError(f"channel.sparsity: expected at most n_taps = {self.n_taps}, got {self.channel.sparsity}")
         if self.snr_convention == "reference" and not isinstance(self.channel, TapChannel):
             raise ValueError('snr_convention: "reference" is defined for a channel of kind "taps" only')
         return self

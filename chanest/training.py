@@ -216,8 +216,7 @@ class _Trainer:
     def _optimiser_state(self) -> dict[str, Any]:
         states = [self.optimiser.state[p] for p in self.algorithm.parameters()]
         moments = {
-            key: {str(index): state[key] for index, state in enumerate(states)}
-            for key in ("exp_avg", "exp_avg_sq")
+            key: {str(index): state[key] for index, state in enumerate(states)} for key in ("exp_avg", "exp_avg_sq")
         }
         return {"fingerprint": self._fingerprint(), **moments}
 

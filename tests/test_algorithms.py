@@ -1,5 +1,7 @@
 """Algorithms against exact oracles and against plain NumPy loops written from the paper's equations."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ def test_ista_never_increases_the_objective():
     y, phi = signals()
     iterates = ISTA(n_iterations=30, penalty=0.05)(y, phi, record=True).iterates
     cost = [0.5 * (phi.forward(x) - y).abs().square().sum(-1) + 0.05 * x.abs().sum(-1) for x in iterates]
-    assert all(bool((later <= earlier + 1e-12).all()) for earlier, later in zip(cost, cost[1:], strict=False))
+    assert all(bool((later <= earlier + 1e-12).all()) for earlier, later in pairwise(cost))
 
 
 def test_fista_is_ahead_of_ista():

@@ -49,7 +49,9 @@ def test_cfr_is_the_dft_of_the_cir():
 def test_many_iterations_without_noise_reproduce_the_observations():
     sparse = torch.zeros(1, 256, dtype=torch.complex64)
     sparse[0, [3, 80]] = torch.tensor([1.0, 0.4j])
-    observed = cfr_of(sparse, LTE10)[:, torch.isin(torch.from_numpy(LTE10.used_subcarriers), torch.tensor(PATTERN.subcarriers))]
+    observed = cfr_of(sparse, LTE10)[
+        :, torch.isin(torch.from_numpy(LTE10.used_subcarriers), torch.tensor(PATTERN.subcarriers))
+    ]
     estimate = Model(FISTA(2000, 1e-4), LTE10).estimate(observed, PATTERN)
     assert float((estimate.cir - sparse).norm()) < 0.01
 

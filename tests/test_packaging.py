@@ -43,7 +43,7 @@ def test_the_wheel_holds_scenarios_and_models_and_works_from_any_directory(tmp_p
         assert {path.name for path in (ROOT / kind).glob(f"*.{suffix}")} <= there
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    code = "import sys; sys.argv = ['chanest', 'estimate', '--samples', '64', '--json']; from chanest.cli import main; main()"
+    code = "import sys; sys.argv[1:] = ['estimate', '--samples', '64', '--json']; from chanest.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=elsewhere,

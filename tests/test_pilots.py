@@ -59,7 +59,7 @@ def test_combs():
 def test_published_patterns():
     """Counts of notes.md; no published pattern holds DC."""
     for nominal, distinct in ((100, 93), (75, 73), (50, 49)):
-        draws = np.random.RandomState(322).choice(600, nominal)  # noqa: NPY002
+        draws = np.random.RandomState(322).choice(600, nominal)
         pattern = draw_pattern(load_scenario("lte10-reference").replace(n_pilots=nominal), seed=7)
         assert len(pattern) == distinct
         assert set(pattern.subcarriers) == set((draws - 300).tolist())

@@ -104,6 +104,8 @@ def test_wide_spans():
 
 def test_frequency_response_of_a_pure_delay():
     scenario = load_scenario("wide")
-    h = frequency_response(torch.tensor([[2.5]], dtype=torch.float64), torch.ones(1, 1, dtype=torch.complex64), scenario)
+    h = frequency_response(
+        torch.tensor([[2.5]], dtype=torch.float64), torch.ones(1, 1, dtype=torch.complex64), scenario
+    )
     k = torch.from_numpy(scenario.used_subcarriers).double()
     torch.testing.assert_close(h[0], torch.exp(-2j * torch.pi * k * 2.5 / 1024).to(torch.complex64), rtol=0, atol=1e-5)

@@ -82,7 +82,7 @@ def test_nan_stops_with_the_last_good_weights_kept(tmp_path):
         if done == 6:
             algorithm.head.bias.data.fill_(torch.nan)
 
-    with pytest.raises(TrainingError, match="step 7.*not finite.*m.h5.checkpoint"):
+    with pytest.raises(TrainingError, match=r"step 7.*not finite.*m\.h5\.checkpoint"):
         train(algorithm, LTE10, SETTINGS, tmp_path / "m.h5", progress=poison)
     assert all(bool(t.isfinite().all()) for t in parameters(checkpoint_path(tmp_path / "m.h5")).values())
 

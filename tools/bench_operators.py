@@ -126,8 +126,10 @@ def main() -> None:
             label = ""
         table.add_section()
     Console(width=120).print(table)
-    print("the dense matrices themselves, Phi and its conjugate, take "
-          + ", ".join(f"{r['operator_mebibytes']['dense']:.1f} MiB ({n})" for n, r in results.items()))
+    print(
+        "the dense matrices themselves, Phi and its conjugate, take "
+        + ", ".join(f"{r['operator_mebibytes']['dense']:.1f} MiB ({n})" for n, r in results.items())
+    )
 
 
 if __name__ == "__main__":

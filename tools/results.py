@@ -52,7 +52,9 @@ def main() -> None:
     pilots = (100, 75, 50)
 
     print(f"lte10-reference, K = 16, NMSE of the CIR in dB, {options.samples} channels; published in brackets\n")
-    columns = [scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots]
+    columns = [
+        scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots
+    ]
     print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
     for name in ROWS[:-1]:
         cells = [

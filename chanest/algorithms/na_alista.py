@@ -33,8 +33,8 @@ class NAALISTA(Algorithm):
         ridge: of the analytic weights; 0 for W = Phi, which is as good here (docs/choices.md).
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
-    ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H), ``hidden/bias`` (H,);
-    ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,).
+    ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H),
+    ``hidden/bias`` (H,); ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,).
     Normalisation: ``feature_mean``, ``feature_deviation`` (inputs,).
 
     Raises:

@@ -56,7 +56,8 @@ class LinearOperator(ABC):
     def squared_norm(self, n_iterations: int = 30) -> Tensor:
         """The largest eigenvalue of Phi^H Phi, the L of ISTA, by power iteration: (*batch_shape,).
 
-        The start is fixed, so the value is the same in every run. Within a few percent, from below: a step of 1/L stays well short of the 2/L where ISTA diverges.
+        The start is fixed, so the value is the same in every run. Within a few percent, from below: a step of
+        1/L stays well short of the 2/L where ISTA diverges.
         """
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(self.n_coefficients, generator=generator, dtype=torch.float64)

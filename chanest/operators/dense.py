@@ -1,6 +1,5 @@
 """A matrix as an operator: the synthetic setting, and the yardstick of every fast operator."""
 
-import torch
 from torch import Tensor
 
 from .base import LinearOperator
@@ -12,6 +11,7 @@ class DenseOperator(LinearOperator):
     Args:
         matrix: (*batch_shape, M, N).
 
+    >>> import torch
     >>> phi = DenseOperator(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
     >>> phi.adjoint(phi.forward(torch.tensor([1.0, 1.0])))
     tensor([3., 7.])

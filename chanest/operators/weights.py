@@ -38,10 +38,8 @@ class AnalyticWeights:
 
     def adjoint(self, b: Tensor) -> Tensor:
         """W^H b: (*batch, M) -> (*batch, N)."""
-        if self.phi.batch_shape:
-            whitened = (self.inverse @ b.unsqueeze(-1)).squeeze(-1)
-        else:
-            whitened = b @ self.inverse.mT
+        batched = bool(self.phi.batch_shape)
+        whitened = (self.inverse @ b.unsqueeze(-1)).squeeze(-1) if batched else b @ self.inverse.mT
         return self.scale * self.phi.adjoint(whitened)
 
     def gram(self, x: Tensor) -> Tensor:

@@ -60,6 +60,23 @@ def quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
+def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
+    """Median milliseconds of each way."""
+    laps: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, run in ways.items():
+            run()
+            for _ in range(4):
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                started = time.perf_counter()
+                run()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                laps[way].append(time.perf_counter() - started)
+    return {way: 1e3 * statistics.median(lap) for way, lap in laps.items()}
+
+
 def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
     """Median milliseconds, ratios to dense, and peak memory of every way, for one size."""
     m, n, n_fft, batch, used = SIZES[name]
@@ -78,19 +95,10 @@ def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
     expected = ways["dense"]()
     for way in ways.values():
         assert float((way() - expected).norm() / expected.norm()) < 1e-4
-    laps: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, run in ways.items():
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            for _ in range(4):
-                started = time.perf_counter()
-                run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                laps[way].append(time.perf_counter() - started)
-    milliseconds = {way: 1e3 * statistics.median(lap) for way, lap in laps.items()}
+    milliseconds = interleaved(ways, device, rounds)
+    padded = PartialDFT(PilotPattern.random(m, 0, n_fft, used), n, device=device)
+    padded.__dict__["_n_blocks"] = 1
+    pruning = interleaved({"pruned": lambda: phi.forward(x), "padded": lambda: padded.forward(x)}, device, rounds)
     return {
         "M": m,
         "N": n,
@@ -99,6 +107,7 @@ def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
         "milliseconds": milliseconds,
         "times_faster_than_dense": {way: milliseconds["dense"] / ms for way, ms in milliseconds.items()},
         "peak_mebibytes": {way: peak_bytes(run, device) / 2**20 for way, run in ways.items()},
+        "forward_pruned_over_padded": pruning["pruned"] / pruning["padded"],
         "operator_mebibytes": {"dense": 2 * matrix.numel() * 8 / 2**20},
     }
 
@@ -126,6 +135,10 @@ def main() -> None:
             label = ""
         table.add_section()
     Console(width=120).print(table)
+    for name, result in results.items():
+        print(
+            f"{name}: forward by pruned FFTs takes {result['forward_pruned_over_padded']:.2f} of the padded one's time"
+        )
     print(
         "the dense matrices themselves, Phi and its conjugate, take "
         + ", ".join(f"{r['operator_mebibytes']['dense']:.1f} MiB ({n})" for n, r in results.items())

@@ -1,9 +1,12 @@
 """Files of named arrays, read and written a few rows at a time where the format allows: .h5, .npz, .mat.
 
 HDF5 (``.h5``, and MATLAB's v7.3 ``.mat``) is read in slices; ``.npz`` and MATLAB v5 load whole, so they are
-refused when too large for that. MATLAB's column-major HDF5 axes and real/imag compounds are turned into ours.
+refused when too large for that. MATLAB's column-major HDF5 axes and real/imag compounds are turned into ours;
+its empty arrays count as absent.
 """
 
+import math
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
+import scipy.sparse
 
 from .errors import FileError
 
@@ -25,8 +29,13 @@ Slices = tuple[slice, ...]
 class ArrayReader:
     """Named arrays of a file: shapes at once, values slice by slice.
 
+    Attributes:
+        path: of the file.
+        attributes: of an HDF5 file.
+        matlab: whether MATLAB wrote the file, so that its vectors have two axes.
+
     Raises:
-        FileError: missing, empty, truncated, of another kind than its suffix says, or too large to load whole.
+        FileError: missing, empty, truncated, not of the kind that its suffix says, or too large to load.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,14 +43,15 @@ class ArrayReader:
         self._file: h5py.File | None = None
         self._arrays: dict[str, Any] = {}
         self.attributes: dict[str, Any] = {}
-        if path.suffix not in SUFFIXES:
-            raise FileError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
+        self.matlab = path.suffix == ".mat"
         if not path.exists():
             raise FileError(f"{path}: no such file")
         if path.is_dir():
             raise FileError(f"{path}: expected a file, found a folder")
+        if path.suffix not in SUFFIXES:
+            raise FileError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}, found {path.name}")
         if not path.stat().st_size:
-            raise FileError(f"{path}: expected received pilots, found an empty file")
+            raise FileError(f"{path}: expected arrays, found an empty file")
         try:
             if path.suffix == ".npz":
                 self._load_npz()
@@ -49,7 +59,10 @@ class ArrayReader:
                 self._load_mat()
             else:
                 self._open_hdf5()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, TypeError) as error:
+        except FileError:
+            raise
+        except Exception as error:  # a damaged file makes three parsers raise whatever they like
+            self.__exit__()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise FileError(f"{path}: not a readable {path.suffix} file, or truncated ({reason})") from None
 
@@ -70,37 +83,57 @@ class ArrayReader:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in our axis order."""
         shape = tuple(self._arrays[name].shape)
-        return shape[::-1] if self._reversed(name) else shape
+        return shape[::-1] if self._reversed else shape
 
     def read(self, name: str, at: Slices = ()) -> np.ndarray:
         """A slice of an array over its leading axes; the whole array when ``at`` is empty."""
         array = self._arrays[name]
         try:
-            if self._reversed(name):
+            if self._reversed:
                 rest = (slice(None),) * (array.ndim - len(at))
                 values = np.asarray(array[rest + at[::-1]]).T
             else:
                 values = np.asarray(array[at] if at else array[()])
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise FileError(f"{self.path}: {name}: damaged ({str(error).splitlines()[0]})") from None
-        if values.dtype.names is not None and {n.lower() for n in values.dtype.names} == {"real", "imag"}:
-            real, imag = sorted(values.dtype.names, key=str.lower, reverse=True)
-            return values[real] + 1j * values[imag]
-        return values
+        parts = sorted(values.dtype.names or (), key=str.lower)
+        if _is_complex(parts):
+            imag, real = (values[part] for part in parts)
+            values = np.empty(values.shape, np.result_type(real, np.complex64))
+            values.real, values.imag = real, imag
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
 
-    def _reversed(self, name: str) -> bool:
+    def text(self, name: str) -> str | None:
+        """A word that the file says of itself, in an attribute or an array; None when it does not."""
+        value: Any = self.attributes.get(name)
+        if value is None and name in self:
+            value = self.read(name)
+        if isinstance(value, np.ndarray) and value.dtype == np.uint16:  # MATLAB's characters in HDF5
+            return "".join(map(chr, value.reshape(-1).tolist()))
+        if isinstance(value, np.ndarray):
+            value = value.reshape(-1)[0] if value.size else None
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return str(value) if isinstance(value, str) else None
+
+    @property
+    def _reversed(self) -> bool:
         """MATLAB stores its axes last to first, in .mat v7.3 and in the .h5 it writes itself."""
-        array = self._arrays[name]
-        if self._file is None or array.ndim < 2:
-            return False
-        return self.path.suffix == ".mat" or "MATLAB_class" in array.attrs or array.dtype.names == ("real", "imag")
+        return self.matlab and self._file is not None
 
     def _open_hdf5(self) -> None:
         if not h5py.is_hdf5(self.path):
             raise FileError(f"{self.path}: expected HDF5, found something else")
         self._file = h5py.File(self.path, "r")
-        self._arrays = {name: item for name, item in self._file.items() if isinstance(item, h5py.Dataset)}
         self.attributes = dict(self._file.attrs)
+        for name, item in self._file.items():
+            if isinstance(item, h5py.Dataset) and item.shape is not None and "MATLAB_empty" not in item.attrs:
+                self._arrays[name] = item
+                names = item.dtype.names or ()
+                self.matlab |= "MATLAB_class" in item.attrs or tuple(map(str.lower, names)) == (
+                    "real",
+                    "imag",
+                )
 
     def _load_npz(self) -> None:
         if not zipfile.is_zipfile(self.path):
@@ -108,19 +141,24 @@ class ArrayReader:
         with zipfile.ZipFile(self.path) as archive:
             self._refuse_large(sum(entry.file_size for entry in archive.infolist()))
         with np.load(self.path, allow_pickle=False) as archive:
-            self._arrays = {name: archive[name] for name in archive.files}
+            loaded = {name: archive[name] for name in archive.files}
+        self._arrays = {name: value for name, value in loaded.items() if isinstance(value, np.ndarray)}
 
     def _load_mat(self) -> None:
-        listed = scipy.io.whosmat(self.path)
-        self._refuse_large(sum(16 * int(np.prod(shape, dtype=np.int64)) for _, shape, _ in listed))
-        loaded = scipy.io.loadmat(self.path)
-        self._arrays = {name: value for name, value in loaded.items() if not name.startswith("__")}
+        with warnings.catch_warnings(action="ignore"):
+            listed = scipy.io.whosmat(self.path)
+            self._refuse_large(sum(16 * math.prod(shape) for _, shape, _ in listed))
+            loaded = scipy.io.loadmat(self.path)
+        for name, value in loaded.items():
+            dense = value.toarray() if scipy.sparse.issparse(value) else value
+            if isinstance(dense, np.ndarray) and dense.size:
+                self._arrays[name] = dense
 
     def _refuse_large(self, size: int) -> None:
         if size > WHOLE_FILE_LIMIT:
             raise FileError(
-                f"{self.path}: {size / 2**30:.1f} GiB, but {self.path.suffix} loads whole and may take at most "
-                f"{WHOLE_FILE_LIMIT / 2**30:.0f} GiB; store it as .h5, which is read in chunks"
+                f"{self.path}: {size / 2**30:.3g} GiB, but {self.path.suffix} loads whole and may take "
+                f"at most {WHOLE_FILE_LIMIT / 2**30:.3g} GiB; store it as .h5, which is read in chunks"
             )
 
 
@@ -135,34 +173,46 @@ class ArrayWriter:
     """
 
     def __init__(self, path: Path, force: bool = False) -> None:
-        refuse_existing(path, force)
-        if path.suffix not in SUFFIXES:
-            raise FileError(f"{path}: expected an output ending in {', '.join(SUFFIXES)}")
+        check_output(path, force)
         self.path = path
         self._partial = path.with_name(f".{path.name}.partial")
         self._arrays: dict[str, Any] = {}
         self._attributes: dict[str, Any] = {}
-        self._file = h5py.File(self._partial, "w") if path.suffix == ".h5" else None
+        self._file: h5py.File | None = None
 
     def __enter__(self) -> "ArrayWriter":
+        try:
+            self._partial.touch()
+            if self.path.suffix == ".h5":
+                self._file = h5py.File(self._partial, "w")
+        except OSError as failure:
+            raise self._cannot(failure) from None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             if self._file is not None:
                 self._file.close()
-            elif kind is None and self.path.suffix == ".npz":
-                with self._partial.open("wb") as file:
-                    np.savez(file, **self._arrays, **self._attributes)
-            elif kind is None:
-                with self._partial.open("wb") as file:
-                    scipy.io.savemat(file, {**self._arrays, **self._attributes})
             if kind is None:
+                self._save()
                 self._partial.replace(self.path)
-        except OSError as failure:
-            raise FileError(f"{self.path}: cannot be written ({failure.strerror or failure})") from None
+        except (OSError, RuntimeError) as failure:
+            raise self._cannot(failure) from None
         finally:
             self._partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise self._cannot(error) from None
+
+    def _save(self) -> None:
+        if self.path.suffix == ".npz":
+            with self._partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **self._arrays, **self._attributes)
+        elif self.path.suffix == ".mat":
+            with self._partial.open("wb") as file:
+                scipy.io.savemat(file, {**self._arrays, **self._attributes})
+
+    def _cannot(self, failure: Exception) -> FileError:
+        return FileError(f"{self.path}: cannot be written ({getattr(failure, 'strerror', None) or failure})")
 
     def attribute(self, name: str, value: str | float) -> None:
         """Say something about the file."""
@@ -186,22 +236,29 @@ class ArrayWriter:
             self._file[name][at] = values
             return
         if name not in self._arrays:
-            size = int(np.prod(shape, dtype=np.int64)) * values.itemsize
+            size = math.prod(shape) * values.itemsize
             if size > WHOLE_FILE_LIMIT:
                 raise FileError(
-                    f"{self.path}: {name} takes {size / 2**30:.1f} GiB, too much for {self.path.suffix}, "
+                    f"{self.path}: {name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
                     "which is written whole; give an output ending in .h5"
                 )
             self._arrays[name] = np.zeros(shape, values.dtype)
         self._arrays[name][at] = values
 
 
+def check_output(path: Path, force: bool) -> None:
+    """Raise FileError unless an ArrayWriter can write there."""
+    if path.suffix not in SUFFIXES:
+        raise FileError(f"{path}: expected an output ending in {', '.join(SUFFIXES)}, found {path.name}")
+    refuse_existing(path, force)
+
+
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise FileError when a file is in the way, or its folder does not exist."""
+    if path.is_dir():
+        raise FileError(f"{path}: expected a file to write, found a folder")
     if path.exists() and not force:
         raise FileError(f"{path}: exists already; give --force to replace it")
-    if path.is_dir():
-        raise FileError(f"{path}: is a folder")
     if not path.parent.is_dir():
         raise FileError(f"{path}: no folder {path.parent}")
 
@@ -214,7 +271,7 @@ def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:
     >>> [tuple(s.stop - s.start for s in at) for at in row_slices((2, 3), 2)]
     [(1, 2), (1, 1), (1, 2), (1, 1)]
     """
-    inner = int(np.prod(shape[1:], dtype=np.int64))
+    inner = math.prod(shape[1:])
     if not shape:
         yield ()
     elif inner <= limit:
@@ -225,3 +282,7 @@ def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:
         for row in range(shape[0]):
             for at in row_slices(shape[1:], limit):
                 yield (slice(row, row + 1), *at)
+
+
+def _is_complex(parts: list[str]) -> bool:
+    return [part.lower() for part in parts] in (["imag", "real"], ["i", "r"])

@@ -5,6 +5,8 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from .algorithms import interpolate_linear, oracle
 from .arrayfile import ArrayWriter
-from .errors import FileError
+from .errors import FileError, ModelError
 from .estimator import Estimate, Model, cfr_of
 from .metrics import ErrorSums, common_window
 from .observations import Chunk, PilotFile
@@ -89,7 +91,12 @@ def evaluate(
 
     Returns:
         a score per model, then per reference (``oracle-ls``, ``oracle-mmse``, ``linear``).
+
+    Raises:
+        ModelError: a model was made for another band.
     """
+    for model in models.values():
+        check_band(model, scenario)
     tallies = {name: _Tally() for name in (*models, *REFERENCES)}
     first = 0
     for block in simulate(scenario, pattern, n_samples, seed):
@@ -100,9 +107,7 @@ def evaluate(
             estimates[name] = model.estimate(data.observations, pattern, n_iterations=asked)
             _add(tallies[name], estimates[name], data.cir, scenario.first_tap_samples, data.cfr)
             if first == 0:
-                run = lambda model=model, asked=asked: model.estimate(  # noqa: E731
-                    data.observations, pattern, n_iterations=asked
-                )
+                run = partial(model.estimate, data.observations, pattern, n_iterations=asked)
                 tallies[name].time(run, len(block), device)
         for name, run_reference in _references(block, scenario, pattern).items():
             cir, cfr = run_reference()
@@ -138,17 +143,22 @@ def estimate_file(
         on_chunk: called after every chunk with the number of observations in it, the chunk and its estimate.
 
     Raises:
-        FileError: the pilots' true CFR does not lie on the model's used subcarriers.
+        FileError: the pilots belong to another DFT length or band than the model.
         ObservationError: NaN or Inf; the message names the first index.
     """
     tally = _Tally()
-    if pilots.has_cfr and pilots.pattern.n_used != model.scenario.n_used:
-        raise FileError(f"{pilots.path}: cfr: expected {model.scenario.n_used} used subcarriers")
+    made_for = model.scenario
+    for field, expected, found in (
+        ("n_fft", made_for.n_fft, pilots.pattern.n_fft),
+        ("used_subcarriers", made_for.n_used, pilots.pattern.n_used),
+    ):
+        if expected != found and (field == "n_fft" or pilots.has_cfr):
+            raise FileError(f"{pilots.path}: {field}: model {model.name} expects {expected}, the file has {found}")
     writer = output and _EstimateWriter(output, pilots.batch_shape, model)
     for chunk in pilots.chunks(BLOCK):
         observations = chunk.observations.to(device)
         noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
-        run = lambda: model.estimate(observations, pilots.pattern, noise, n_iterations=n_iterations)  # noqa: B023, E731
+        run = partial(model.estimate, observations, pilots.pattern, noise, n_iterations=n_iterations)
         estimate = run()
         if not tally.batch:
             tally.time(run, len(observations), device)
@@ -164,13 +174,14 @@ def estimate_file(
 
 
 class _EstimateWriter:
-    """Writes an estimates file: everything that does not depend on the observation at once, rows as they come."""
+    """Writes an estimates file: what does not depend on the observation at once, rows as they come."""
 
     def __init__(self, file: ArrayWriter, batch_shape: tuple[int, ...], model: Model) -> None:
         self.file, self.batch_shape = file, batch_shape
         file.attribute("model", model.name)
         file.attribute("algorithm", model.algorithm.name)
         file.attribute("model_scenario", model.scenario.name)
+        file.attribute("chanest_version", version("chanest"))
         file.write("used_subcarriers", model.scenario.used_subcarriers)
         file.write("first_tap_samples", torch.tensor(model.scenario.first_tap_samples).numpy())
 
@@ -178,12 +189,11 @@ class _EstimateWriter:
         for name, values in (("cir", estimate.cir), ("cfr", estimate.cfr)):
             lengths = tuple(s.stop - s.start for s in at)
             width = values.shape[-1]
-            self.file.write_rows(name, (*self.batch_shape, width), at, values.reshape(*lengths, width).cpu().numpy())
+            rows = values.reshape(*lengths, width).cpu().numpy()
+            self.file.write_rows(name, (*self.batch_shape, width), at, rows)
 
 
-def simulation_writer(
-    file: ArrayWriter, n_samples: int, model: Model
-) -> Callable[[int, Estimate], None]:
+def simulation_writer(file: ArrayWriter, n_samples: int, model: Model) -> Callable[[int, Estimate], None]:
     """A function that writes the estimates of one block, given the number of its first sample."""
     writer = _EstimateWriter(file, (n_samples,), model)
     return lambda first, estimate: writer.rows((slice(first, first + len(estimate.cir)),), estimate)
@@ -203,9 +213,9 @@ def _references(
     used = torch.from_numpy(scenario.used_subcarriers)
 
     def told_the_support(noise_variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        gains = oracle(
-            block.observations, pilots, block.delays, block.variances, noise_variance, scenario.n_fft
-        ).to(torch.complex64)
+        gains = oracle(block.observations, pilots, block.delays, block.variances, noise_variance, scenario.n_fft).to(
+            torch.complex64
+        )
         cir = None
         if block.cir is not None:
             taps = block.delays.long() - scenario.first_tap_samples
@@ -217,6 +227,14 @@ def _references(
         "oracle-mmse": lambda: told_the_support(block.noise_variance),
         "linear": lambda: (None, interpolate_linear(block.observations, pilots, used)),
     }
+
+
+def check_band(model: Model, scenario: Scenario) -> None:
+    """Raise ModelError unless a model estimates the subcarriers of a scenario."""
+    bands = [(s.n_used, s.n_fft) for s in (model.scenario, scenario)]
+    if bands[0] != bands[1]:
+        made, wanted = (f"{n_used} used subcarriers of {n_fft}" for n_used, n_fft in bands)
+        raise ModelError(f"model {model.name}: made for {made}, scenario {scenario.name} has {wanted}")
 
 
 def _synchronise(device: torch.device) -> None:

@@ -5,8 +5,11 @@ Root attributes ``format``, ``format_version``, ``algorithm``, ``chanest_version
 model file with one more group, ``optimiser``.
 """
 
+import inspect
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,11 +21,12 @@ import torch
 from torch import Tensor
 
 from .algorithms import ALGORITHMS, Algorithm
-from .errors import AlgorithmError, FileError, ModelError
+from .errors import AlgorithmError, ChanestError, FileError, ModelError
 from .resources import shipped
 from .scenario import Scenario, scenario_from_fields
 
 FORMAT, FORMAT_VERSION = "chanest-model", 1
+_KINDS = {int: "a whole number", float: "a finite number", str: "text"}
 
 
 def write_model(
@@ -62,9 +66,10 @@ def write_model(
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        raise FileError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+    finally:
         partial.unlink(missing_ok=True)
-        raise FileError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 def read_model(path: Path) -> tuple[Algorithm, Scenario, dict[str, Any]]:
@@ -109,45 +114,59 @@ def shipped_models() -> list[Path]:
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """Algorithm, hyperparameters, scenario and training attributes, without the tensors."""
+    """Algorithm, hyperparameters, scenario, training and the tensors' shapes; checked as by read_model."""
+    algorithm, scenario, training = read_model(path)
     with _open(path) as file:
-        _check_format(file, path)
-        fields = _read_group(_group(file, "scenario", path))
         return {
-            "algorithm": str(file.attrs["algorithm"]),
-            "created": str(file.attrs.get("created", "")),
-            "chanest_version": str(file.attrs.get("chanest_version", "")),
-            "hyperparameters": _read_group(_group(file, "hyperparameters", path)),
-            "scenario": scenario_from_fields(fields, f"{path}: scenario"),
-            "training": _read_group(_group(file, "training", path)),
-            "tensors": {name: tensor.shape for name, tensor in _tensors(file, path).items()},
+            "algorithm": algorithm.name,
+            "created": str(_attribute(file, "created")),
+            "chanest_version": str(_attribute(file, "chanest_version")),
+            "hyperparameters": algorithm.hyperparameters,
+            "scenario": scenario,
+            "training": training,
+            "tensors": {name: tuple(tensor.shape) for name, tensor in _tensors_of(algorithm).items()},
         }
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _open(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file to read; whatever a damaged one makes h5py raise becomes a FileError."""
     if not path.exists():
         raise FileError(f"{path}: no such file")
     if path.is_dir() or not path.stat().st_size or not h5py.is_hdf5(path):
         found = "a folder" if path.is_dir() else "not HDF5" if path.stat().st_size else "an empty file"
         raise FileError(f"{path}: expected a chanest model in HDF5, found {found}")
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise FileError(f"{path}: damaged or truncated HDF5 ({str(error).splitlines()[0]})") from None
+        with h5py.File(path, "r") as file:
+            yield file
+    except ChanestError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileError(f"{path}: damaged or truncated HDF5 ({reason})") from None
+
+
+def _attribute(item: h5py.Group, name: str) -> Any:
+    """An attribute as a plain value: text, a number, a tuple; None when it is not there."""
+    value = item.attrs.get(name)
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _check_format(file: h5py.File, path: Path) -> None:
-    if file.attrs.get("format") != FORMAT:
-        raise ModelError(f'{path}: expected format = "{FORMAT}", found {file.attrs.get("format")!r}')
-    if file.attrs.get("format_version") != FORMAT_VERSION:
-        raise ModelError(
-            f"{path}: expected format_version {FORMAT_VERSION}, found {file.attrs.get('format_version')}; "
-            f"this chanest is {version('chanest')}"
-        )
-    if file.attrs.get("algorithm") not in ALGORITHMS:
-        raise ModelError(
-            f"{path}: algorithm: expected one of {', '.join(ALGORITHMS)}, found {file.attrs.get('algorithm')!r}"
-        )
+    for name, expected in (
+        ("format", (FORMAT,)),
+        ("format_version", (FORMAT_VERSION,)),
+        ("algorithm", ALGORITHMS),
+    ):
+        found = _attribute(file, name)
+        if found not in tuple(expected):
+            wanted = " or ".join(map(str, expected))
+            hint = f"; this is chanest {version('chanest')}" if name == "format_version" else ""
+            raise ModelError(f"{path}: {name}: expected {wanted}, found {found}{hint}")
 
 
 def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
@@ -157,7 +176,7 @@ def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
     return group
 
 
-def _tensors(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
     for kind in ("parameters", "normalisation"):
         group = _group(file, kind, path)
@@ -169,21 +188,28 @@ def _tensors(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     return found
 
 
+def _tensors_of(algorithm: Algorithm) -> dict[str, Tensor]:
+    """The tensors of an algorithm by their names in the file."""
+    tensors = {f"parameters/{n.replace('.', '/')}": p.data for n, p in algorithm.named_parameters()}
+    return tensors | {f"normalisation/{n.replace('.', '/')}": b for n, b in algorithm.named_buffers()}
+
+
 def _algorithm(file: h5py.File, path: Path) -> Algorithm:
     _check_format(file, path)
+    cls = ALGORITHMS[_attribute(file, "algorithm")]
     hyperparameters = _read_group(_group(file, "hyperparameters", path))
+    _check_hyperparameters(cls, hyperparameters, path)
     try:
-        algorithm = ALGORITHMS[file.attrs["algorithm"]](**hyperparameters)
+        with torch.device("meta"):  # no memory for a size that the tensors in the file may not have
+            algorithm = cls(**hyperparameters)
     except (AlgorithmError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: hyperparameters: {error}") from None
-    found = _tensors(file, path)
-    expected = {f"parameters/{n.replace('.', '/')}": p.data for n, p in algorithm.named_parameters()}
-    expected |= {f"normalisation/{n.replace('.', '/')}": b for n, b in algorithm.named_buffers()}
+    found, expected = _datasets(file, path), _tensors_of(algorithm)
     settings = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
     for name in sorted(expected.keys() - found.keys()):
         raise ModelError(f"{path}: {name}: missing")
     for name in sorted(found.keys() - expected.keys()):
-        raise ModelError(f"{path}: {name}: not a tensor of {algorithm.name} with {settings}")
+        raise ModelError(f"{path}: {name}: not a tensor of {cls.name} with {settings}")
     for name, tensor in expected.items():
         dataset = found[name]
         if dataset.shape != tuple(tensor.shape):
@@ -193,15 +219,34 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
             )
         if dataset.dtype.kind != "f":
             raise ModelError(f"{path}: {name}: expected floating-point numbers, the file has {dataset.dtype}")
-        try:
-            values = np.asarray(dataset[()])
-        except OSError as error:
-            raise FileError(f"{path}: {name}: damaged ({str(error).splitlines()[0]})") from None
+    algorithm = algorithm.to_empty(device="cpu")
+    for name, tensor in _tensors_of(algorithm).items():
+        with np.errstate(over="ignore"):
+            values = np.asarray(found[name][()]).astype(np.float32)
         if not np.isfinite(values).all():
             first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise ModelError(f"{path}: {name}: NaN or Inf at index {first}")
-        tensor.copy_(torch.from_numpy(values.astype(np.float32)))
+        tensor.copy_(torch.from_numpy(values))
     return algorithm
+
+
+def _check_hyperparameters(cls: type[Algorithm], found: Mapping[str, Any], path: Path) -> None:
+    """Every argument of the constructor must be there, with the type of its annotation, and no other."""
+    arguments = inspect.signature(cls).parameters
+    where = f"{path}: hyperparameters"
+    for name in found:
+        if name not in arguments:
+            raise ModelError(f"{where}: {name}: unknown; {cls.name} has {', '.join(arguments)}")
+    for name, argument in arguments.items():
+        if name not in found:
+            if argument.default is None:
+                continue
+            raise ModelError(f"{where}: {name}: missing")
+        value, kind = found[name], argument.annotation
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        fits = {int: number and isinstance(value, int), float: number, str: isinstance(value, str)}
+        if not fits.get(kind, True):
+            raise ModelError(f"{where}: {name}: expected {_KINDS[kind]}, found {value!r}")
 
 
 def _nested(named: Any) -> dict[str, Any]:
@@ -233,12 +278,7 @@ def _write(group: h5py.Group, fields: Mapping[str, Any]) -> None:
 
 
 def _read_group(group: h5py.Group) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in group.attrs.items():
-        if isinstance(value, np.ndarray):
-            fields[name] = tuple(value.tolist())
-        else:
-            fields[name] = value.item() if isinstance(value, np.generic) else value
+    fields: dict[str, Any] = {name: _attribute(group, name) for name in group.attrs}
     for name, item in group.items():
         fields[name] = _read_group(item) if isinstance(item, h5py.Group) else item[()]
     return fields

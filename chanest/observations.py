@@ -1,7 +1,11 @@
 """The file of received pilots: what it must hold, read in chunks and checked; and how one is written."""
 
+import math
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .arrayfile import ArrayReader, ArrayWriter, Slices, row_slices
-from .errors import ChanestError, FileError, ObservationError
-from .frontend import check_pilots, checked_symbols
+from .errors import ChanestError, FileError, ObservationError, PilotError
+from .frontend import checked_symbols
 from .pilots import PilotPattern
 from .scenario import Scenario
 from .signals import Simulation
@@ -38,6 +42,8 @@ class Chunk:
 class PilotFile:
     """Received pilots in a file (fields: ``docs/file-formats.md``), checked when opened and chunk by chunk.
 
+    The band is that of ``used_subcarriers``, where the file has them, else LTE's -300...-1, 1...300.
+
     Attributes:
         pattern: the pilots, ascending.
         batch_shape: leading shape of ``received_pilots``; empty for a single observation.
@@ -55,10 +61,11 @@ class PilotFile:
         self.path = path
         self._reader = ArrayReader(path)
         try:
-            self._read_header()
-        except ChanestError as error:
+            with self._naming_the_file():
+                self._read_header()
+        except ChanestError:
             self._reader.__exit__()
-            raise error if str(error).startswith(str(path)) else type(error)(f"{path}: {error}") from None
+            raise
 
     def __enter__(self) -> "PilotFile":
         return self
@@ -79,88 +86,149 @@ class PilotFile:
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """The observations in chunks of at most ``rows``, complex64 or complex128 as in the file."""
         for at in row_slices(self.batch_shape, rows):
-            received = self._rows("received_pilots", at)[:, self._order]
-            self._refuse_non_finite(received, at)
-            noise = self._noise_rows(at, len(received))
-            observations = torch.from_numpy(np.ascontiguousarray(received))
-            symbols = self._symbols
-            if symbols is not None:
-                divisor = checked_symbols(torch.from_numpy(symbols), observations)
-                observations = observations / divisor
-                noise = None if noise is None else noise / divisor.abs().square().mean()
-            check_pilots(observations, self.pattern, noise)
-            truth = [self._truth(name, at) for name in ("cir", "cfr")]
-            yield Chunk(at, observations, noise, *truth)
+            with self._naming_the_file():
+                chunk = self._chunk(at)
+            yield chunk
+
+    def _chunk(self, at: Slices) -> Chunk:
+        received = self._rows("received_pilots", at)
+        self._refuse("received_pilots", ~np.isfinite(received), at)
+        precision = np.complex64 if received.dtype.itemsize <= 8 else np.complex128
+        observations = torch.from_numpy(received[:, self._order].astype(precision))
+        noise = self._noise_rows(at, len(received))
+        if self._symbols is not None:
+            observations = (observations.to(torch.complex128) / self._symbols).to(observations.dtype)
+            bad = ~np.isfinite(observations.numpy())[:, np.argsort(self._order)]
+            self._refuse("received_pilots / pilot_symbols", bad, at)
+            noise = None if noise is None else noise / self._symbols.abs().square().mean()
+        return Chunk(at, observations, noise, self._truth("cir", at), self._truth("cfr", at))
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except ChanestError as error:
+            if str(error).startswith(str(self.path)):
+                raise
+            raise type(error)(f"{self.path}: {error}") from None
+
+    # the header -------------------------------------------------------------------------------------------
 
     def _read_header(self) -> None:
         reader = self._reader
         for name in ("pilot_subcarriers", "received_pilots"):
             if name not in reader:
                 found = ", ".join(reader.names()) or "nothing"
-                raise FileError(f"{self.path}: {name}: missing; the file has {found}")
-        n_fft = self._number("n_fft", 1024)
-        self.first_tap_samples = self._number("first_tap_samples", 0)
-        subcarriers = self._numeric("pilot_subcarriers").reshape(-1)
-        if subcarriers.dtype.kind == "c":
-            raise ObservationError("pilot_subcarriers: expected whole numbers, got complex ones")
-        self._order = np.argsort(subcarriers, kind="stable")
-        self.pattern = PilotPattern(tuple(subcarriers[self._order].tolist()), n_fft)
-        shape = reader.shape("received_pilots")
+                raise FileError(f"{name}: missing; the file has {found}")
+        self.pattern = self._read_pattern()
         n_pilots = len(self.pattern)
-        self._single = int(np.prod(shape)) == n_pilots and len(shape) <= 2
-        if not self._single and (not shape or shape[-1] != n_pilots):
+        shape = reader.shape("received_pilots")
+        self._check_kind("received_pilots", "c", "complex numbers")
+        column = len(shape) == 2 and shape[1] == 1
+        row = reader.matlab and len(shape) == 2 and shape[0] == 1
+        self._single = len(shape) == 1 or column or row
+        if not (math.prod(shape) == n_pilots if self._single else shape[-1:] == (n_pilots,)):
             raise ObservationError(
                 f"received_pilots: expected shape (*batch, {n_pilots}) for {n_pilots} pilot subcarriers, got {shape}"
             )
         self.batch_shape: tuple[int, ...] = () if self._single else shape[:-1]
-        self.n_observations = int(np.prod(self.batch_shape))
+        self.n_observations = math.prod(self.batch_shape)
         if self.n_observations == 0:
             raise ObservationError(f"received_pilots: expected at least one observation, got shape {shape}")
-        kind = reader.read("received_pilots", tuple(slice(0, 1) for _ in shape)).dtype
-        if kind.kind != "c":
-            raise ObservationError(f"received_pilots: expected complex numbers, got {kind}")
-        self._symbols = None
-        if "pilot_symbols" in reader:
-            symbols = self._numeric("pilot_symbols").reshape(-1).astype(np.complex128)
-            if symbols.size not in (1, n_pilots):
-                raise ObservationError(f"pilot_symbols: expected 1 or {n_pilots} of them, got {symbols.size}")
-            self._symbols = symbols[self._order] if symbols.size > 1 else symbols[0]
-            self._symbols = np.asarray(self._symbols)
-        name = reader.attributes.get("scenario")
-        if name is None and "scenario" in reader:
-            name = str(reader.read("scenario").reshape(-1)[0])
-        self.scenario_name: str | None = name
-        for field, width in (("cir", None), ("cfr", self.pattern.n_used)):
-            self._check_truth(field, width)
+        self._symbols = self._read_symbols()
+        self._check_noise()
+        self.first_tap_samples = self._whole_number("first_tap_samples", 0)
+        n_fft = self.pattern.n_fft
+        if abs(self.first_tap_samples) >= n_fft:
+            raise ObservationError(
+                f"first_tap_samples: expected {1 - n_fft}...{n_fft - 1}, got {self.first_tap_samples}"
+            )
+        self._check_truth("cir", n_fft)
+        self._check_truth("cfr", self.pattern.n_used, exactly=True)
+        self.scenario_name = reader.text("scenario")
 
-    def _check_truth(self, name: str, width: int | None) -> None:
+    def _read_pattern(self) -> PilotPattern:
+        n_used = self._band()
+        n_fft = self._whole_number("n_fft", 1024)
+        if not n_used < n_fft < 2**24:
+            raise ObservationError(f"n_fft: expected more than {n_used}, the used subcarriers, got {n_fft}")
+        subcarriers = self._vector("pilot_subcarriers")
+        if subcarriers.dtype.kind == "c":
+            raise ObservationError("pilot_subcarriers: expected whole numbers, got complex ones")
+        self._order = np.argsort(subcarriers, kind="stable")
+        ascending = np.clip(subcarriers[self._order], -(2**31), 2**31)
+        try:
+            return PilotPattern(tuple(ascending.tolist()), n_fft, n_used)
+        except PilotError as error:  # the index that it names is that of the sorted pilots
+            in_file = re.sub(r"\[(\d+)\]", lambda found: f"[{self._order[int(found[1])]}]", str(error))
+            raise PilotError(in_file) from None
+
+    def _band(self) -> int:
+        if "used_subcarriers" not in self._reader:
+            return 600
+        used = self._vector("used_subcarriers")
+        half = used.size // 2
+        if not used.size or not np.array_equal(used, np.r_[-half:0, 1 : half + 1]):
+            raise ObservationError(f"used_subcarriers: expected -{half}...-1, 1...{half}, found others")
+        return int(used.size)
+
+    def _read_symbols(self) -> Tensor | None:
+        if "pilot_symbols" not in self._reader:
+            return None
+        symbols = self._vector("pilot_symbols").astype(np.complex128)
+        if symbols.size not in (1, len(self.pattern)):
+            raise ObservationError(f"pilot_symbols: expected 1 or {len(self.pattern)} of them, got {symbols.size}")
+        ordered = torch.from_numpy(symbols[self._order] if symbols.size > 1 else symbols[0:1].reshape(()))
+        return checked_symbols(ordered, torch.empty(len(self.pattern), dtype=torch.complex128))
+
+    def _check_noise(self) -> None:
+        name = "noise_variance"
         if name not in self._reader:
             return
+        self._check_kind(name, "iuf", "real numbers")
+        shape, batch = self._reader.shape(name), self.batch_shape
+        if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
+            raise ObservationError(f"{name}: expected a number or shape {batch}, got {shape}")
+
+    def _check_truth(self, name: str, width: int, exactly: bool = False) -> None:
+        if name not in self._reader:
+            return
+        self._check_kind(name, "iufc", "numbers")
         shape = self._reader.shape(name)
-        fits = shape[-1:] == (width,) if width else bool(shape)
         if self._single:
-            fits = width is None or int(np.prod(shape)) == width
-        elif shape[:-1] != self.batch_shape:
-            fits = False
-        if not fits:
-            wanted = ", ".join(map(str, (*self.batch_shape, width or "taps")))
+            last = math.prod(shape) if max(shape, default=0) == math.prod(shape) else 0
+        else:
+            last = shape[-1] if shape and shape[:-1] == self.batch_shape else 0
+        if not (last == width if exactly else 1 <= last <= width):
+            wanted = ", ".join(map(str, (*self.batch_shape, width if exactly else f"1...{width}")))
             raise ObservationError(f"{name}: expected shape ({wanted}), got {shape}")
 
-    def _numeric(self, name: str) -> np.ndarray:
-        values = self._reader.read(name)
-        if values.dtype.kind not in "iufc":
-            raise ObservationError(f"{name}: expected numbers, got {values.dtype}")
+    def _check_kind(self, name: str, kinds: str, wanted: str) -> None:
+        shape = self._reader.shape(name)
+        kind = self._reader.read(name, tuple(slice(0, 1) for _ in shape)).dtype
+        if kind.kind not in kinds:
+            raise ObservationError(f"{name}: expected {wanted}, got {kind}")
+
+    def _vector(self, name: str) -> np.ndarray:
+        """A whole vector, or a number, as a vector of finite numbers."""
+        shape = self._reader.shape(name)
+        if math.prod(shape) != max(shape, default=1):
+            raise ObservationError(f"{name}: expected a vector, got shape {shape}")
+        self._check_kind(name, "iufc", "numbers")
+        values = self._reader.read(name).reshape(-1)
         if not np.isfinite(values).all():
-            raise ObservationError(f"{name}[{int(np.argmax(~np.isfinite(values.reshape(-1))))}]: NaN or Inf")
+            raise ObservationError(f"{name}[{int(np.argmin(np.isfinite(values)))}]: NaN or Inf")
         return values
 
-    def _number(self, name: str, default: int) -> int:
+    def _whole_number(self, name: str, default: int) -> int:
         if name not in self._reader:
             return default
-        values = self._numeric(name).reshape(-1)
-        if values.size != 1 or values.real[0] != round(float(values.real[0])):
-            raise ObservationError(f"{name}: expected one whole number, got {values.tolist()[:3]}")
-        return int(values.real[0])
+        values = self._vector(name)
+        if values.size != 1 or values.dtype.kind == "c" or values[0] != np.round(values[0]):
+            raise ObservationError(f"{name}: expected one whole number, got {values[:3].tolist()}")
+        return int(values[0])
+
+    # the rows ---------------------------------------------------------------------------------------------
 
     def _rows(self, name: str, at: Slices) -> np.ndarray:
         if self._single:
@@ -172,34 +240,38 @@ class PilotFile:
         if name not in self._reader:
             return None
         values = self._rows(name, at)
-        self._refuse_non_finite(values, at, name)
-        return torch.from_numpy(np.ascontiguousarray(values).astype(np.complex128))
+        self._refuse(name, ~np.isfinite(values), at)
+        return torch.from_numpy(values.astype(np.complex128))
 
     def _noise_rows(self, at: Slices, rows: int) -> Tensor | None:
-        if "noise_variance" not in self._reader:
+        name = "noise_variance"
+        if name not in self._reader:
             return None
-        shape = self._reader.shape("noise_variance")
-        size = int(np.prod(shape))
-        if size == 1:
-            values = self._numeric("noise_variance").reshape(1).repeat(rows)
-        elif shape == self.batch_shape:
-            values = self._reader.read("noise_variance", at).reshape(-1)
-        elif size == self.n_observations:
-            values = self._reader.read("noise_variance").reshape(self.batch_shape)[at].reshape(-1)
-        else:
-            raise ObservationError(f"noise_variance: expected a number or shape {self.batch_shape}, got {shape}")
-        return torch.from_numpy(values.real.astype(np.float64))
-
-    def _refuse_non_finite(self, values: np.ndarray, at: Slices, name: str = "received_pilots") -> None:
-        bad = ~np.isfinite(values)
+        shape, whole = self._reader.shape(name), slice(0, 1)
+        single = math.prod(shape) == 1
+        where = () if single else at
+        if not single and shape != self.batch_shape:
+            where = (whole, *at) if shape[0] == 1 else (*at, whole)
+        values = self._reader.read(name, where).reshape(-1, 1)
+        bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
-            row, column = (int(i) for i in np.argwhere(bad)[0])
-            if name == "received_pilots":
-                column = int(self._order[column])
-            lengths = tuple(s.stop - s.start for s in at)
-            inner = np.unravel_index(row, lengths) if lengths else ()
-            index = [s.start + int(i) for s, i in zip(at, inner, strict=True)]
-            raise ObservationError(f"{self.path}: {name}[{', '.join(map(str, [*index, column]))}]: NaN or Inf")
+            found = f"expected a finite number from 0 on, found {values[bad][0]:g}"
+            self._refuse(name, bad, () if single else at, found)
+        values = values.repeat(rows, 0) if single else values
+        return torch.from_numpy(values[:, 0].astype(np.float64))
+
+    def _refuse(self, name: str, bad: np.ndarray, at: Slices, what: str = "NaN or Inf") -> None:
+        """Raise ObservationError with the index in the file of the first bad entry of some rows."""
+        if not bad.any():
+            return
+        row, column = (int(i) for i in np.argwhere(bad)[0])
+        lengths = tuple(s.stop - s.start for s in at)
+        inner = np.unravel_index(row, lengths) if lengths else ()
+        index = [s.start + int(i) for s, i in zip(at, inner, strict=True)]
+        if bad.shape[1] > 1:
+            index.append(column)
+        where = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ObservationError(f"{name}{where}: {what}")
 
 
 def write_simulation(
@@ -223,6 +295,7 @@ def write_simulation(
         "snr_db": scenario.snr_db,
         "snr_convention": scenario.snr_convention,
         "seed": seed,
+        "chanest_version": version("chanest"),
     }
     with ArrayWriter(path, force) as file:
         for name, value in attributes.items():

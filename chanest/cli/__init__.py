@@ -1,6 +1,9 @@
 """The command line: parses, calls, prints. A user's mistake is one line on stderr and exit code 2."""
 
+import io
+import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -13,20 +16,28 @@ def main() -> None:
     """Entry point of ``chanest``."""
     from .app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without "µ" is no reason to fail
     try:
-        code = app(standalone_mode=False, prog_name="chanest")
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="chanest")
+        sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
     except ChanestError as error:
         _fail(str(error))
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except _UsageError as error:  # type: ignore[misc]
-        _fail(error.format_message())  # type: ignore[attr-defined]
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except MemoryError:
+        _fail("out of memory")
+    except _UsageError as error:  # type: ignore[misc, unused-ignore]
+        _fail(error.format_message())  # type: ignore[attr-defined, unused-ignore]
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int = 2) -> None:
+def _fail(message: str, code: int = 2) -> NoReturn:
     print("chanest: error:", " ".join(message.split()), file=sys.stderr)
     sys.exit(code)

@@ -59,7 +59,20 @@ def estimate(
 
     run(
         EstimateOptions(
-            scenario, pilots, snr, algorithm, model, iterations, samples, seed, device, input_, output, plot, json, force
+            scenario,
+            pilots,
+            snr,
+            algorithm,
+            model,
+            iterations,
+            samples,
+            seed,
+            device,
+            input_,
+            output,
+            plot,
+            json,
+            force,
         )
     )
 
@@ -106,14 +119,16 @@ def train(
 
     run(
         TrainOptions(
-            output, scenario, pilots, algorithm, steps, batch, learning_rate, iterations, hidden, inputs, sparsity,
-            ridge, snr, fixed_pattern, seed, device, resume, force,
+            output, scenario, pilots, algorithm, steps, batch, learning_rate, iterations, hidden, inputs,
+            sparsity, ridge, snr, fixed_pattern, seed, device, resume, force,
         )
     )  # fmt: skip
 
 
 @app.command()
-def info(name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")]) -> None:
+def info(
+    name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")],
+) -> None:
     """Say in words what a model, a scenario or a file is."""
     from .info import run
 

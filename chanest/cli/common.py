@@ -1,7 +1,8 @@
 """What several commands share: devices, scenarios with overrides, progress bars."""
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,15 +10,15 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..errors import ChanestError, DeviceError
+from ..errors import AlgorithmError, ChanestError, DeviceError
 from ..scenario import Scenario, load_scenario
 
-MOST_SAMPLES = 10_000_000
+MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, 100 columns in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False)
+    """Where tables go: as wide as the terminal, 120 columns in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -50,12 +51,21 @@ def chosen_scenario(name: str, pilots: int | None, snr: float | None) -> Scenari
     overrides = {"n_pilots": ("--pilots", pilots), "snr_db": ("--snr", snr)}
     for field, (option, value) in overrides.items():
         if value is not None:
-            try:
+            with naming_options({field: option}):
                 scenario = scenario.replace(**{field: value})
-            except ChanestError as error:
-                said = str(error).removeprefix(f"scenario {scenario.name}: ").removeprefix(f"{field}: ")
-                raise type(error)(f"{option}: {said}") from None
     return scenario
+
+
+@contextmanager
+def naming_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Let an error about a field of the given names speak of the option that set it."""
+    try:
+        yield
+    except ChanestError as error:
+        for field, option in options.items():
+            if found := re.search(rf"(^|: ){re.escape(field)}: ", str(error)):
+                raise type(error)(f"{option}: {str(error)[found.end() :]}") from None
+        raise
 
 
 def check_samples(samples: int, seed: int) -> None:
@@ -69,6 +79,12 @@ def check_seed(seed: int) -> None:
     """Raise ChanestError when --seed is out of range."""
     if not 0 <= seed < 2**63:
         raise ChanestError(f"--seed: expected 0...2^63 - 1, got {seed}")
+
+
+def check_iterations(iterations: int | None) -> None:
+    """Raise AlgorithmError when --iterations is out of range."""
+    if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
+        raise AlgorithmError(f"--iterations: expected 1...{MOST_ITERATIONS}, got {iterations}")
 
 
 def check_distinct(**paths: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,26 @@ import torch
 from rich.table import Table
 
 from ..algorithms import ALGORITHMS, interpolate_linear
-from ..arrayfile import ArrayWriter, refuse_existing
-from ..errors import AlgorithmError, ChanestError
+from ..arrayfile import ArrayWriter, check_output
+from ..errors import AlgorithmError, ChanestError, ModelError
 from ..estimator import Estimate, Model, load_model, pick_model
-from ..evaluation import REFERENCES, Score, estimate_file, evaluate, plain, simulation_writer
+from ..evaluation import REFERENCES, Score, check_band, estimate_file, evaluate, plain, simulation_writer
 from ..metrics import nmse_db
 from ..observations import Chunk, PilotFile
 from ..pilots import PilotPattern, draw_pattern
 from ..plots import check_plot_path, draw_estimate
-from ..scenario import load_scenario, scenario_names
+from ..scenario import Scenario, load_scenario, scenario_names
 from ..signals import Simulation, simulate
-from .common import check_distinct, check_samples, chosen_device, chosen_scenario, console, progress_bar
+from .common import (
+    check_distinct,
+    check_iterations,
+    check_samples,
+    chosen_device,
+    chosen_scenario,
+    console,
+    naming_options,
+    progress_bar,
+)
 
 _DEFAULT = "na-alista"
 
@@ -48,10 +58,12 @@ class EstimateOptions:
 def run(options: EstimateOptions) -> None:
     """Estimate simulated or received pilots, and print what came of it."""
     check_samples(options.samples, options.seed)
+    check_iterations(options.iterations)
     device = chosen_device(options.device)
-    check_distinct(input=options.input, output=options.output, plot=options.plot)
+    model = Path(options.model) if options.model else None
+    check_distinct(input=options.input, model=model, output=options.output, plot=options.plot)
     if options.output is not None:
-        refuse_existing(options.output, options.force)
+        check_output(options.output, options.force)
     if options.plot is not None:
         check_plot_path(options.plot, options.force)
     if options.input is None:
@@ -66,14 +78,21 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
     given = load_model(options.model) if options.model else None
     chosen = _chosen_name(options, given)
     asked = options.iterations
-    models = {name: pick_model(name, scenario, len(pattern), asked) for name in ALGORITHMS if name != chosen}
     model = given or pick_model(chosen, scenario, len(pattern), asked)
-    models[chosen] = model
-    models = {name: models[name] for name in ALGORITHMS}
+    with naming_options({"iterations": "--iterations"}):
+        model.algorithm.checked_iterations(asked)
+    check_band(model, scenario)
+    models, left_out = _family(scenario, model, len(pattern), asked)
     used = {n: asked for n, m in models.items() if asked and (n == chosen or m.algorithm.any_n_iterations)}
-    model.algorithm.checked_iterations(asked)
     writer = ArrayWriter(options.output, options.force) if options.output else None
-    with progress_bar("estimating", options.samples) as bar:
+    with writer or nullcontext(), progress_bar("estimating", options.samples) as bar:
+        if writer:
+            for name, value in (
+                ("scenario", scenario.name),
+                ("snr_db", scenario.snr_db),
+                ("seed", options.seed),
+            ):
+                writer.attribute(name, value)
         write = writer and simulation_writer(writer, options.samples, model)
 
         def on_block(first: int, block: Simulation, estimates: Any) -> None:
@@ -81,16 +100,16 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
                 write(first, estimates[chosen])
             bar.advance(len(block))
 
-        def score_all() -> dict[str, Score]:
-            return evaluate(
-                scenario, pattern, models, options.samples, options.seed, device, n_iterations=used, on_block=on_block
-            )
-
-        if writer:
-            with writer:
-                scores = score_all()
-        else:
-            scores = score_all()
+        scores = evaluate(
+            scenario,
+            pattern,
+            models,
+            options.samples,
+            options.seed,
+            device,
+            n_iterations=used,
+            on_block=on_block,
+        )
     if options.plot:
         block = next(simulate(scenario, pattern, min(options.samples, 512), options.seed))
         _plot_simulated(options, options.plot, block, models, used, pattern)
@@ -119,6 +138,8 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
         f"{chosen}: model {model.name}"
         + (f", trained for {fitted.name}, {_pilots_of(model)}" if model.training else f" (scenario {fitted.name})")
     )
+    for reason in left_out:
+        print(f"left out: {reason}")
     _say_written(options)
 
 
@@ -132,30 +153,25 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
         origin = pilots.scenario_name if pilots.scenario_name in scenario_names() else "wide"
         scenario = load_scenario(options.scenario or origin or "wide")
         model = given or pick_model(chosen, scenario, len(pilots.pattern), options.iterations)
-        model.algorithm.checked_iterations(options.iterations)
+        with naming_options({"iterations": "--iterations"}):
+            model.algorithm.checked_iterations(options.iterations)
         first: list[tuple[Chunk, Estimate]] = []
         writer = ArrayWriter(options.output, options.force) if options.output else None
-        with progress_bar("estimating", pilots.n_observations) as bar:
+        with writer or nullcontext(), progress_bar("estimating", pilots.n_observations) as bar:
+            if writer:
+                writer.attribute("input", source.name)
 
             def on_chunk(rows: int, chunk: Chunk, estimate: Estimate) -> None:
                 if not first:
                     first.append((chunk, estimate))
                 bar.advance(rows)
 
-            def score_file() -> Score:
-                return estimate_file(
-                    pilots, model, device, output=writer, n_iterations=options.iterations, on_chunk=on_chunk
-                )
-
-            if writer:
-                with writer:
-                    writer.attribute("input", source.name)
-                    score = score_file()
-            else:
-                score = score_file()
+            score = estimate_file(
+                pilots, model, device, output=writer, n_iterations=options.iterations, on_chunk=on_chunk
+            )
         if options.plot:
             _plot_received(options, options.plot, *first[0], pilots, chosen)
-        facts = {
+        facts: dict[str, Any] = {
             "scenario": pilots.scenario_name or options.scenario,
             "algorithm": chosen,
             "model": model.name,
@@ -184,8 +200,28 @@ def _chosen_name(options: EstimateOptions, given: Model | None) -> str:
     if given is None:
         return options.algorithm or _DEFAULT
     if options.algorithm not in (None, given.algorithm.name):
-        raise AlgorithmError(f"--algorithm: {options.algorithm} asked for, model {given.name} is {given.algorithm.name}")
+        raise AlgorithmError(
+            f"--algorithm: {options.algorithm} asked for, model {given.name} is {given.algorithm.name}"
+        )
     return given.algorithm.name
+
+
+def _family(
+    scenario: Scenario, chosen: Model, n_pilots: int, n_iterations: int | None
+) -> tuple[dict[str, Model], list[str]]:
+    """The chosen model among its peers, in the order of the table; and why some peers are not there."""
+    models, left_out = {}, []
+    for name in ALGORITHMS:
+        if name == chosen.algorithm.name:
+            models[name] = chosen
+            continue
+        try:
+            peer = pick_model(name, scenario, n_pilots, n_iterations)
+            check_band(peer, scenario)
+            models[name] = peer
+        except ModelError as error:
+            left_out.append(str(error))
+    return models, left_out
 
 
 def _print_table(facts: dict[str, Any], scores: dict[str, Score], iterations: dict[str, int]) -> None:

@@ -1,7 +1,10 @@
 """``chanest info``, ``chanest models``, ``chanest scenarios``."""
 
+import math
 from pathlib import Path
+from typing import Any
 
+import h5py
 from rich.table import Table
 
 from ..arrayfile import ArrayReader
@@ -25,7 +28,7 @@ def run(name: str) -> None:
     elif not path.exists():
         known = ", ".join([*scenario_names(), *shipped])
         raise FileError(f"{name}: no such file, and not one of {known}")
-    elif path.suffix == ".h5" and is_model(path):
+    elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
         print(_model_words(path))
     else:
         print(_array_words(path))
@@ -33,11 +36,16 @@ def run(name: str) -> None:
 
 def list_models() -> None:
     """The table of shipped models."""
-    table = Table("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters", "validation NMSE (dB)")
+    table = Table()
+    for heading in ("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("validation NMSE (dB)")
     for path in shipped_models():
         facts = describe_model(path)
         scenario: Scenario = facts["scenario"]
-        n_parameters = sum(_size(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters"))
+        n_parameters = sum(
+            math.prod(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters")
+        )
         table.add_row(
             path.stem,
             facts["algorithm"],
@@ -46,7 +54,7 @@ def list_models() -> None:
             _range(scenario.training.snr_db),
             str(facts["hyperparameters"]["n_iterations"]),
             f"{n_parameters:,}",
-            f"{facts['training'].get('validation_nmse_db', float('nan')):.2f}",
+            _number(facts["training"], "validation_nmse_db", ".2f"),
         )
     console().print(table)
 
@@ -74,8 +82,8 @@ def _model_words(path: Path) -> str:
         f"  trained for {scenario.name}: {_pilots(scenario)} pilots, {pattern}, "
         f"SNR {_range(scenario.training.snr_db)} dB ({scenario.snr_convention} convention)\n"
         f"  training: {training.get('steps', '?')} steps of {training.get('batch_size', '?')}, "
-        f"{training.get('wall_seconds', 0):.0f} s, "
-        f"validation NMSE {training.get('validation_nmse_db', float('nan')):.2f} dB\n"
+        f"{_number(training, 'wall_seconds', '.0f')} s, "
+        f"validation NMSE {_number(training, 'validation_nmse_db', '.2f')} dB\n"
         f"  command: {training.get('command', '?')}\n"
         f"  tensors:\n{tensors}"
     )
@@ -96,14 +104,19 @@ def _scenario_words(scenario: Scenario) -> str:
                 f"delay spans {channel.span_samples[0]:g} to {channel.span_samples[1]:g} samples"
             )
         case ProfileChannel():
-            paths = f"{len(channel.delays_ns)} Rayleigh paths at {_list(channel.delays_ns)} ns, {_list(channel.powers_db)} dB"
+            paths = (
+                f"{len(channel.delays_ns)} Rayleigh paths at {_list(channel.delays_ns)} ns, "
+                f"{_list(channel.powers_db)} dB"
+            )
     return (
         f"{scenario.name}: {scenario.description}\n"
-        f"  OFDM: {scenario.n_used} of {scenario.n_fft} subcarriers, {scenario.subcarrier_spacing_hz / 1e3:g} kHz apart, "
+        f"  OFDM: {scenario.n_used} of {scenario.n_fft} subcarriers, "
+        f"{scenario.subcarrier_spacing_hz / 1e3:g} kHz apart, "
         f"{scenario.sample_rate_hz / 1e6:g} Msample/s, CP {scenario.cp_samples} samples\n"
         f"  channel: {paths}\n"
         f"  estimated taps: {scenario.n_taps} from {scenario.first_tap_samples} samples on\n"
-        f"  default: {scenario.n_pilots} pilots, {scenario.snr_db:g} dB, {scenario.snr_convention} SNR convention\n"
+        f"  default: {scenario.n_pilots} pilots, {scenario.snr_db:g} dB, "
+        f"{scenario.snr_convention} SNR convention\n"
         f"  training: {_pilots(scenario)} pilots, SNR {_range(scenario.training.snr_db)} dB"
     )
 
@@ -111,13 +124,14 @@ def _scenario_words(scenario: Scenario) -> str:
 def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
-        model = reader.attributes.get("model")
+        model = reader.text("model")
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
     if "received_pilots" not in fields:
         if {"cir", "cfr", "used_subcarriers"} <= fields.keys():
             by = f" by {model}" if model else ""
             return f"{path.name}: channel estimates{by}\n  fields:\n{listed}"
-        raise FileError(f"{path}: neither a model, nor received pilots, nor estimates; it has {', '.join(fields)}")
+        found = ", ".join(fields) or "no arrays"
+        raise FileError(f"{path}: expected a model, received pilots or estimates; the file has {found}")
     with PilotFile(path) as pilots:
         origin = f"simulated by chanest from {pilots.scenario_name}" if pilots.scenario_name else "of unknown origin"
         truth = " and ".join(name for name, there in (("CIR", pilots.has_cir), ("CFR", pilots.has_cfr)) if there)
@@ -131,6 +145,11 @@ def _array_words(path: Path) -> str:
         )
 
 
+def _number(fields: dict[str, Any], name: str, form: str) -> str:
+    value = fields.get(name)
+    return format(value, form) if isinstance(value, int | float) else "?"
+
+
 def _pilots(scenario: Scenario) -> str:
     return _range(scenario.training.n_pilots) if scenario.training.n_pilots else str(scenario.n_pilots)
 
@@ -141,10 +160,3 @@ def _range(bounds: tuple[float, float]) -> str:
 
 def _list(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size

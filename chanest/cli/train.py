@@ -1,5 +1,6 @@
 """``chanest train``."""
 
+import math
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,9 +12,19 @@ from ..arrayfile import refuse_existing
 from ..errors import AlgorithmError, FileError, TrainingError
 from ..scenario import Scenario
 from ..training import TrainingSettings, checkpoint_path, train
-from .common import check_seed, chosen_device, chosen_scenario, progress_bar
+from .common import check_iterations, check_seed, chosen_device, chosen_scenario, naming_options, progress_bar
 
 _LEARNING_RATES = {"alista": 3e-2, "na-alista": 3e-3}
+_OPTIONS = {
+    "steps": "--steps",
+    "batch_size": "--batch",
+    "learning_rate": "--learning-rate",
+    "n_iterations": "--iterations",
+    "lstm_hidden": "--hidden",
+    "lstm_inputs": "--inputs",
+    "sparsity": "--sparsity",
+    "ridge": "--ridge",
+}
 
 
 @dataclass(frozen=True)
@@ -47,19 +58,14 @@ def run(options: TrainOptions) -> None:
     refuse_existing(options.output, options.force)
     checkpoint = checkpoint_path(options.output)
     if checkpoint.exists() and not options.resume and not options.force:
-        raise FileError(
-            f"{checkpoint}: a training began there; continue with --resume, or give --force to start anew"
-        )
+        raise FileError(f"{checkpoint}: a training began there; continue with --resume, or give --force to start anew")
     check_seed(options.seed)
+    check_iterations(options.iterations)
     device = chosen_device(options.device)
     scenario = _scenario(options)
-    algorithm = _algorithm(options)
-    settings = TrainingSettings(
-        steps=options.steps,
-        batch_size=options.batch,
-        learning_rate=options.learning_rate or _LEARNING_RATES[options.algorithm],
-        seed=options.seed,
-    )
+    with naming_options(_OPTIONS):
+        algorithm = _algorithm(options)
+        settings = _settings(options)
     with progress_bar(f"training {algorithm.name}", settings.steps) as bar:
         model = train(
             algorithm,
@@ -71,9 +77,9 @@ def run(options: TrainOptions) -> None:
             command=_command(),
             progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
         )
+    seconds, nmse = (model.training[name] for name in ("wall_seconds", "validation_nmse_db"))
     print(
-        f"{options.output}: {algorithm.name}, {settings.steps} steps in {model.training['wall_seconds']:.0f} s, "
-        f"validation NMSE {model.training['validation_nmse_db']:.2f} dB"
+        f"{options.output}: {algorithm.name}, {settings.steps} steps in {seconds:.0f} s, validation NMSE {nmse:.2f} dB"
     )
 
 
@@ -83,15 +89,26 @@ def _command() -> str:
     return shlex.join(["chanest", *words])
 
 
+def _settings(options: TrainOptions) -> TrainingSettings:
+    rate = options.learning_rate
+    if rate is None:
+        rate = _LEARNING_RATES[options.algorithm]
+    elif not 0 < rate < math.inf:
+        raise TrainingError(f"learning_rate: expected a positive number, got {rate}")
+    return TrainingSettings(steps=options.steps, batch_size=options.batch, learning_rate=rate, seed=options.seed)
+
+
 def _scenario(options: TrainOptions) -> Scenario:
     scenario = chosen_scenario(options.scenario or "lte10", options.pilots, None)
     changed: dict[str, Any] = {}
     if options.snr is not None:
         low, _, high = options.snr.partition(":")
         try:
-            changed["snr_db"] = (float(low), float(high or low))
+            changed["snr_db"] = bounds = (float(low), float(high or low))
         except ValueError:
             raise TrainingError(f"--snr: expected DB or LOW:HIGH, got {options.snr}") from None
+        if not -50 <= bounds[0] <= bounds[1] <= 100:
+            raise TrainingError(f"--snr: expected -50 <= LOW <= HIGH <= 100, got {options.snr}")
     if options.fixed_pattern is not None:
         changed["fixed_pattern"] = options.fixed_pattern
     if options.pilots is not None:
@@ -106,6 +123,9 @@ def _algorithm(options: TrainOptions) -> Algorithm:
     if options.algorithm not in learned:
         raise AlgorithmError(f"--algorithm: expected one of {', '.join(learned)}, got {options.algorithm}")
     hyperparameters: dict[str, Any] = {"n_iterations": options.iterations}
+    for name, number in (("sparsity", options.sparsity), ("ridge", options.ridge)):
+        if number is not None and not 0 <= number < math.inf:
+            raise AlgorithmError(f"{name}: expected a number not below 0, got {number}")
     if options.sparsity is not None:
         hyperparameters["sparsity"] = options.sparsity
     if options.ridge is not None:

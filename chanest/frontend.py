@@ -83,8 +83,7 @@ def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor
             raise ObservationError("noise_variance: expected finite numbers, not negative")
         if variance.ndim and variance.shape != received.shape[:-1]:
             raise ObservationError(
-                f"noise_variance: expected a number or shape {tuple(received.shape[:-1])}, "
-                f"got {tuple(variance.shape)}"
+                f"noise_variance: expected a number or shape {tuple(received.shape[:-1])}, got {tuple(variance.shape)}"
             )
 
 

@@ -39,17 +39,17 @@ class PilotPattern:
             raise PilotError(f"pilot subcarriers: expected a vector, got shape {given.shape}")
         if given.size and not np.all(np.isfinite(given.astype(float)) & (given == np.round(given))):
             raise PilotError("pilot subcarriers: expected whole numbers")
-        pilots = given.astype(np.int64)
-        if not 2 <= pilots.size <= self.n_used:
-            raise PilotError(f"pilot subcarriers: expected 2...{self.n_used} of them, got {pilots.size}")
+        if not 2 <= given.size <= self.n_used:
+            raise PilotError(f"pilot subcarriers: expected 2...{self.n_used} of them, got {given.size}")
         half = self.n_used // 2
         for bad, what in (
-            (np.abs(pilots) > half, f"outside the band -{half}...-1, 1...{half}"),
-            (pilots == 0, "on DC, which carries nothing"),
+            (np.abs(given.astype(float)) > half, f"outside the band -{half}...-1, 1...{half}"),
+            (given == 0, "on DC, which carries nothing"),
         ):
             if bad.any():
                 first = int(np.argmax(bad))
-                raise PilotError(f"pilot subcarriers[{first}] = {pilots[first]}: {what}")
+                raise PilotError(f"pilot subcarriers[{first}] = {given[first]:.15g}: {what}")
+        pilots = given.astype(np.int64)
         unique, counts = np.unique(pilots, return_counts=True)
         if unique.size != pilots.size:
             raise PilotError(f"pilot subcarriers: {unique[np.argmax(counts)]} stands there more than once")

@@ -40,6 +40,8 @@ def test_positions_are_uniform_over_the_band():
         ((-1, 0, 1), r"\[1\] = 0: on DC"),
         ((1, 2, 2), "2 stands there more than once"),
         ((2, 1), "ascending"),
+        ((1.0, 1e300), r"\[1\] = 1e\+300: outside the band"),
+        ((1, 2**63), "outside the band"),
         ((1.5, 2), "whole numbers"),
         (((1, 2), (3, 4)), "expected a vector"),
     ],

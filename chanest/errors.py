@@ -23,6 +23,10 @@ class PilotError(ChanestError):
     """Pilot subcarriers outside the band, on DC, duplicated, unsorted, too few or too many."""
 
 
+class OperatorError(ChanestError):
+    """An operator of impossible size."""
+
+
 class ObservationError(ChanestError):
     """Received pilots whose shape, type or values cannot be used."""
 

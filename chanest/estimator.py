@@ -119,7 +119,7 @@ class Model:
         return Estimate(
             cir,
             self.cfr(cir),
-            torch.from_numpy(self.scenario.used_subcarriers),
+            torch.from_numpy(self.scenario.used_subcarriers).to(cir.device),
             self.scenario.first_tap_samples,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,
@@ -143,8 +143,9 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     (1.0, '3.0e-30')
     """
     peak = torch.maximum(observations.real.abs(), observations.imag.abs()).amax(-1, keepdim=True)
-    peak = torch.where(peak > 0, peak, 1.0)
-    relative = observations / peak
+    audible = peak >= torch.finfo(peak.dtype).tiny  # below, division underflows: as good as silence
+    peak = torch.where(audible, peak, 1.0)
+    relative = torch.where(audible, observations / peak, 0.0)
     rms = relative.abs().square().mean(-1, keepdim=True).sqrt()
     y = relative / torch.where(rms > 0, rms, 1.0) / observations.shape[-1] ** 0.5
     return y, rms * peak

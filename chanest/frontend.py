@@ -73,6 +73,8 @@ def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor
             f"received_pilots: expected shape (*batch, {len(pattern)}) for {len(pattern)} pilot subcarriers, "
             f"got {tuple(received.shape)}"
         )
+    if not received.numel():
+        raise ObservationError(f"received_pilots: expected at least one observation, got {tuple(received.shape)}")
     finite = torch.isfinite(torch.view_as_real(received.resolve_conj())).all(-1)
     if not finite.all():
         first = tuple((~finite).nonzero()[0].tolist())

@@ -226,6 +226,8 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
         if not np.isfinite(values).all():
             first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise ModelError(f"{path}: {name}: NaN or Inf at index {first}")
+        if name.endswith("deviation") and not (values > 0).all():
+            raise ModelError(f"{path}: {name}: expected positive numbers, the file has {float(values.min()):g}")
         tensor.copy_(torch.from_numpy(values))
     return algorithm
 

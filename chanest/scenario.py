@@ -78,7 +78,7 @@ class TrainingRange(_Frozen):
     """What a model trained for the scenario must serve.
 
     ``n_pilots`` (log-uniform) replaces the scenario's own count when given; ``comb_fraction`` of the patterns
-    are regular combs; ``fixed_pattern`` trains on the one pattern that seed 0 draws.
+    are regular combs; ``fixed_pattern`` trains on the one pattern that the training's seed draws.
     """
 
     snr_db: Range

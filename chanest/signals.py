@@ -66,7 +66,10 @@ def seeded(seed: int, stream: str, index: int = 0) -> torch.Generator:
     >>> bool(torch.rand(1, generator=seeded(0, "test")) == torch.rand(1, generator=seeded(0, "train")))
     False
     """
-    state = np.random.SeedSequence([seed, _STREAMS[stream], index]).generate_state(1, np.uint64)[0]
+    key = [seed, _STREAMS[stream], index]
+    if seed >= 2**32:  # SeedSequence cuts large numbers into words, which must not look like another key
+        key = [seed % 2**32, seed >> 32, _STREAMS[stream], index, 1]
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state))
 
 

@@ -37,7 +37,6 @@ class TrainingSettings:
         seed: of everything random.
         snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
             the groups' log NMSE, so that low SNRs do not drown high ones.
-        intermediate_weight: of the mean loss of the iterates before the last.
         checkpoint_every: steps between checkpoints.
     """
 
@@ -46,7 +45,6 @@ class TrainingSettings:
     learning_rate: float = 3e-3
     seed: int = 0
     snr_groups: int = 8
-    intermediate_weight: float = 0.0
     checkpoint_every: int = 250
 
     def __post_init__(self) -> None:
@@ -81,8 +79,8 @@ def train(
 ) -> Model:
     """Train an algorithm for a scenario and write the model file.
 
-    A step's data depend on (seed, step) alone, so a training resumed from its checkpoint ends with the same
-    bits as one that was never interrupted.
+    A step's data depend on (seed, step) alone, so on the CPU a training resumed from its checkpoint ends with
+    the same bits as one that was never interrupted. (On a GPU, sums that CUDA takes in no fixed order differ.)
 
     Args:
         algorithm: a learned algorithm; changed in place.
@@ -104,6 +102,7 @@ def train(
         trainer.restore()
     else:
         trainer.initialise()
+        trainer.save(command)
     while trainer.step < settings.steps:
         nmse = trainer.advance()
         if progress is not None:
@@ -214,9 +213,10 @@ class _Trainer:
         }
 
     def _optimiser_state(self) -> dict[str, Any]:
-        states = [self.optimiser.state[p] for p in self.algorithm.parameters()]
+        parameters = list(self.algorithm.parameters())
         moments = {
-            key: {str(index): state[key] for index, state in enumerate(states)} for key in ("exp_avg", "exp_avg_sq")
+            key: {str(i): self.optimiser.state[p].get(key, torch.zeros_like(p)) for i, p in enumerate(parameters)}
+            for key in ("exp_avg", "exp_avg_sq")
         }
         return {"fingerprint": self._fingerprint(), **moments}
 
@@ -245,15 +245,7 @@ class _Trainer:
     def _loss(self, batch: Simulation, pattern: PilotPattern) -> tuple[Tensor, float]:
         y, scale = normalise(batch.observations)
         phi = self._model().operator(pattern, y.dtype, self.device)
-        weight = self.settings.intermediate_weight
-        recovery = self.algorithm(y, phi, record=weight > 0)
-        loss, nmse = self._log_nmse(recovery.x * scale, batch)
-        if weight > 0 and len(recovery.iterates) > 1:
-            earlier = [self._log_nmse(x * scale, batch)[0] for x in recovery.iterates[:-1]]
-            loss = loss + weight * torch.stack(earlier).mean()
-        return loss, nmse
-
-    def _log_nmse(self, cir: Tensor, batch: Simulation) -> tuple[Tensor, float]:
+        cir = self.algorithm(y, phi).x * scale
         if batch.cir is not None:
             estimate, truth = cir, batch.cir
         else:
@@ -261,15 +253,22 @@ class _Trainer:
         error = (estimate - truth).abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
         power = truth.abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
         nmse = 10 * math.log10(float((error.sum() / power.sum()).detach()) or 1e-30)
-        return (error / power).log().mean(), nmse
+        return (error / power.clamp_min(1e-6 * power.mean())).log().mean(), nmse
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:
-        """NMSE in dB at the scenario's own SNR, on patterns and channels that training did not see."""
+        """NMSE in dB on channels, and where patterns vary on patterns, that training did not see.
+
+        At the scenario's own SNR, or the nearest one that it trains for.
+        """
+        low, high = self.scenario.training.snr_db
+        snr_db = min(max(self.scenario.snr_db, low), high)
         sums = ErrorSums()
         for index in range(n_batches):
-            pattern = draw_pattern(self.scenario, self.settings.seed + index)
-            batch = draw(self.scenario, pattern, 512, seeded(self.settings.seed, "validate", index)).to(self.device)
+            fixed = self.scenario.training.fixed_pattern
+            pattern = draw_pattern(self.scenario, self.settings.seed + (0 if fixed else index))
+            generator = seeded(self.settings.seed, "validate", index)
+            batch = draw(self.scenario, pattern, 512, generator, snr_db).to(self.device)
             estimate = self._model().estimate(batch.observations, pattern)
             if batch.cir is not None:
                 sums.add(estimate.cir, batch.cir)

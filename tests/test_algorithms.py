@@ -207,6 +207,7 @@ class TestEveryAlgorithm:
         (lambda: ISTA(penalty=0), "penalty"),
         (lambda: ISTA(n_iterations=0), "n_iterations"),
         (lambda: ALISTA(ridge=-1), "ridge"),
+        (lambda: ALISTA(sparsity=-1), "sparsity"),
         (lambda: NAALISTA(lstm_inputs="x"), "lstm_inputs"),
         (lambda: NAALISTA(lstm_hidden=0), "lstm_hidden"),
     ],

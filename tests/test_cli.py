@@ -29,9 +29,7 @@ KEYS = [
 FAMILY = ["ista", "fista", "alista", "na-alista"]
 REFERENCES = ["oracle-ls", "oracle-mmse", "linear"]
 SHIPPED = {path.stem for path in shipped_models()}
-needs_shipped = pytest.mark.skipif(
-    not {"alista-lte10-m75", "na-alista-lte10-m75"} <= SHIPPED, reason="the models are not trained yet"
-)
+
 
 
 @pytest.fixture
@@ -303,7 +301,6 @@ def test_a_scenario_name_in_a_file_is_no_markup(here, chanest, pilot_arrays):
 # simulated pilots -------------------------------------------------------------------------------------------
 
 
-@needs_shipped
 def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chanest):
     facts = chanest("estimate", "--pilots", 75, "--snr", 10, "--samples", 20, "--json").json
     assert list(facts) == KEYS
@@ -316,7 +313,6 @@ def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chan
     assert facts["cfr_nmse_db"] < facts["algorithms"]["linear"]["cfr_nmse_db"]
 
 
-@needs_shipped
 def test_the_table_of_a_simulation_shows_every_estimator(here, chanest):
     ran = chanest("estimate", "--samples", 8, "--model", "na.h5", "--output", "x.npz", "--plot", "x.svg")
     assert ran.code == 0, ran.err
@@ -334,7 +330,6 @@ def test_peers_without_a_fitting_model_are_left_out_and_said_so(here, chanest):
     assert "left out: " in ran.out
 
 
-@needs_shipped
 def test_a_simulated_file_gives_the_nmse_of_the_simulation(here, chanest):
     options = ("--pilots", 40, "--snr", 15, "--samples", 700, "--seed", 3)
     expected = chanest("estimate", *options, "--model", "na.h5", "--json").json

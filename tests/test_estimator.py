@@ -121,10 +121,31 @@ class TestPicking:
             load_model("magic")
 
 
-@pytest.mark.parametrize("path", shipped_models(), ids=lambda p: p.stem)
-def test_shipped_models_load_and_say_how_they_were_trained(path):
-    model = load_model(path.stem)
-    assert model.training["command"].startswith("chanest train ")
-    assert path.name in model.training["command"]
-    estimate = model.estimate(pilots(), PATTERN)
+def test_the_shipped_models_are_all_there():
+    wanted = {
+        f"{algorithm}-{scenario}"
+        for algorithm in ("alista", "na-alista")
+        for scenario in ("wide", *(f"{kind}-m{m}" for kind in ("lte10", "lte10-reference") for m in (100, 75, 50)))
+    }
+    assert {path.stem for path in shipped_models()} == wanted
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.algorithm.name)
+def test_gpu_agrees_with_cpu_in_single_precision(model):
+    expected = model.estimate(pilots(64), PATTERN).cfr
+    found = model.estimate(pilots(64).cuda(), PATTERN).cfr.cpu()
+    model.algorithm.cpu()
+    assert float((found - expected).norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-40])
+def test_pilots_too_faint_for_single_precision_are_silence_not_nan(scale):
+    estimate = MODELS[3].estimate(pilots() * scale, PATTERN)
     assert bool(estimate.cfr.isfinite().all())
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(ObservationError, match="at least one observation"):
+        MODELS[0].estimate(torch.zeros(0, 75, dtype=torch.complex64), PATTERN)

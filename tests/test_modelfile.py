@@ -28,7 +28,7 @@ def some(algorithm):
     """The algorithm with parameters and buffers that are all different."""
     generator = torch.Generator().manual_seed(0)
     for tensor in (*algorithm.parameters(), *algorithm.buffers()):
-        tensor.data.copy_(torch.randn(tensor.shape, generator=generator))
+        tensor.data.copy_(torch.randn(tensor.shape, generator=generator).abs() + 0.1)
     return algorithm
 
 
@@ -173,6 +173,10 @@ BAD = {
     "shape": (
         replaced(WEIGHT, lambda v: v[:16]),
         f"{WEIGHT}: expected (32, 1), the file has (16, 1); was it made with lstm_hidden=8, ",
+    ),
+    "no spread": (
+        replaced("normalisation/feature_deviation", lambda v: 0 * v),
+        "feature_deviation: expected positive numbers",
     ),
     "one number": (replaced("parameters/head/bias", lambda v: v.sum()), "head/bias: expected (2,), the file has ()"),
     "no value": (replaced(WEIGHT, lambda _: h5py.Empty("f4")), f"{WEIGHT}: expected (32, 1), the file has None"),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chanest import DenseOperator, PartialDFT, PilotPattern
+from chanest.errors import OperatorError
 from chanest.operators import AnalyticWeights, LinearOperator
 
 N_FFT, N_USED = 256, 150
@@ -198,6 +199,12 @@ def test_gpu_agrees_with_cpu(case):
     b = AnalyticWeights(gpu, 0.1).adjoint(y.cuda()).cpu()
     expected = AnalyticWeights(cpu, 0.1).adjoint(y)
     assert float((expected - b).norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.parametrize(("n_taps", "bins"), [(0, [1]), (257, [1]), (8, [-1]), (8, [256]), (8, [])])
+def test_impossible_sizes_are_refused(n_taps, bins):
+    with pytest.raises(OperatorError, match="expected"):
+        PartialDFT(torch.tensor(bins), n_taps, n_fft=256)
 
 
 def test_bins_can_be_given_directly():

@@ -40,6 +40,8 @@ def test_na_alista_is_ahead_on_patterns_and_snrs_that_training_did_not_fix(n_pil
     ours = found["na-alista"].cfr_nmse_db
     for rival in ("alista", "fista", "ista", "linear"):
         assert ours < found[rival].cfr_nmse_db, rival
+    for rival in ("alista", "fista", "ista"):
+        assert found["na-alista"].cir_nmse_db < found[rival].cir_nmse_db, rival
     assert ours > found["oracle-mmse"].cfr_nmse_db
 
 

@@ -81,6 +81,8 @@ class Algorithm(nn.Module, ABC):
             raise AlgorithmError(f"{self.name}: n_iterations: expected at least 1, got {n_iterations}")
         if not ridge >= 0:
             raise AlgorithmError(f"{self.name}: ridge: expected a number not below 0, got {ridge}")
+        if not others.get("sparsity", 0) >= 0:
+            raise AlgorithmError(f"{self.name}: sparsity: expected a number not below 0, got {others['sparsity']}")
         self.n_iterations = n_iterations
         self.ridge = ridge
         self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **others}

@@ -22,7 +22,7 @@ def oracle(
         subcarriers: (M,) pilot subcarriers, counted from DC (bins would be wrong between the samples).
         delays: (batch, P) samples.
         variances: (batch, P) prior variances; zero marks an absent path, whose gain is zero.
-        noise_variance: (batch,) per pilot; None for least squares.
+        noise_variance: (batch,) mean over the pilots, all that a receiver can know; None for least squares.
 
     Returns:
         (batch, P) complex128.

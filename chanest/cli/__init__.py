@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ChanestError
 
-_UsageError = typer.BadParameter.__mro__[2]  # click's ClickException, vendored by newer typer
+_ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except MemoryError:
         _fail("out of memory")
-    except _UsageError as error:  # type: ignore[misc, unused-ignore]
+    except _ClickException as error:  # type: ignore[misc, unused-ignore]
         _fail(error.format_message())  # type: ignore[attr-defined, unused-ignore]
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -111,8 +111,9 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
             on_block=on_block,
         )
     if options.plot:
-        block = next(simulate(scenario, pattern, min(options.samples, 512), options.seed))
-        _plot_simulated(options, options.plot, block, models, used, pattern)
+        drawn = max(1, 8192 // max(used.get(n, m.algorithm.n_iterations) for n, m in models.items()))
+        block = next(simulate(scenario, pattern, min(options.samples, drawn, 512), options.seed))
+        _plot_simulated(options, options.plot, scenario, block, models, used, pattern, chosen)
     score = scores[chosen]
     facts = {
         "scenario": scenario.name,
@@ -151,7 +152,7 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
         given = load_model(options.model) if options.model else None
         chosen = _chosen_name(options, given)
         origin = pilots.scenario_name if pilots.scenario_name in scenario_names() else "wide"
-        scenario = load_scenario(options.scenario or origin or "wide")
+        scenario = load_scenario(options.scenario or origin)
         model = given or pick_model(chosen, scenario, len(pilots.pattern), options.iterations)
         with naming_options({"iterations": "--iterations"}):
             model.algorithm.checked_iterations(options.iterations)
@@ -172,7 +173,7 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
         if options.plot:
             _plot_received(options, options.plot, *first[0], pilots, chosen)
         facts: dict[str, Any] = {
-            "scenario": pilots.scenario_name or options.scenario,
+            "scenario": options.scenario or pilots.scenario_name,
             "algorithm": chosen,
             "model": model.name,
             "n_pilots": len(pilots.pattern),
@@ -272,13 +273,14 @@ def _say_written(options: EstimateOptions) -> None:
 def _plot_simulated(
     options: EstimateOptions,
     path: Path,
+    scenario: Scenario,
     block: Simulation,
     models: dict[str, Model],
     used: dict[str, int],
     pattern: PilotPattern,
+    chosen: str,
 ) -> None:
     cfrs, cirs, curves = {"truth": block.cfr[0].numpy()}, {}, {}
-    scenario = next(iter(models.values())).scenario
     if block.cir is not None:
         cirs["truth"] = (scenario.first_tap_samples, block.cir[0].numpy())
     pilots = torch.tensor(pattern.subcarriers)
@@ -287,10 +289,10 @@ def _plot_simulated(
     for name, model in models.items():
         estimate = model.estimate(block.observations, pattern, n_iterations=used.get(name), record=True)
         curves[name] = [nmse_db(model.cfr(cir), block.cfr) for cir in estimate.iterates]
-        if name in (_DEFAULT, options.algorithm):
+        if name in (_DEFAULT, chosen):
             cfrs[name] = estimate.cfr[0].numpy()
             cirs[name] = (estimate.first_tap_samples, estimate.cir[0].numpy())
-    title = f"{options.scenario or 'lte10'}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
+    title = f"{scenario.name}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
     observed = (pilots.numpy(), block.observations[0].numpy())
     draw_estimate(path, title, scenario.used_subcarriers, cfrs, cirs, observed, curves, options.force)
 

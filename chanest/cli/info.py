@@ -74,7 +74,11 @@ def _model_words(path: Path) -> str:
     training, scenario = facts["training"], facts["scenario"]
     settings = ", ".join(f"{key} = {value}" for key, value in facts["hyperparameters"].items())
     tensors = "\n".join(f"    {name} {tuple(shape)}" for name, shape in facts["tensors"].items())
-    pattern = "one fixed pilot pattern" if scenario.training.fixed_pattern else "a new pilot pattern every step"
+    pattern = (
+        f"one fixed pilot pattern (seed {training.get('seed', '?')})"
+        if scenario.training.fixed_pattern
+        else "a new pilot pattern every step"
+    )
     return (
         f"{path.name}: a chanest model, {facts['algorithm']}, made {facts['created']} "
         f"by chanest {facts['chanest_version']}\n"

@@ -8,6 +8,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from ..errors import OperatorError
 from ..pilots import PilotPattern
 from .base import LinearOperator
 
@@ -29,6 +30,9 @@ class PartialDFT(LinearOperator):
         dtype: torch.complex64 or torch.complex128.
         device: where the operator works.
 
+    Raises:
+        OperatorError: more taps than n_fft, or bins outside 0...n_fft - 1.
+
     >>> phi = PartialDFT(PilotPattern((-300, -7, 5, 120)), n_taps=256)
     >>> phi.forward(torch.zeros(3, 256, dtype=torch.complex64)).shape
     torch.Size([3, 4])
@@ -49,6 +53,10 @@ class PartialDFT(LinearOperator):
             bins, n_fft = torch.from_numpy(pattern.bins), pattern.n_fft
         else:
             bins, n_fft = torch.from_numpy(np.stack([p.bins for p in pattern])), pattern[0].n_fft
+        if not 1 <= n_taps <= n_fft:
+            raise OperatorError(f"n_taps: expected 1...n_fft = {n_fft}, got {n_taps}")
+        if bins.shape[-1:].numel() < 1 or bool((bins < 0).any() | (bins >= n_fft).any()):
+            raise OperatorError(f"bins: expected at least one per pattern, each in 0...{n_fft - 1}")
         self.bins = bins.to(device, torch.int64)
         self.n_fft, self.first_tap_samples = n_fft, first_tap_samples
         self.n_measurements, self.n_coefficients = bins.shape[-1], n_taps

@@ -31,7 +31,6 @@ REFERENCES = ["oracle-ls", "oracle-mmse", "linear"]
 SHIPPED = {path.stem for path in shipped_models()}
 
 
-
 @pytest.fixture
 def here(tmp_path, monkeypatch, small_models, pilot_arrays):
     """A working folder with pilots.npz, two models, and files that are in the way or are not what they say."""
@@ -117,8 +116,10 @@ MISTAKES = [
     (f"{RECEIVED} --output there.mat", "there.mat: exists already; give --force"),
     (f"{RECEIVED} --output ./pilots.npz --force", "--output: pilots.npz is the file of --input too"),
     (f"{RECEIVED} --output na.h5 --force", "--output: na.h5 is the file of --model too"),
-    (f"{RECEIVED} --pilots 20", "--pilots: describes a simulation; pilots.npz says it itself"),
-    (f"{RECEIVED} --snr 10", "--snr: describes a simulation; pilots.npz says it itself"),
+    (f"{RECEIVED} --pilots 20", "--pilots: describes a simulation, not pilots.npz; leave it out"),
+    (f"{RECEIVED} --snr 10", "--snr: describes a simulation, not pilots.npz; leave it out"),
+    (f"{RECEIVED} --samples 10", "--samples: describes a simulation, not pilots.npz; leave it out"),
+    (f"{RECEIVED} --seed 0", "--seed: describes a simulation, not pilots.npz; leave it out"),
     ("estimate --input pilots.csv", "pilots.csv: no such file"),
     ("estimate --input unknown.toml", "unknown.toml: expected a file ending in .h5, .npz, .mat"),
     ("estimate --input na.h5", "na.h5: pilot_subcarriers: missing; the file has nothing"),

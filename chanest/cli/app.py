@@ -45,8 +45,10 @@ def estimate(
     algorithm: Annotated[str | None, typer.Option(help="ista, fista, alista or na-alista.")] = None,
     model: Annotated[str | None, typer.Option(help="A shipped model, or an HDF5 file.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Iterations; the model's own when not given.")] = None,
-    samples: SamplesOption = 1000,
-    seed: SeedOption = 0,
+    samples: Annotated[
+        int | None, typer.Option(help="Channels to simulate, 1...10,000,000.", show_default="1000")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of pilots, channels and noise.", show_default="0")] = None,
     device: DeviceOption = "auto",
     input_: Annotated[Path | None, typer.Option("--input", help="Received pilots: .h5, .npz, .mat.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the estimates: .h5, .npz, .mat.")] = None,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..errors import AlgorithmError, ChanestError, DeviceError
 from ..scenario import Scenario, load_scenario
 
+DEFAULT_ALGORITHM = "na-alista"
 MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
 
 

@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ..algorithms import ALGORITHMS, interpolate_linear
+from ..algorithms import ALGORITHMS
 from ..arrayfile import ArrayWriter, check_output
 from ..errors import AlgorithmError, ChanestError, ModelError
 from ..estimator import Estimate, Model, load_model, pick_model
 from ..evaluation import REFERENCES, Score, check_band, estimate_file, evaluate, plain, simulation_writer
-from ..metrics import nmse_db
 from ..observations import Chunk, PilotFile
-from ..pilots import PilotPattern, draw_pattern
-from ..plots import check_plot_path, draw_estimate
+from ..pilots import draw_pattern
+from ..plots import check_plot_path
 from ..scenario import Scenario, load_scenario, scenario_names
 from ..signals import Simulation, simulate
 from .common import (
+    DEFAULT_ALGORITHM,
     check_distinct,
     check_iterations,
     check_samples,
@@ -31,8 +31,7 @@ from .common import (
     naming_options,
     progress_bar,
 )
-
-_DEFAULT = "na-alista"
+from .pictures import plot_received, plot_simulated
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,8 @@ class EstimateOptions:
     algorithm: str | None
     model: str | None
     iterations: int | None
-    samples: int
-    seed: int
+    samples: int | None
+    seed: int | None
     device: str
     input: Path | None
     output: Path | None
@@ -57,7 +56,6 @@ class EstimateOptions:
 
 def run(options: EstimateOptions) -> None:
     """Estimate simulated or received pilots, and print what came of it."""
-    check_samples(options.samples, options.seed)
     check_iterations(options.iterations)
     device = chosen_device(options.device)
     model = Path(options.model) if options.model else None
@@ -73,8 +71,11 @@ def run(options: EstimateOptions) -> None:
 
 
 def _simulated(options: EstimateOptions, device: torch.device) -> None:
+    n_samples = 1000 if options.samples is None else options.samples
+    seed = 0 if options.seed is None else options.seed
+    check_samples(n_samples, seed)
     scenario = chosen_scenario(options.scenario or "lte10", options.pilots, options.snr)
-    pattern = draw_pattern(scenario, options.seed)
+    pattern = draw_pattern(scenario, seed)
     given = load_model(options.model) if options.model else None
     chosen = _chosen_name(options, given)
     asked = options.iterations
@@ -85,15 +86,15 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
     models, left_out = _family(scenario, model, len(pattern), asked)
     used = {n: asked for n, m in models.items() if asked and (n == chosen or m.algorithm.any_n_iterations)}
     writer = ArrayWriter(options.output, options.force) if options.output else None
-    with writer or nullcontext(), progress_bar("estimating", options.samples) as bar:
+    with writer or nullcontext(), progress_bar("estimating", n_samples) as bar:
         if writer:
             for name, value in (
                 ("scenario", scenario.name),
                 ("snr_db", scenario.snr_db),
-                ("seed", options.seed),
+                ("seed", seed),
             ):
                 writer.attribute(name, value)
-        write = writer and simulation_writer(writer, options.samples, model)
+        write = writer and simulation_writer(writer, n_samples, model)
 
         def on_block(first: int, block: Simulation, estimates: Any) -> None:
             if write:
@@ -104,16 +105,16 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
             scenario,
             pattern,
             models,
-            options.samples,
-            options.seed,
+            n_samples,
+            seed,
             device,
             n_iterations=used,
             on_block=on_block,
         )
     if options.plot:
         drawn = max(1, 8192 // max(used.get(n, m.algorithm.n_iterations) for n, m in models.items()))
-        block = next(simulate(scenario, pattern, min(options.samples, drawn, 512), options.seed))
-        _plot_simulated(options, options.plot, scenario, block, models, used, pattern, chosen)
+        block = next(simulate(scenario, pattern, min(n_samples, drawn, 512), seed))
+        plot_simulated(options.plot, options.force, scenario, block, models, used, pattern, chosen)
     score = scores[chosen]
     facts = {
         "scenario": scenario.name,
@@ -123,9 +124,9 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
         "n_distinct_pilots": len(pattern),
         "snr_db": scenario.snr_db,
         "snr_convention": scenario.snr_convention,
-        "n_samples": options.samples,
+        "n_samples": n_samples,
         "n_iterations": used.get(chosen, model.algorithm.n_iterations),
-        "seed": options.seed,
+        "seed": seed,
         "device": str(device),
         **plain(score),
         "algorithms": {name: plain(score) for name, score in scores.items()},
@@ -145,9 +146,15 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
 
 
 def _received(options: EstimateOptions, source: Path, device: torch.device) -> None:
-    for option, value in (("--pilots", options.pilots), ("--snr", options.snr)):
+    of_a_simulation = {
+        "--pilots": options.pilots,
+        "--snr": options.snr,
+        "--samples": options.samples,
+        "--seed": options.seed,
+    }
+    for option, value in of_a_simulation.items():
         if value is not None:
-            raise ChanestError(f"{option}: describes a simulation; {source} says it itself")
+            raise ChanestError(f"{option}: describes a simulation, not {source}; leave it out")
     with PilotFile(source) as pilots:
         given = load_model(options.model) if options.model else None
         chosen = _chosen_name(options, given)
@@ -171,7 +178,7 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
                 pilots, model, device, output=writer, n_iterations=options.iterations, on_chunk=on_chunk
             )
         if options.plot:
-            _plot_received(options, options.plot, *first[0], pilots, chosen)
+            plot_received(options.plot, options.force, *first[0], pilots, chosen)
         facts: dict[str, Any] = {
             "scenario": options.scenario or pilots.scenario_name,
             "algorithm": chosen,
@@ -199,7 +206,7 @@ def _chosen_name(options: EstimateOptions, given: Model | None) -> str:
     if options.algorithm is not None and options.algorithm not in ALGORITHMS:
         raise AlgorithmError(f"--algorithm: expected one of {', '.join(ALGORITHMS)}, got {options.algorithm}")
     if given is None:
-        return options.algorithm or _DEFAULT
+        return options.algorithm or DEFAULT_ALGORITHM
     if options.algorithm not in (None, given.algorithm.name):
         raise AlgorithmError(
             f"--algorithm: {options.algorithm} asked for, model {given.name} is {given.algorithm.name}"
@@ -267,46 +274,3 @@ def _say_written(options: EstimateOptions) -> None:
     for path in (options.output, options.plot):
         if path is not None:
             print(f"wrote {path}")
-
-
-@torch.inference_mode()
-def _plot_simulated(
-    options: EstimateOptions,
-    path: Path,
-    scenario: Scenario,
-    block: Simulation,
-    models: dict[str, Model],
-    used: dict[str, int],
-    pattern: PilotPattern,
-    chosen: str,
-) -> None:
-    cfrs, cirs, curves = {"truth": block.cfr[0].numpy()}, {}, {}
-    if block.cir is not None:
-        cirs["truth"] = (scenario.first_tap_samples, block.cir[0].numpy())
-    pilots = torch.tensor(pattern.subcarriers)
-    used_subcarriers = torch.from_numpy(scenario.used_subcarriers)
-    cfrs["linear"] = interpolate_linear(block.observations[:1], pilots, used_subcarriers)[0].numpy()
-    for name, model in models.items():
-        estimate = model.estimate(block.observations, pattern, n_iterations=used.get(name), record=True)
-        curves[name] = [nmse_db(model.cfr(cir), block.cfr) for cir in estimate.iterates]
-        if name in (_DEFAULT, chosen):
-            cfrs[name] = estimate.cfr[0].numpy()
-            cirs[name] = (estimate.first_tap_samples, estimate.cir[0].numpy())
-    title = f"{scenario.name}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
-    observed = (pilots.numpy(), block.observations[0].numpy())
-    draw_estimate(path, title, scenario.used_subcarriers, cfrs, cirs, observed, curves, options.force)
-
-
-def _plot_received(
-    options: EstimateOptions, path: Path, chunk: Chunk, estimate: Estimate, pilots: PilotFile, chosen: str
-) -> None:
-    cfrs = {chosen: estimate.cfr[0].cpu().numpy()}
-    cirs = {chosen: (estimate.first_tap_samples, estimate.cir[0].cpu().numpy())}
-    if chunk.cfr is not None:
-        cfrs = {"truth": chunk.cfr[0].numpy(), **cfrs}
-    if chunk.cir is not None:
-        cirs = {"truth": (pilots.first_tap_samples, chunk.cir[0].numpy()), **cirs}
-    observed = (torch.tensor(pilots.pattern.subcarriers).numpy(), chunk.observations[0].numpy())
-    title = f"{pilots.path.name}: the first of {pilots.n_observations} observations"
-    used = estimate.used_subcarriers.numpy()
-    draw_estimate(path, title, used, cfrs, cirs, observed, {}, options.force)

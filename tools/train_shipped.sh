@@ -8,6 +8,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 declare -A options=(
   [na-alista-wide]="--steps 4000 --inputs r,u --learning-rate 1e-3"
   [na-alista-lte10-m75]="--steps 4000"
+  [na-alista-lte10-reference-m75]="--steps 5000"
 )
 for algorithm in na-alista alista; do
   for job in lte10:75 lte10-reference:75 wide: lte10:100 lte10:50 lte10-reference:100 lte10-reference:50; do

@@ -63,15 +63,17 @@ def main() -> None:
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
 
-    print(f"\nlte10, SNR per pilot, NMSE of the CFR in dB, {options.samples} channels\n")
     grid = [(m, snr) for m in pilots for snr in (0, 10, 20)]
     columns = [
         scores(load_scenario("lte10").replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1)
         for m, snr in grid
     ]
-    print("| | " + " | ".join(f"M = {m}, {snr} dB" for m, snr in grid) + " |\n|---|" + "---|" * len(grid))
-    for name in ROWS:
-        print(f"| {name} | " + " | ".join(cell(column[name].cfr_nmse_db) for column in columns) + " |")
+    for metric in ("cfr", "cir"):
+        print(f"\nlte10, SNR per pilot, NMSE of the {metric.upper()} in dB, {options.samples} channels\n")
+        print("| | " + " | ".join(f"M = {m}, {snr} dB" for m, snr in grid) + " |\n|---|" + "---|" * len(grid))
+        for name in ROWS:
+            cells = [cell(getattr(column[name], f"{metric}_nmse_db")) for column in columns]
+            print(f"| {name} | " + " | ".join(cells) + " |")
 
     print(f"\n75 pilots, 10 dB, NMSE of the CFR in dB, {options.samples} channels\n")
     names = ("wide", "epa", "eva", "etu")

@@ -30,7 +30,7 @@ class NAALISTA(Algorithm):
         lstm_hidden: H.
         lstm_inputs: "r", "u" or "r,u".
         sparsity: S of the schedule of support selection; 0 for none.
-        ridge: of the analytic weights; 0 for W = Phi, which did better here (docs/choices.md).
+        ridge: of the analytic weights; 0 for W = Phi; the analytic ones were no better (docs/choices.md).
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
     ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H),

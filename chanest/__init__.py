@@ -1,9 +1,10 @@
 """Sparse OFDM channel estimation from few pilots."""
 
-from .estimator import Estimate, Model, load_model
+from .estimator import Estimate, Model
 from .frontend import observe
 from .metrics import nmse_db
 from .operators import DenseOperator, PartialDFT
+from .picking import load_model
 from .pilots import PilotPattern
 from .scenario import Scenario, load_scenario
 

@@ -1,18 +1,14 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
-import re
-from dataclasses import dataclass, field
-from math import log
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .algorithms import ALGORITHMS, Algorithm, Recovery
-from .errors import AlgorithmError, ModelError, ObservationError
+from .algorithms import Algorithm, Interpolator, Recovery
+from .errors import ObservationError
 from .frontend import check_pilots, checked_symbols
-from .modelfile import read_model, shipped_models
 from .operators import PartialDFT
 from .pilots import PilotPattern
 from .scenario import Scenario
@@ -23,19 +19,21 @@ class Estimate:
     """An estimated channel.
 
     Attributes:
-        cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on.
+        cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on; None from an interpolator.
         cfr: (*batch, n_used) complex on ``used_subcarriers``.
         used_subcarriers: (n_used,) int64.
         first_tap_samples: delay of the first tap.
+        error_variance: (*batch, n_used), expected |error|^2 of the CFR, when asked for.
         iterates: the CIR after every iteration, when recorded.
         step_sizes, thresholds: of every iteration, (K, *batch) or (K,), when recorded; thresholds are
             relative to observations of unit RMS.
     """
 
-    cir: Tensor
+    cir: Tensor | None
     cfr: Tensor
     used_subcarriers: Tensor
     first_tap_samples: int
+    error_variance: Tensor | None = None
     iterates: tuple[Tensor, ...] = ()
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
@@ -48,7 +46,7 @@ class Model:
     The scenario gives the delay window (first_tap_samples, n_taps) and the band; the pilot pattern is free.
     """
 
-    algorithm: Algorithm
+    algorithm: Algorithm | Interpolator
     scenario: Scenario
     name: str = "untrained"
     training: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +73,7 @@ class Model:
         pilot_symbols: Tensor | complex | None = None,
         n_iterations: int | None = None,
         record: bool = False,
+        error_variance: bool = False,
     ) -> Estimate:
         """Estimate channels from received pilots.
 
@@ -84,11 +83,12 @@ class Model:
             received_pilots: (*batch, n_pilots) complex64 or complex128, in the order of the pattern. Device
                 and precision of the result are theirs.
             pattern: where the pilots lie.
-            noise_variance: complex variance per received pilot, a number or (*batch,). Checked; the
-                algorithms of the ISTA family do not use it.
+            noise_variance: complex variance per received pilot, a number or (*batch,); estimated where it is
+                needed and not given. The estimates of the ISTA family do not use it.
             pilot_symbols: what was sent, a number or (n_pilots,), of one modulus; 1 when not given.
             n_iterations: another K than the model's.
             record: keep the iterates, step sizes and thresholds.
+            error_variance: estimate it too, on every used subcarrier.
 
         Raises:
             ObservationError: wrong shape, real numbers, NaN or Inf, an impossible noise variance.
@@ -103,12 +103,26 @@ class Model:
         check_pilots(received_pilots, pattern, noise_variance)
         observations = received_pilots
         if pilot_symbols is not None:
-            observations = received_pilots / checked_symbols(pilot_symbols, received_pilots)
+            symbols = checked_symbols(pilot_symbols, received_pilots)
+            observations = received_pilots / symbols
+            if noise_variance is not None:
+                noise_variance = noise_variance / symbols.abs().square().mean()
         y, scale = normalise(observations)
+        noise = None if noise_variance is None else noise_of_y(noise_variance, scale, len(pattern))
+        if isinstance(self.algorithm, Interpolator):
+            return self._interpolate(self.algorithm, y, scale, pattern, noise, n_iterations)
         phi = self.operator(pattern, y.dtype, y.device)
         algorithm = self.algorithm.to(y.device, y.real.dtype)
-        recovery = algorithm(y, phi, n_iterations, record)
-        return self._estimate(recovery, scale)
+        recovery = algorithm(y, phi, n_iterations, record, noise)
+        estimate = self._estimate(recovery, scale)
+        if not error_variance:
+            return estimate
+        variance = algorithm.error_variance(recovery, y, phi, self.band(y.dtype, y.device), noise)
+        return replace(estimate, error_variance=variance * scale.square())
+
+    def band(self, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
+        """Phi for all used subcarriers, as if each were a pilot."""
+        return band_operator(self.scenario, self.scenario.n_taps, self.scenario.first_tap_samples, dtype, device)
 
     def cfr(self, cir: Tensor) -> Tensor:
         """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
@@ -121,10 +135,28 @@ class Model:
             self.cfr(cir),
             torch.from_numpy(self.scenario.used_subcarriers).to(cir.device),
             self.scenario.first_tap_samples,
+            None,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,
             recovery.thresholds,
         )
+
+    def _interpolate(
+        self,
+        interpolator: Interpolator,
+        y: Tensor,
+        scale: Tensor,
+        pattern: PilotPattern,
+        noise: Tensor | None,
+        n_iterations: int | None,
+    ) -> Estimate:
+        interpolator.checked_iterations(n_iterations)
+        m = len(pattern)
+        pilots = torch.tensor(pattern.subcarriers, device=y.device)
+        used = torch.from_numpy(self.scenario.used_subcarriers).to(y.device)
+        relative = None if noise is None else noise * m
+        cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative)
+        return Estimate(None, cfr * scale, used, self.scenario.first_tap_samples, variance * scale.square())
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,6 +183,18 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     return y, rms * peak
 
 
+def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> Tensor:
+    """The noise variance of an entry of y, given that of an observation and the RMS that normalise found.
+
+    >>> noise_of_y(0.3, torch.tensor([[2.0]]), 75)
+    tensor([0.0010])
+    """
+    rms = scale.squeeze(-1)
+    noise = torch.as_tensor(noise_variance, device=rms.device).to(rms.dtype).expand(rms.shape)
+    tiny = torch.finfo(rms.dtype).tiny
+    return (noise.sqrt() / rms.clamp_min(tiny)).square().clamp_max(1e6) / n_pilots
+
+
 def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None) -> Tensor:
     """H[k] = sum_n cir[n] exp(-2 pi i k n / n_fft) on the used subcarriers: (*batch, N) -> (*batch, n_used).
 
@@ -160,60 +204,19 @@ def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None
     >>> cfr_of(torch.ones(256, dtype=torch.complex64), load_scenario("lte10")).shape
     torch.Size([600])
     """
-    used = PilotPattern(tuple(scenario.used_subcarriers), scenario.n_fft, scenario.n_used)
     first = scenario.first_tap_samples if first_tap_samples is None else first_tap_samples
-    phi = PartialDFT(used, cir.shape[-1], first, dtype=cir.dtype, device=cir.device)
-    return phi.forward(cir) * len(used) ** 0.5
+    phi = band_operator(scenario, cir.shape[-1], first, cir.dtype, cir.device)
+    return phi.forward(cir) * scenario.n_used**0.5
 
 
-def load_model(name: str | Path) -> Model:
-    """A shipped model by name, or one from an HDF5 file; its parameters are frozen (requires_grad False).
-
-    Raises:
-        ModelError: no such model, or the file is not one or is damaged.
-        FileError: the file cannot be read.
-
-    >>> load_model("na-alista-lte10-m75").algorithm.n_iterations
-    16
-    """
-    path = Path(name)
-    if path.suffix != ".h5" and not path.exists():
-        names = [shipped.stem for shipped in shipped_models()]
-        if str(name) not in names:
-            raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
-        path = shipped_models()[names.index(str(name))]
-    algorithm, scenario, training = read_model(path)
-    return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
-
-
-def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: int | None = None) -> Model:
-    """The estimator of one name that fits a scenario and a number of pilots best.
-
-    ISTA and FISTA take the scenario's penalty. Learned algorithms take the shipped model for the scenario
-    with the nearest number of pilots, else the one trained on ``wide``, made for any channel.
-
-    Raises:
-        AlgorithmError: unknown algorithm.
-        ModelError: nothing shipped fits.
+def band_operator(
+    scenario: Scenario, n_taps: int, first_tap_samples: int, dtype: torch.dtype, device: torch.device | str
+) -> PartialDFT:
+    """The operator from taps to the scenario's used subcarriers, scaled as if all of them were pilots.
 
     >>> from chanest import load_scenario
-    >>> pick_model("na-alista", load_scenario("lte10"), 60).name
-    'na-alista-lte10-m50'
+    >>> band_operator(load_scenario("lte10"), 256, 0, torch.complex64, "cpu").n_measurements
+    600
     """
-    if algorithm not in ALGORITHMS:
-        raise AlgorithmError(f"algorithm: expected one of {', '.join(ALGORITHMS)}, got {algorithm}")
-    if not ALGORITHMS[algorithm].learned:
-        penalty = getattr(scenario.penalties, algorithm)
-        made = ALGORITHMS[algorithm](n_iterations=n_iterations or 16, penalty=penalty)
-        return Model(made, scenario, f"{algorithm}, penalty {penalty:g}")
-    for wanted in (scenario.name, "wide"):
-        prefix = f"{algorithm}-{wanted}"
-        fitting = [p for p in shipped_models() if re.fullmatch(rf"{re.escape(prefix)}(-m\d+)?", p.stem)]
-        if fitting:
-            return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
-    raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
-
-
-def _pilot_distance(path: Path, n_pilots: int) -> float:
-    count = re.search(r"-m(\d+)$", path.stem)
-    return abs(log(int(count[1]) / n_pilots)) if count else 0.0
+    used = PilotPattern(tuple(scenario.used_subcarriers), scenario.n_fft, scenario.n_used)
+    return PartialDFT(used, n_taps, first_tap_samples, dtype=dtype, device=device)

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .algorithms import interpolate_linear, oracle
+from .algorithms import oracle
 from .arrayfile import ArrayWriter
 from .errors import FileError, ModelError
 from .estimator import Estimate, Model, cfr_of
@@ -22,8 +22,8 @@ from .pilots import PilotPattern
 from .scenario import Scenario
 from .signals import BLOCK, Simulation, frequency_response, simulate
 
-REFERENCES = ("oracle-ls", "oracle-mmse", "linear")
-_TIMED_RUNS = 5
+REFERENCES = ("oracle-ls", "oracle-mmse")
+_TIMED_RUNS, _TIMED_SECONDS = 5, 1.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Score:
     Attributes:
         cir_nmse_db: None where there is no true CIR, or no estimate of it.
         cfr_nmse_db: over the used subcarriers; None where the truth is unknown.
+        expected_cfr_nmse_db: what the mean of the estimator's own error variance says; None where not asked for.
         seconds_per_estimate: warm median at ``batch``, per channel.
         batch: channels estimated at once.
     """
@@ -41,6 +42,7 @@ class Score:
     cfr_nmse_db: float | None
     seconds_per_estimate: float
     batch: int
+    expected_cfr_nmse_db: float | None = None
 
 
 class _Tally:
@@ -48,17 +50,21 @@ class _Tally:
 
     def __init__(self) -> None:
         self.cir, self.cfr = ErrorSums(), ErrorSums()
+        self.expected = 0.0
         self.seconds, self.batch = math.nan, 0
 
     def score(self) -> Score:
         known = [sums.nmse_db if sums.truth > 0 else None for sums in (self.cir, self.cfr)]
-        return Score(known[0], known[1], self.seconds, self.batch)
+        expected = None
+        if self.expected > 0 and self.cfr.truth > 0:
+            expected = 10 * math.log10(self.expected / self.cfr.truth)
+        return Score(known[0], known[1], self.seconds, self.batch, expected)
 
     def time(self, run: Callable[[], Any], batch: int, device: torch.device) -> None:
         """The warm median of a few runs, per channel."""
         run()
-        laps = []
-        for _ in range(_TIMED_RUNS):
+        laps: list[float] = []
+        while len(laps) < _TIMED_RUNS and sum(laps) < _TIMED_SECONDS:
             _synchronise(device)
             started = time.perf_counter()
             run()
@@ -77,6 +83,7 @@ def evaluate(
     device: torch.device,
     *,
     n_iterations: Mapping[str, int] | None = None,
+    error_variance_of: Collection[str] = (),
     on_block: Callable[[int, Simulation, Mapping[str, Estimate]], None] | None = None,
 ) -> dict[str, Score]:
     """Simulate channels and score models and references on them.
@@ -86,11 +93,13 @@ def evaluate(
         models: estimators by name.
         device: where to estimate; channels are drawn on the CPU, the same for every device.
         n_iterations: for some of the models, another K.
+        error_variance_of: the models that shall estimate their error variance too.
         on_block: called after every block with the number of its first sample, the block, and the models'
             estimates.
 
     Returns:
-        a score per model, then per reference (``oracle-ls``, ``oracle-mmse``, ``linear``).
+        a score per model, then per reference (``oracle-ls``, ``oracle-mmse``). Models are told the mean noise
+        variance, the references the true delays too.
 
     Raises:
         ModelError: a model was made for another band.
@@ -104,10 +113,10 @@ def evaluate(
         estimates: dict[str, Estimate] = {}
         for name, model in models.items():
             asked = (n_iterations or {}).get(name)
-            estimates[name] = model.estimate(data.observations, pattern, n_iterations=asked)
+            run = partial(model.estimate, data.observations, pattern, data.noise_variance, n_iterations=asked)
+            estimates[name] = run(error_variance=name in error_variance_of)
             _add(tallies[name], estimates[name], data.cir, scenario.first_tap_samples, data.cfr)
             if first == 0:
-                run = partial(model.estimate, data.observations, pattern, n_iterations=asked)
                 tallies[name].time(run, len(block), device)
         for name, run_reference in _references(block, scenario, pattern).items():
             cir, cfr = run_reference()
@@ -130,6 +139,7 @@ def estimate_file(
     *,
     output: ArrayWriter | None = None,
     n_iterations: int | None = None,
+    error_variance: bool = False,
     on_chunk: Callable[[int, Chunk, Estimate], None] | None = None,
 ) -> Score:
     """Estimate every observation of a file, chunk by chunk, in memory that does not grow with the file.
@@ -140,6 +150,7 @@ def estimate_file(
         device: where to estimate.
         output: where the estimates go.
         n_iterations: another K than the model's.
+        error_variance: estimate it too.
         on_chunk: called after every chunk with the number of observations in it, the chunk and its estimate.
 
     Raises:
@@ -159,7 +170,7 @@ def estimate_file(
         observations = chunk.observations.to(device)
         noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
         run = partial(model.estimate, observations, pilots.pattern, noise, n_iterations=n_iterations)
-        estimate = run()
+        estimate = run(error_variance=error_variance)
         if not tally.batch:
             tally.time(run, len(observations), device)
         cfr = chunk.cfr
@@ -186,7 +197,10 @@ class _EstimateWriter:
         file.write("first_tap_samples", torch.tensor(model.scenario.first_tap_samples).numpy())
 
     def rows(self, at: tuple[slice, ...], estimate: Estimate) -> None:
-        for name, values in (("cir", estimate.cir), ("cfr", estimate.cfr)):
+        fields = {"cir": estimate.cir, "cfr": estimate.cfr, "error_variance": estimate.error_variance}
+        for name, values in fields.items():
+            if values is None:
+                continue
             lengths = tuple(s.stop - s.start for s in at)
             width = values.shape[-1]
             rows = values.reshape(*lengths, width).cpu().numpy()
@@ -196,13 +210,15 @@ class _EstimateWriter:
 def simulation_writer(file: ArrayWriter, n_samples: int, model: Model) -> Callable[[int, Estimate], None]:
     """A function that writes the estimates of one block, given the number of its first sample."""
     writer = _EstimateWriter(file, (n_samples,), model)
-    return lambda first, estimate: writer.rows((slice(first, first + len(estimate.cir)),), estimate)
+    return lambda first, estimate: writer.rows((slice(first, first + len(estimate.cfr)),), estimate)
 
 
 def _add(tally: _Tally, estimate: Estimate, cir: Tensor | None, first_tap: int, cfr: Tensor | None) -> None:
     if cfr is not None:
         tally.cfr.add(estimate.cfr.cpu(), cfr.cpu())
-    if cir is not None:
+        if estimate.error_variance is not None:
+            tally.expected += float(estimate.error_variance.double().sum())
+    if cir is not None and estimate.cir is not None:
         tally.cir.add(*common_window(estimate.cir.cpu(), estimate.first_tap_samples, cir.cpu(), first_tap))
 
 
@@ -210,7 +226,6 @@ def _references(
     block: Simulation, scenario: Scenario, pattern: PilotPattern
 ) -> dict[str, Callable[[], tuple[Tensor | None, Tensor]]]:
     pilots = torch.tensor(pattern.subcarriers)
-    used = torch.from_numpy(scenario.used_subcarriers)
 
     def told_the_support(noise_variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
         gains = oracle(block.observations, pilots, block.delays, block.variances, noise_variance, scenario.n_fft).to(
@@ -225,7 +240,6 @@ def _references(
     return {
         "oracle-ls": lambda: told_the_support(None),
         "oracle-mmse": lambda: told_the_support(block.noise_variance),
-        "linear": lambda: (None, interpolate_linear(block.observations, pilots, used)),
     }
 
 

@@ -74,6 +74,16 @@ class ProfileChannel(_Frozen):
         return self
 
 
+class RecordedChannel(_Frozen):
+    """Channels from a file of path gains and delays (docs/file-formats.md): measured, or ray-traced.
+
+    ``file`` is the name of a shipped one, or a path; in a TOML file, a path from that file on.
+    """
+
+    kind: Literal["recorded"]
+    file: Annotated[str, Field(min_length=1)]
+
+
 class TrainingRange(_Frozen):
     """What a model trained for the scenario must serve.
 
@@ -95,10 +105,15 @@ class TrainingRange(_Frozen):
 
 
 class Penalties(_Frozen):
-    """The l1 penalties of ISTA and FISTA, relative to observations of unit norm (tools/tune_penalties.py)."""
+    """The l1 penalties of ISTA and FISTA, relative to observations of unit norm (tools/tune_penalties.py).
+
+    ``ista_error`` and ``fista_error`` calibrate their error variances; empty where none was fitted.
+    """
 
     ista: Annotated[float, Field(gt=0)]
     fista: Annotated[float, Field(gt=0)]
+    ista_error: tuple[float, ...] = ()
+    fista_error: tuple[float, ...] = ()
 
 
 class Scenario(_Frozen):
@@ -126,7 +141,7 @@ class Scenario(_Frozen):
     pilot_draw: Literal["distinct", "published"] = "distinct"
     snr_db: Annotated[float, Field(ge=-50, le=100)] = 10.0
     snr_convention: Literal["pilot", "reference"] = "pilot"
-    channel: Annotated[TapChannel | PathChannel | ProfileChannel, Field(discriminator="kind")]
+    channel: Annotated[TapChannel | PathChannel | ProfileChannel | RecordedChannel, Field(discriminator="kind")]
     training: TrainingRange
     penalties: Penalties
 
@@ -182,7 +197,7 @@ def _validated(fields: dict[str, Any], source: str) -> Scenario:
         return Scenario.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("taps", "paths", "profile"))
+        where = ".".join(str(part) for part in first["loc"] if part not in ("taps", "paths", "profile", "recorded"))
         match first["type"]:
             case "extra_forbidden":
                 what = "unknown field"
@@ -226,6 +241,11 @@ def load_scenario(name: str | Path) -> Scenario:
         raise ScenarioError(f"scenario {path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"scenario {path}: not valid TOML ({error})") from None
+    channel = fields.get("channel")
+    if isinstance(channel, dict) and isinstance(channel.get("file"), str):
+        beside = path.parent / channel["file"]
+        if beside.is_file() and path.parent != shipped("scenarios"):
+            channel["file"] = str(beside.resolve())
     return _validated(fields, f"scenario {path}")
 
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from .pilots import PilotPattern
-from .scenario import PathChannel, Scenario, TapChannel
+from .recordings import load_recording
+from .scenario import PathChannel, ProfileChannel, RecordedChannel, Scenario, TapChannel
 
 BLOCK = 512  # samples per generator state, and the batch of the published code's noise levels
-_STREAMS = {"test": 0, "train": 1, "validate": 2, "initialise": 3, "pattern": 4}
+_STREAMS = {"test": 0, "train": 1, "validate": 2, "initialise": 3, "pattern": 4, "noise": 5, "profile": 6}
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,12 @@ def draw(
         snr_db: one SNR, or one per sample, (n_samples,); the scenario's when not given.
     """
     n_drawn = -(-n_samples // BLOCK) * BLOCK if scenario.snr_convention == "reference" else n_samples
-    delays, variances = _draw_paths(scenario, n_drawn, generator)
-    gains = _complex_normal(delays.shape, generator) * variances.sqrt()
+    if isinstance(scenario.channel, RecordedChannel):
+        delays, gains = _draw_recorded(scenario, n_drawn, generator)
+        variances = gains.abs().square()
+    else:
+        delays, variances = _draw_paths(scenario, n_drawn, generator)
+        gains = _complex_normal(delays.shape, generator) * variances.sqrt()
     cfr = frequency_response(delays, gains, scenario)
     positions = np.searchsorted(scenario.used_subcarriers, pattern.subcarriers)
     at_pilots = cfr[:, positions]
@@ -164,6 +169,52 @@ def tap_variances(scenario: Scenario) -> Tensor:
     return profile / profile.sum() * scenario.n_taps / channel.sparsity
 
 
+def delay_profile(scenario: Scenario) -> tuple[Tensor, Tensor]:
+    """The mean power delay profile: delays in samples and powers of sum 1, float64, (paths,) each.
+
+    Exact where the scenario fixes the delays; else the mean over its channels, on delays an eighth of a sample
+    apart.
+
+    >>> from chanest import load_scenario
+    >>> delays, powers = delay_profile(load_scenario("epa"))
+    >>> len(delays), round(float(powers.sum()), 6)
+    (7, 1.0)
+    """
+    channel = scenario.channel
+    if isinstance(channel, TapChannel):
+        powers = tap_variances(scenario)
+        delays = torch.arange(scenario.n_taps, dtype=torch.float64) + scenario.first_tap_samples
+        return delays, powers / powers.sum()
+    if isinstance(channel, ProfileChannel):
+        powers = 10 ** (torch.tensor(channel.powers_db, dtype=torch.float64) / 10)
+        delays = torch.tensor(channel.delays_ns, dtype=torch.float64) * 1e-9 * scenario.sample_rate_hz
+        return delays, powers / powers.sum()
+    if isinstance(channel, RecordedChannel):
+        recording = load_recording(channel.file)
+        drawn, variances = recording.delays_s * scenario.sample_rate_hz, recording.gains.abs().square()
+    else:
+        drawn, variances = _draw_paths(scenario, 16384, seeded(0, "profile"))
+    place = (8 * drawn).round().long().flatten()
+    powers = torch.bincount(place, variances.double().flatten())
+    present = powers > 0
+    return torch.arange(len(powers), dtype=torch.float64)[present] / 8, powers[present] / powers.sum()
+
+
+def _draw_recorded(scenario: Scenario, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Delays in samples and gains of recorded channels, each with a random common phase.
+
+    Channels are drawn without repetition until all were used.
+    """
+    assert isinstance(scenario.channel, RecordedChannel)
+    recording = load_recording(scenario.channel.file)
+    n = len(recording.gains)
+    rounds = [torch.randperm(n, generator=generator) for _ in range(-(-n_samples // n))]
+    index = torch.cat(rounds)[:n_samples]
+    turns = torch.rand(n_samples, 1, generator=generator)
+    phase = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+    return recording.delays_s[index] * scenario.sample_rate_hz, recording.gains[index] * phase
+
+
 def _draw_paths(scenario: Scenario, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Delays in samples and prior variances of every path, (n_samples, paths) each."""
     channel = scenario.channel
@@ -188,9 +239,8 @@ def _draw_paths(scenario: Scenario, n_samples: int, generator: torch.Generator) 
         position = torch.rand(n_samples, high, generator=generator, dtype=torch.float64)
         variances = torch.exp(-decay * position) * (torch.arange(high) < count)
         return span * position, (variances / variances.sum(-1, keepdim=True)).float()
-    delays = torch.tensor(channel.delays_ns, dtype=torch.float64) * 1e-9 * scenario.sample_rate_hz
-    powers = 10 ** (torch.tensor(channel.powers_db) / 10)
-    return delays.expand(n_samples, -1), (powers / powers.sum()).expand(n_samples, -1)
+    delays, powers = delay_profile(scenario)
+    return delays.expand(n_samples, -1), powers.float().expand(n_samples, -1)
 
 
 def _complex_normal(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .algorithms import Algorithm
+from .calibrating import calibrate
 from .errors import FileError, TrainingError
 from .estimator import Model, cfr_of, normalise
 from .metrics import ErrorSums
@@ -22,6 +23,7 @@ from .modelfile import read_model, read_optimiser, write_model
 from .pilots import PilotPattern, draw_pattern
 from .scenario import Scenario
 from .signals import Simulation, draw, seeded
+from .trainingdata import told_noise, training_batch
 
 Progress = Callable[[int, float, float], None]
 
@@ -38,6 +40,7 @@ class TrainingSettings:
         snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
             the groups' log NMSE, so that low SNRs do not drown high ones.
         checkpoint_every: steps between checkpoints.
+        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance.
     """
 
     steps: int = 3000
@@ -46,9 +49,10 @@ class TrainingSettings:
     seed: int = 0
     snr_groups: int = 8
     checkpoint_every: int = 250
+    calibration_batches: int = 96
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every"):
+        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every", "calibration_batches"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.batch_size % self.snr_groups:
@@ -192,6 +196,8 @@ class _Trainer:
 
     def finish(self, output: Path, command: str) -> dict[str, Any]:
         """Write the model, drop the checkpoint, and return what the file says of the training."""
+        settings = self.settings
+        calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
@@ -234,26 +240,37 @@ class _Trainer:
 
     def _draw(self, step: int) -> tuple[Simulation, PilotPattern]:
         """The batch of one step and its pattern; step -1 is the batch that fits the normalisation."""
-        settings, span = self.settings, self.scenario.training.snr_db
-        generator = seeded(settings.seed, "train", step + 1)
-        pattern = training_pattern(self.scenario, settings.seed, step + 1)
-        snr = span[0] + (span[1] - span[0]) * torch.rand(settings.snr_groups, generator=generator)
-        per_sample = snr.repeat_interleave(settings.batch_size // settings.snr_groups)
-        batch = draw(self.scenario, pattern, settings.batch_size, generator, per_sample)
+        settings = self.settings
+        batch, pattern = training_batch(
+            self.scenario, settings.seed, step + 1, settings.batch_size, settings.snr_groups
+        )
         return batch.to(self.device), pattern
 
     def _loss(self, batch: Simulation, pattern: PilotPattern) -> tuple[Tensor, float]:
         y, scale = normalise(batch.observations)
         phi = self._model().operator(pattern, y.dtype, self.device)
-        cir = self.algorithm(y, phi).x * scale
-        if batch.cir is not None:
-            estimate, truth = cir, batch.cir
-        else:
-            estimate, truth = cfr_of(cir, self.scenario), batch.cfr
-        error = (estimate - truth).abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
-        power = truth.abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
-        nmse = 10 * math.log10(float((error.sum() / power.sum()).detach()) or 1e-30)
-        return (error / power.clamp_min(1e-6 * power.mean())).log().mean(), nmse
+        supervised = self.algorithm.supervision > 0
+        told = told_noise(batch, scale, self.settings.seed, self.step)
+        recovery = self.algorithm(y, phi, record=supervised, noise_variance=told)
+        truth = batch.cfr if batch.cir is None else batch.cir
+        power = self._of_groups(truth)
+
+        def errors(x: Tensor) -> Tensor:
+            cir = x * scale
+            return self._of_groups((cfr_of(cir, self.scenario) if batch.cir is None else cir) - truth)
+
+        def log_nmse(error: Tensor) -> Tensor:
+            return (error / power.clamp_min(1e-6 * power.mean())).log().mean()
+
+        error = errors(recovery.x)
+        loss = log_nmse(error)
+        for x in recovery.iterates[:-1]:
+            loss = loss + self.algorithm.supervision * log_nmse(errors(x))
+        return loss, 10 * math.log10(float((error.sum() / power.sum()).detach()) or 1e-30)
+
+    def _of_groups(self, x: Tensor) -> Tensor:
+        """The energy in every group of one SNR."""
+        return x.abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:
@@ -269,34 +286,9 @@ class _Trainer:
             pattern = draw_pattern(self.scenario, self.settings.seed + (0 if fixed else index))
             generator = seeded(self.settings.seed, "validate", index)
             batch = draw(self.scenario, pattern, 512, generator, snr_db).to(self.device)
-            estimate = self._model().estimate(batch.observations, pattern)
-            if batch.cir is not None:
+            estimate = self._model().estimate(batch.observations, pattern, batch.noise_variance)
+            if batch.cir is not None and estimate.cir is not None:
                 sums.add(estimate.cir, batch.cir)
             else:
                 sums.add(estimate.cfr, batch.cfr)
         return sums.nmse_db
-
-
-def training_pattern(scenario: Scenario, seed: int, step: int) -> PilotPattern:
-    """The pilot pattern of one training step, as the scenario's training range says.
-
-    >>> from chanest import load_scenario
-    >>> wide = load_scenario("wide")
-    >>> len({len(training_pattern(wide, 0, step)) for step in range(10)}) > 5
-    True
-    """
-    training = scenario.training
-    if training.fixed_pattern:
-        return draw_pattern(scenario, seed)
-    generator = seeded(seed, "pattern", step)
-    n_pilots = scenario.n_pilots
-    grid = {"n_fft": scenario.n_fft, "n_used": scenario.n_used}
-    if training.n_pilots is not None:
-        low, high = (math.log(n) for n in training.n_pilots)
-        n_pilots = round(math.exp(low + (high - low) * float(torch.rand(1, generator=generator))))
-    if float(torch.rand(1, generator=generator)) < training.comb_fraction:
-        spacing = max(1, round(scenario.n_used / n_pilots))
-        offset = int(torch.randint(spacing, (1,), generator=generator))
-        return PilotPattern.comb(spacing, offset, **grid)
-    state = int(torch.randint(2**62, (1,), generator=generator))
-    return PilotPattern.random(n_pilots, state, **grid)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from chanest import PilotPattern, load_model, load_scenario
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
 from chanest.errors import AlgorithmError, ModelError, ObservationError
-from chanest.estimator import Model, cfr_of, normalise, pick_model
+from chanest.estimator import Model, cfr_of, normalise
+from chanest.picking import pick_model
 from chanest.modelfile import shipped_models
 from chanest.signals import draw, seeded
 
@@ -124,7 +125,7 @@ class TestPicking:
 def test_the_shipped_models_are_all_there():
     wanted = {
         f"{algorithm}-{scenario}"
-        for algorithm in ("alista", "na-alista")
+        for algorithm in ("alista", "na-alista", "na-sbl")
         for scenario in ("wide", *(f"{kind}-m{m}" for kind in ("lte10", "lte10-reference") for m in (100, 75, 50)))
     }
     assert {path.stem for path in shipped_models()} == wanted

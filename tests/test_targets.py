@@ -5,7 +5,7 @@ import torch
 
 from chanest import load_scenario
 from chanest.algorithms import ALGORITHMS
-from chanest.estimator import pick_model
+from chanest.picking import pick_model
 from chanest.evaluation import Score, estimate_file, evaluate
 from chanest.observations import PilotFile
 from chanest.pilots import draw_pattern

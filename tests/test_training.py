@@ -9,10 +9,11 @@ from chanest.algorithms import ALISTA, ISTA, NAALISTA
 from chanest.errors import FileError, TrainingError
 from chanest.modelfile import read_model
 from chanest.signals import draw
-from chanest.training import TrainingSettings, checkpoint_path, train, training_pattern
+from chanest.training import TrainingSettings, checkpoint_path, train
+from chanest.trainingdata import training_pattern
 
 LTE10 = load_scenario("lte10").replace(n_pilots=40)
-SETTINGS = TrainingSettings(steps=12, batch_size=16, checkpoint_every=4)
+SETTINGS = TrainingSettings(steps=12, batch_size=16, checkpoint_every=4, calibration_batches=2)
 
 
 class Killed(Exception):
@@ -58,21 +59,21 @@ def test_the_seed_decides_everything(tmp_path):
     train(small(), LTE10, SETTINGS, first)
     torch.rand(7)  # the global generator must not matter
     train(small(), LTE10, SETTINGS, again)
-    train(small(), LTE10, TrainingSettings(steps=12, batch_size=16, seed=1), other)
+    train(small(), LTE10, TrainingSettings(steps=12, batch_size=16, seed=1, calibration_batches=2), other)
     assert all(torch.equal(t, parameters(again)[name]) for name, t in parameters(first).items())
     assert not all(torch.equal(t, parameters(other)[name]) for name, t in parameters(first).items())
 
 
 def test_training_improves(tmp_path):
     nmse = []
-    settings = TrainingSettings(steps=80, batch_size=64, learning_rate=1e-2)
+    settings = TrainingSettings(steps=80, batch_size=64, learning_rate=1e-2, calibration_batches=2)
     train(small(), LTE10, settings, tmp_path / "m.h5", progress=lambda step, value, rate: nmse.append(value))
     assert sum(nmse[-10:]) / 10 < sum(nmse[:10]) / 10 - 1
 
 
 @pytest.mark.parametrize("name", ["wide", "etu", "lte10-reference"])
 def test_every_kind_of_scenario_trains(tmp_path, name):
-    settings = TrainingSettings(steps=60, batch_size=64, learning_rate=1e-2)
+    settings = TrainingSettings(steps=60, batch_size=64, learning_rate=1e-2, calibration_batches=2)
     model = train(small(), load_scenario(name), settings, tmp_path / "m.h5")
     assert model.training["validation_nmse_db"] < -2  # the zero channel scores 0
 
@@ -85,10 +86,11 @@ def test_validation_is_on_the_fixed_pattern_and_at_the_trained_snr(tmp_path, mon
         return draw(scenario, pattern, n, generator, snr_db)
 
     monkeypatch.setattr("chanest.training.draw", spy)
+    monkeypatch.setattr("chanest.trainingdata.draw", spy)
     scenario = LTE10.replace(training={"snr_db": (20, 20), "fixed_pattern": True})
-    train(small(), scenario, TrainingSettings(steps=1, batch_size=16), tmp_path / "m.h5")
+    train(small(), scenario, TrainingSettings(steps=1, batch_size=16, calibration_batches=1), tmp_path / "m.h5")
     assert len({pattern for pattern, _ in seen}) == 1
-    assert [snr for _, snr in seen[2:]] == [20] * 4
+    assert [snr for _, snr in seen[3:]] == [20] * 4
 
 
 @pytest.mark.parametrize("step", [2, 6])  # before and after the first regular checkpoint
@@ -110,7 +112,7 @@ def test_resuming_refuses_what_does_not_fit(tmp_path):
     with pytest.raises(Killed):
         train(small(), LTE10, SETTINGS, tmp_path / "m.h5", progress=killed_at(5))
     with pytest.raises(TrainingError, match="other settings"):
-        train(small(), LTE10, TrainingSettings(steps=13, batch_size=16), tmp_path / "m.h5", resume=True)
+        train(small(), LTE10, TrainingSettings(steps=13, batch_size=16, calibration_batches=2), tmp_path / "m.h5", resume=True)
     with pytest.raises(TrainingError, match="other settings"):
         train(ALISTA(3), LTE10, SETTINGS, tmp_path / "m.h5", resume=True)
 

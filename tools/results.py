@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from chanest.algorithms import ALGORITHMS
-from chanest.estimator import pick_model
+from chanest.picking import pick_model
 from chanest.evaluation import Score, evaluate
 from chanest.pilots import draw_pattern
 from chanest.scenario import Scenario, load_scenario

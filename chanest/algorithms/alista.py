@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..operators import LinearOperator
 from ..shrinkage import soft_threshold, support_schedule
 from .base import Algorithm, Recovery, Trace
+from .calibration import ResidualCalibration
 
 
 class ALISTA(Algorithm):
@@ -21,7 +22,7 @@ class ALISTA(Algorithm):
         ridge: of the analytic weights; 0 for W = Phi. The default gains about 1 dB over W = Phi at M = 75
             (docs/choices.md).
 
-    Parameters: ``log_step_size`` (K,), ``log_threshold`` (K,).
+    Parameters: ``log_step_size`` (K,), ``log_threshold`` (K,); ``calibration`` (:class:`ResidualCalibration`).
 
     >>> ALISTA(n_iterations=4).log_threshold.exp().tolist()[0]  # doctest: +ELLIPSIS
     0.01999...
@@ -36,9 +37,15 @@ class ALISTA(Algorithm):
         self.sparsity = sparsity
         self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
         self.log_threshold = nn.Parameter(torch.full((n_iterations,), math.log(0.02)))
+        self.calibration = ResidualCalibration()
 
     def forward(
-        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
         exempt = support_schedule(self.sparsity, n_iterations)

@@ -2,13 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import AnalyticWeights, LinearOperator
+from .gaussian import posterior_variance
+
+if TYPE_CHECKING:
+    from .calibration import Calibration
 
 
 class Weights(Protocol):
@@ -22,6 +26,19 @@ class Weights(Protocol):
 
 
 @dataclass(frozen=True)
+class Posterior:
+    """A Gaussian posterior: taps CN(0, diag(g)) before y = Phi x + CN(0, s I) was seen.
+
+    Attributes:
+        variances: (*batch, N) g.
+        noise_variance: (*batch,) s.
+    """
+
+    variances: Tensor
+    noise_variance: Tensor
+
+
+@dataclass(frozen=True)
 class Recovery:
     """What an algorithm found.
 
@@ -30,12 +47,14 @@ class Recovery:
         iterates: the K iterates (x after every iteration), or empty when not recorded.
         step_sizes, thresholds: gamma and theta of every iteration, (K, *batch) or (K,); None when not
             recorded.
+        posterior: where the algorithm ends with one.
     """
 
     x: Tensor
     iterates: tuple[Tensor, ...] = ()
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
+    posterior: Posterior | None = None
 
 
 class Trace:
@@ -43,17 +62,20 @@ class Trace:
 
     def __init__(self, record: bool) -> None:
         self.record = record
-        self._rows: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._iterates: list[Tensor] = []
+        self._steps: list[tuple[Tensor, Tensor]] = []
 
-    def add(self, x: Tensor, step_size: Tensor, threshold: Tensor) -> None:
+    def add(self, x: Tensor, step_size: Tensor | None = None, threshold: Tensor | None = None) -> None:
         if self.record:
-            self._rows.append((x, step_size.squeeze(-1), threshold.squeeze(-1)))
+            self._iterates.append(x)
+            if step_size is not None and threshold is not None:
+                self._steps.append((step_size.squeeze(-1), threshold.squeeze(-1)))
 
-    def recovery(self, x: Tensor) -> Recovery:
-        if not self._rows:
-            return Recovery(x)
-        iterates, step_sizes, thresholds = zip(*self._rows, strict=True)
-        return Recovery(x, iterates, torch.stack(step_sizes), torch.stack(thresholds))
+    def recovery(self, x: Tensor, posterior: Posterior | None = None) -> Recovery:
+        if not self._steps:
+            return Recovery(x, tuple(self._iterates), posterior=posterior)
+        step_sizes, thresholds = (torch.stack(rows) for rows in zip(*self._steps, strict=True))
+        return Recovery(x, tuple(self._iterates), step_sizes, thresholds, posterior)
 
 
 class Algorithm(nn.Module, ABC):
@@ -68,12 +90,15 @@ class Algorithm(nn.Module, ABC):
         learned: whether training changes it.
         n_iterations: K it was made for.
         any_n_iterations: whether another K can be asked for.
+        supervision: weight in training of the iterates before the last one.
         ridge: of the analytic weights; 0 stands for W = Phi.
+        calibration: corrects the error variance, or gives one where the algorithm has no posterior.
     """
 
     name: ClassVar[str]
     learned: ClassVar[bool] = False
     any_n_iterations: ClassVar[bool] = True
+    supervision: ClassVar[float] = 0.0
 
     def __init__(self, n_iterations: int, ridge: float = 0.0, **others: Any) -> None:
         super().__init__()
@@ -83,13 +108,19 @@ class Algorithm(nn.Module, ABC):
             raise AlgorithmError(f"{self.name}: ridge: expected a number not below 0, got {ridge}")
         if not others.get("sparsity", 0) >= 0:
             raise AlgorithmError(f"{self.name}: sparsity: expected a number not below 0, got {others['sparsity']}")
+        self.calibration: Calibration | None = None
         self.n_iterations = n_iterations
         self.ridge = ridge
         self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **others}
 
     @abstractmethod
     def forward(
-        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
     ) -> Recovery:
         """Recover x from y = Phi x + z.
 
@@ -98,6 +129,7 @@ class Algorithm(nn.Module, ABC):
             phi: the operator.
             n_iterations: another K than the algorithm's own.
             record: keep iterates, step sizes and thresholds.
+            noise_variance: (*batch,) of an entry of y, where it is known; the ISTA family does not use it.
 
         Raises:
             AlgorithmError: n_iterations differs from the K that the parameters belong to.
@@ -108,6 +140,28 @@ class Algorithm(nn.Module, ABC):
 
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
         """Set the buffers that standardise features from one batch; most algorithms have none."""
+
+    @torch.no_grad()
+    def error_variance(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> Tensor:
+        """Variance of the error of sqrt(M') (Phi' x), of the CFR where Phi' is the used band: (*batch, M').
+
+        Args:
+            recovery: what this algorithm found in y.
+            y, phi, noise_variance: as they were given to it.
+            band: Phi', M' rows over the same coefficients.
+
+        Raises:
+            AlgorithmError: the algorithm has neither a posterior nor a calibration.
+        """
+        if self.calibration is not None:
+            base, features = self.calibration.read(recovery, y, phi, band, noise_variance)
+            log_variance = base + self.calibration.correction(features)
+            return log_variance.exp().expand(*y.shape[:-1], band.n_measurements)
+        if recovery.posterior is None:
+            raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")
+        return posterior_variance(phi, band, recovery.posterior.variances, recovery.posterior.noise_variance)
 
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""

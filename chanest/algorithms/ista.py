@@ -9,17 +9,26 @@ from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace
+from .calibration import ResidualCalibration
 
 
 class _ProximalGradient(Algorithm):
-    """Step size 1/L, threshold penalty/L, L the largest eigenvalue of Phi^H Phi."""
+    """Step size 1/L, threshold penalty/L, L the largest eigenvalue of Phi^H Phi.
 
-    def __init__(self, n_iterations: int = 16, penalty: float = 0.003) -> None:
+    ``error_calibration`` holds the weights and, last, the bias of a :class:`ResidualCalibration`; empty for none.
+    """
+
+    def __init__(
+        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] = ()
+    ) -> None:
         super().__init__(n_iterations, penalty=penalty)
         if not penalty > 0:
             raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
         self.penalty = penalty
         del self.hyperparameters["ridge"]
+        if error_calibration:
+            self.hyperparameters["error_calibration"] = error_calibration
+            self.calibration = ResidualCalibration.from_numbers(error_calibration)
 
 
 class ISTA(_ProximalGradient):
@@ -34,7 +43,12 @@ class ISTA(_ProximalGradient):
     name = "ista"
 
     def forward(
-        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
     ) -> Recovery:
         gamma = 1 / phi.squared_norm().unsqueeze(-1)
         theta = self.penalty * gamma
@@ -57,7 +71,12 @@ class FISTA(_ProximalGradient):
     name = "fista"
 
     def forward(
-        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
     ) -> Recovery:
         gamma = 1 / phi.squared_norm().unsqueeze(-1)
         theta = self.penalty * gamma

@@ -10,6 +10,7 @@ from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from ..shrinkage import soft_threshold, support_schedule
 from .base import Algorithm, Recovery, Trace
+from .calibration import ResidualCalibration
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 _THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -34,7 +35,8 @@ class NAALISTA(Algorithm):
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
     ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H),
-    ``hidden/bias`` (H,); ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,).
+    ``hidden/bias`` (H,); ``head/weight`` (2, H), ``head/bias`` (2,); ``initial_hidden``, ``initial_cell`` (H,);
+    ``calibration`` (:class:`ResidualCalibration`).
     Normalisation: ``feature_mean``, ``feature_deviation`` (inputs,).
 
     Raises:
@@ -72,12 +74,15 @@ class NAALISTA(Algorithm):
         self.register_buffer("feature_deviation", torch.ones(n_features))
         self.feature_mean: Tensor
         self.feature_deviation: Tensor
+        self.calibration = ResidualCalibration()
         self.initialise(torch.Generator().manual_seed(0))
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
         """Weights uniform within 1/sqrt(inputs), the head's a tenth of that; biases start gamma at 1/L."""
         for name, parameter in self.named_parameters():
+            if name.startswith("calibration"):
+                continue
             if "weight" in name:
                 bound = parameter.shape[-1] ** -0.5 * (0.1 if name.startswith("head") else 1)
                 drawn = torch.rand(parameter.shape, generator=generator)
@@ -87,7 +92,12 @@ class NAALISTA(Algorithm):
         self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
 
     def forward(
-        self, y: Tensor, phi: LinearOperator, n_iterations: int | None = None, record: bool = False
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
         exempt = support_schedule(self.sparsity, n_iterations)

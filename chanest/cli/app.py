@@ -42,7 +42,9 @@ def estimate(
     scenario: ScenarioOption = None,
     pilots: PilotsOption = None,
     snr: SnrOption = None,
-    algorithm: Annotated[str | None, typer.Option(help="ista, fista, alista or na-alista.")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="Estimator: na-alista, na-sbl, omp, ...", show_default="na-alista")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="A shipped model, or an HDF5 file.")] = None,
     iterations: Annotated[int | None, typer.Option(help="Iterations; the model's own when not given.")] = None,
     samples: Annotated[
@@ -100,12 +102,12 @@ def train(
     output: Annotated[Path, typer.Option(help="Model file to write, .h5; a checkpoint lies beside it meanwhile.")],
     scenario: ScenarioOption = None,
     pilots: PilotsOption = None,
-    algorithm: Annotated[str, typer.Option(help="alista or na-alista.")] = "na-alista",
+    algorithm: Annotated[str, typer.Option(help="alista, na-alista or na-sbl.")] = "na-alista",
     steps: Annotated[int, typer.Option(help="Batches in all.")] = 3000,
-    batch: Annotated[int, typer.Option(help="Samples per batch.")] = 512,
+    batch: Annotated[int | None, typer.Option(help="Samples per batch; a default per algorithm.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of Adam's rate; a default per algorithm.")] = None,
-    iterations: Annotated[int, typer.Option(help="K.")] = 16,
-    hidden: Annotated[int | None, typer.Option(help="H of the LSTM (na-alista).")] = None,
+    iterations: Annotated[int | None, typer.Option(help="K; a default per algorithm.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units of the LSTM (na-alista) or perceptrons (na-sbl).")] = None,
     inputs: Annotated[str | None, typer.Option(help='What the LSTM reads: "r", "u" or "r,u" (na-alista).')] = None,
     sparsity: Annotated[float | None, typer.Option(help="S of the schedule of support selection; 0 for none.")] = None,
     ridge: Annotated[float | None, typer.Option(help="Of the analytic weights; 0 for W = Phi.")] = None,

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from ..algorithms import ALGORITHMS
 from ..arrayfile import ArrayWriter, check_output
 from ..errors import AlgorithmError, ChanestError, ModelError
-from ..estimator import Estimate, Model, load_model, pick_model
+from ..estimator import Estimate, Model
 from ..evaluation import REFERENCES, Score, check_band, estimate_file, evaluate, plain, simulation_writer
 from ..observations import Chunk, PilotFile
+from ..picking import ESTIMATORS, load_model, pick_model
 from ..pilots import draw_pattern
 from ..plots import check_plot_path
 from ..scenario import Scenario, load_scenario, scenario_names
@@ -109,6 +109,7 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
             seed,
             device,
             n_iterations=used,
+            error_variance_of=(chosen,) if writer else (),
             on_block=on_block,
         )
     if options.plot:
@@ -175,7 +176,13 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
                 bar.advance(rows)
 
             score = estimate_file(
-                pilots, model, device, output=writer, n_iterations=options.iterations, on_chunk=on_chunk
+                pilots,
+                model,
+                device,
+                output=writer,
+                n_iterations=options.iterations,
+                error_variance=writer is not None,
+                on_chunk=on_chunk,
             )
         if options.plot:
             plot_received(options.plot, options.force, *first[0], pilots, chosen)
@@ -203,8 +210,8 @@ def _received(options: EstimateOptions, source: Path, device: torch.device) -> N
 
 
 def _chosen_name(options: EstimateOptions, given: Model | None) -> str:
-    if options.algorithm is not None and options.algorithm not in ALGORITHMS:
-        raise AlgorithmError(f"--algorithm: expected one of {', '.join(ALGORITHMS)}, got {options.algorithm}")
+    if options.algorithm is not None and options.algorithm not in ESTIMATORS:
+        raise AlgorithmError(f"--algorithm: expected one of {', '.join(ESTIMATORS)}, got {options.algorithm}")
     if given is None:
         return options.algorithm or DEFAULT_ALGORITHM
     if options.algorithm not in (None, given.algorithm.name):
@@ -219,7 +226,7 @@ def _family(
 ) -> tuple[dict[str, Model], list[str]]:
     """The chosen model among its peers, in the order of the table; and why some peers are not there."""
     models, left_out = {}, []
-    for name in ALGORITHMS:
+    for name in ESTIMATORS:
         if name == chosen.algorithm.name:
             models[name] = chosen
             continue

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from ..algorithms import interpolate_linear
+from ..algorithms import LinearInterpolation
 from ..estimator import Estimate, Model
 from ..metrics import nmse_db
 from ..observations import Chunk, PilotFile
@@ -13,6 +14,8 @@ from ..plots import draw_estimate
 from ..scenario import Scenario
 from ..signals import Simulation
 from .common import DEFAULT_ALGORITHM
+
+_DRAWN = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 
 
 @torch.inference_mode()
@@ -30,29 +33,33 @@ def plot_simulated(
     cfrs, cirs, curves = {"truth": block.cfr[0].numpy()}, {}, {}
     if block.cir is not None:
         cirs["truth"] = (scenario.first_tap_samples, block.cir[0].numpy())
-    pilots = torch.tensor(pattern.subcarriers)
-    used_subcarriers = torch.from_numpy(scenario.used_subcarriers)
-    cfrs["linear"] = interpolate_linear(block.observations[:1], pilots, used_subcarriers)[0].numpy()
     for name, model in models.items():
-        estimate = model.estimate(block.observations, pattern, n_iterations=used.get(name), record=True)
-        curves[name] = [nmse_db(model.cfr(cir), block.cfr) for cir in estimate.iterates]
-        if name in (DEFAULT_ALGORITHM, chosen):
+        if name not in (*_DRAWN, chosen):
+            continue
+        noise = block.noise_variance
+        estimate = model.estimate(block.observations, pattern, noise, n_iterations=used.get(name), record=True)
+        if estimate.iterates:
+            curves[name] = [nmse_db(model.cfr(cir), block.cfr) for cir in estimate.iterates]
+        if name in (DEFAULT_ALGORITHM, chosen, LinearInterpolation.name):
             cfrs[name] = estimate.cfr[0].numpy()
-            cirs[name] = (estimate.first_tap_samples, estimate.cir[0].numpy())
+            if estimate.cir is not None:
+                cirs[name] = (estimate.first_tap_samples, estimate.cir[0].numpy())
     title = f"{scenario.name}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
-    observed = (pilots.numpy(), block.observations[0].numpy())
+    observed = (np.array(pattern.subcarriers), block.observations[0].numpy())
     draw_estimate(path, title, scenario.used_subcarriers, cfrs, cirs, observed, curves, force)
 
 
 def plot_received(path: Path, force: bool, chunk: Chunk, estimate: Estimate, pilots: PilotFile, chosen: str) -> None:
     """Draw the first observation of a file."""
     cfrs = {chosen: estimate.cfr[0].cpu().numpy()}
-    cirs = {chosen: (estimate.first_tap_samples, estimate.cir[0].cpu().numpy())}
+    cirs = {}
+    if estimate.cir is not None:
+        cirs[chosen] = (estimate.first_tap_samples, estimate.cir[0].cpu().numpy())
     if chunk.cfr is not None:
         cfrs = {"truth": chunk.cfr[0].numpy(), **cfrs}
     if chunk.cir is not None:
         cirs = {"truth": (pilots.first_tap_samples, chunk.cir[0].numpy()), **cirs}
-    observed = (torch.tensor(pilots.pattern.subcarriers).numpy(), chunk.observations[0].numpy())
+    observed = (np.array(pilots.pattern.subcarriers), chunk.observations[0].numpy())
     title = f"{pilots.path.name}: the first of {pilots.n_observations} observations"
     used = estimate.used_subcarriers.numpy()
     draw_estimate(path, title, used, cfrs, cirs, observed, {}, force)

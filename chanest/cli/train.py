@@ -1,5 +1,6 @@
 """``chanest train``."""
 
+import inspect
 import math
 import shlex
 import sys
@@ -10,17 +11,30 @@ from typing import Any
 from ..algorithms import ALGORITHMS, Algorithm
 from ..arrayfile import refuse_existing
 from ..errors import AlgorithmError, FileError, TrainingError
-from ..scenario import Scenario
+from ..scenario import Scenario, TapChannel
 from ..training import TrainingSettings, checkpoint_path, train
 from .common import check_iterations, check_seed, chosen_device, chosen_scenario, naming_options, progress_bar
 
-_LEARNING_RATES = {"alista": 3e-2, "na-alista": 3e-3}
+
+@dataclass(frozen=True)
+class _Defaults:
+    learning_rate: float
+    batch: int
+    iterations: int
+
+
+_DEFAULTS = {
+    "alista": _Defaults(3e-2, 512, 16),
+    "na-alista": _Defaults(3e-3, 512, 16),
+    "na-sbl": _Defaults(3e-3, 64, 6),
+}
 _OPTIONS = {
     "steps": "--steps",
     "batch_size": "--batch",
     "learning_rate": "--learning-rate",
     "n_iterations": "--iterations",
     "lstm_hidden": "--hidden",
+    "n_hidden": "--hidden",
     "lstm_inputs": "--inputs",
     "sparsity": "--sparsity",
     "ridge": "--ridge",
@@ -36,9 +50,9 @@ class TrainOptions:
     pilots: int | None
     algorithm: str
     steps: int
-    batch: int
+    batch: int | None
     learning_rate: float | None
-    iterations: int
+    iterations: int | None
     hidden: int | None
     inputs: str | None
     sparsity: float | None
@@ -64,7 +78,7 @@ def run(options: TrainOptions) -> None:
     device = chosen_device(options.device)
     scenario = _scenario(options)
     with naming_options(_OPTIONS):
-        algorithm = _algorithm(options)
+        algorithm = _algorithm(options, scenario)
         settings = _settings(options)
     with progress_bar(f"training {algorithm.name}", settings.steps) as bar:
         model = train(
@@ -92,10 +106,11 @@ def _command() -> str:
 def _settings(options: TrainOptions) -> TrainingSettings:
     rate = options.learning_rate
     if rate is None:
-        rate = _LEARNING_RATES[options.algorithm]
+        rate = _DEFAULTS[options.algorithm].learning_rate
     elif not 0 < rate < math.inf:
         raise TrainingError(f"learning_rate: expected a positive number, got {rate}")
-    return TrainingSettings(steps=options.steps, batch_size=options.batch, learning_rate=rate, seed=options.seed)
+    batch = _DEFAULTS[options.algorithm].batch if options.batch is None else options.batch
+    return TrainingSettings(steps=options.steps, batch_size=batch, learning_rate=rate, seed=options.seed)
 
 
 def _scenario(options: TrainOptions) -> Scenario:
@@ -118,21 +133,25 @@ def _scenario(options: TrainOptions) -> Scenario:
     return scenario.replace(training={**scenario.training.model_dump(), **changed})
 
 
-def _algorithm(options: TrainOptions) -> Algorithm:
+def _algorithm(options: TrainOptions, scenario: Scenario) -> Algorithm:
+    name = options.algorithm
     learned = [name for name, cls in ALGORITHMS.items() if cls.learned]
-    if options.algorithm not in learned:
-        raise AlgorithmError(f"--algorithm: expected one of {', '.join(learned)}, got {options.algorithm}")
-    hyperparameters: dict[str, Any] = {"n_iterations": options.iterations}
-    for name, number in (("sparsity", options.sparsity), ("ridge", options.ridge)):
-        if number is not None and not 0 <= number < math.inf:
-            raise AlgorithmError(f"{name}: expected a number not below 0, got {number}")
-    if options.sparsity is not None:
-        hyperparameters["sparsity"] = options.sparsity
-    if options.ridge is not None:
-        hyperparameters["ridge"] = options.ridge
-    for name, value in (("lstm_hidden", options.hidden), ("lstm_inputs", options.inputs)):
-        if value is not None:
-            if options.algorithm != "na-alista":
-                raise AlgorithmError(f"--{name.removeprefix('lstm_')}: {options.algorithm} has no LSTM")
-            hyperparameters[name] = value
-    return ALGORITHMS[options.algorithm](**hyperparameters)
+    if name not in learned:
+        raise AlgorithmError(f"--algorithm: expected one of {', '.join(learned)}, got {name}")
+    given = {
+        "sparsity": options.sparsity,
+        "ridge": options.ridge,
+        "n_hidden" if name == "na-sbl" else "lstm_hidden": options.hidden,
+        "lstm_inputs": options.inputs,
+    }
+    hyperparameters: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    known = inspect.signature(ALGORITHMS[name]).parameters
+    for key, value in hyperparameters.items():
+        if key not in known:
+            raise AlgorithmError(f"{_OPTIONS[key]}: not an option of {name}")
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise AlgorithmError(f"{key}: expected a number not below 0, got {value}")
+    if "decay" in known and isinstance(scenario.channel, TapChannel):
+        hyperparameters["decay"] = scenario.channel.decay
+    n_iterations = _DEFAULTS[name].iterations if options.iterations is None else options.iterations
+    return ALGORITHMS[name](n_iterations=n_iterations, **hyperparameters)

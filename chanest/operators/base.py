@@ -43,6 +43,10 @@ class LinearOperator(ABC):
         phi = self.dense()
         return (phi * g.unsqueeze(-2)) @ phi.mH
 
+    def cross_covariance(self, other: "LinearOperator", g: Tensor) -> Tensor:
+        """Phi diag(g) Phi'^H for real g and another operator on the same coefficients: (*batch, M, M')."""
+        return (self.dense() * g.unsqueeze(-2)) @ other.dense().mH
+
     def quadratic_diagonal(self, c: Tensor) -> Tensor:
         """diag(Phi^H C Phi), real, for Hermitian C: (*batch, M, M) -> (*batch, N)."""
         phi = self.dense()

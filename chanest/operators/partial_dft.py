@@ -86,6 +86,14 @@ class PartialDFT(LinearOperator):
         lag = phase.unsqueeze(-1) * phase.conj().unsqueeze(-2)
         return flat.unflatten(-1, differences.shape[-2:]) * lag / self.n_measurements
 
+    def cross_covariance(self, other: LinearOperator, g: Tensor) -> Tensor:
+        if not isinstance(other, PartialDFT) or self.batch_shape or other.batch_shape:
+            return super().cross_covariance(other, g)
+        spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
+        differences = (self.bins.unsqueeze(-1) - other.bins) % self.n_fft
+        lag = self._phase.unsqueeze(-1) * other._phase.conj()
+        return spectrum[..., differences.flatten()].unflatten(-1, differences.shape) * lag
+
     def quadratic_diagonal(self, c: Tensor) -> Tensor:
         phase = self._phase * self.n_measurements**0.5
         lag = (phase.conj().unsqueeze(-1) * phase.unsqueeze(-2)).expand(c.shape)

@@ -1,0 +1,142 @@
+"""Error variances where an algorithm has no posterior, or one that is too sure of itself: learned corrections."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from ..errors import AlgorithmError
+from ..operators import LinearOperator
+from .base import Recovery
+from .gaussian import posterior_variance
+from .noise import noise_level
+
+_LOG_SCALE = 6.0
+_TINY = 1e-30
+
+
+class Calibration(nn.Module, ABC):
+    """log error variance = base + correction(features), fitted by the Gaussian likelihood of CFR errors."""
+
+    @abstractmethod
+    def initialise(self, generator: torch.Generator) -> None:
+        """Start at no correction."""
+
+    @abstractmethod
+    def read(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Base (*batch, n) and features (*batch, n, F); n is the number of rows of band, or 1."""
+
+    @abstractmethod
+    def correction(self, features: Tensor) -> Tensor:
+        """(*batch, n, F) -> (*batch, n)."""
+
+
+class ResidualCalibration(Calibration):
+    """For algorithms without a posterior: one variance for all subcarriers, from what the estimate leaves over.
+
+    Base: r = log ||y - Phi x||^2. Features: r, t = log M s (s told, or estimated), both over 6, log M/75, r^2, r t
+    and t^2; the correction is linear in them.
+
+    Parameters: ``linear/weight`` (1, 6), ``linear/bias`` (1,).
+
+    >>> ResidualCalibration().correction(torch.zeros(2, 1, 6)).shape
+    torch.Size([2, 1])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 1)
+        self.initialise(torch.Generator())
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[float]) -> "ResidualCalibration":
+        """One with given weights and, last, the bias: 7 numbers; AlgorithmError when there are more or fewer."""
+        made = cls()
+        if len(numbers) != 7:
+            raise AlgorithmError(f"error_calibration: expected 7 numbers, got {len(numbers)}")
+        with torch.no_grad():
+            made.linear.weight.copy_(torch.tensor([numbers[:6]]))
+            made.linear.bias.fill_(numbers[6])
+        return made
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        self.linear.weight.zero_()
+        self.linear.bias.zero_()
+
+    def read(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        base = (y - phi.forward(recovery.x)).abs().square().sum(-1).clamp_min(1e-6).log()
+        level = (noise_level(y, phi, noise_variance) * phi.n_measurements).log()
+        r, t = base / _LOG_SCALE, level / _LOG_SCALE
+        size = torch.full_like(r, math.log(phi.n_measurements / 75))
+        features = torch.stack([r, t, size, r * r, r * t, t * t], -1)
+        return base.unsqueeze(-1), features.unsqueeze(-2)
+
+    def correction(self, features: Tensor) -> Tensor:
+        corrected: Tensor = self.linear(features).squeeze(-1)
+        return corrected
+
+
+class PosteriorCalibration(Calibration):
+    """Corrects a posterior's variance p[k] of every subcarrier by a perceptron with two hidden layers.
+
+    Base: log p[k]. Features: log p[k]/(M s), log p[k]/sum(g), log M s, log y^H r/(M s) and log ||r||^2/(M s) with
+    r = y - Phi x, log of the effective number of taps (sum g)^2/sum(g^2), all over 6; log M/75; whether s was
+    told.
+
+    Parameters: ``input/weight`` (n_hidden, 8), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
+    (1, n_hidden), and ``bias`` of each.
+
+    >>> PosteriorCalibration(4).input.weight.shape
+    torch.Size([4, 8])
+    """
+
+    def __init__(self, n_hidden: int = 16) -> None:
+        super().__init__()
+        self.input = nn.Linear(8, n_hidden)
+        self.hidden = nn.Linear(n_hidden, n_hidden)
+        self.output = nn.Linear(n_hidden, 1)
+        self.initialise(torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        for name, parameter in self.named_parameters():
+            if "weight" in name and "output" not in name:
+                bound = parameter.shape[-1] ** -0.5
+                parameter.copy_(2 * bound * torch.rand(parameter.shape, generator=generator) - bound)
+            else:
+                parameter.zero_()
+
+    def read(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        assert recovery.posterior is not None
+        g, s = recovery.posterior.variances, recovery.posterior.noise_variance
+        noise = s * phi.n_measurements
+        total = g.sum(-1)
+        base = posterior_variance(phi, band, g, s).clamp_min(_TINY).log()
+        base = torch.maximum(base, (1e-7 * total).clamp_min(_TINY).log().unsqueeze(-1))
+        r = y - phi.forward(recovery.x)
+        shared = (
+            noise,
+            (y.conj() * r).real.sum(-1) / noise,
+            r.abs().square().sum(-1) / noise,
+            total.square() / g.square().sum(-1).clamp_min(_TINY),
+        )
+        own = (base - noise.log().unsqueeze(-1), base - total.clamp_min(_TINY).log().unsqueeze(-1))
+        of_all = [f.clamp_min(1e-6).log() / _LOG_SCALE for f in shared]
+        of_all.append(torch.full_like(s, math.log(phi.n_measurements / 75)))
+        of_all.append(torch.full_like(s, float(noise_variance is not None)))
+        everyone = torch.stack(of_all, -1).unsqueeze(-2).expand(*base.shape, -1)
+        return base, torch.cat([torch.stack(own, -1) / _LOG_SCALE, everyone], -1)
+
+    def correction(self, features: Tensor) -> Tensor:
+        corrected: Tensor = self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
+        return corrected

@@ -1,0 +1,125 @@
+"""Gaussian posteriors for given tap variances: what LMMSE, SBL, NA-SBL and EP share.
+
+x ~ CN(0, diag(g)) and y = Phi x + z, z ~ CN(0, s I), give C = Phi diag(g) Phi^H + s I, the mean
+g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances g (1 - g d) follow. Operators
+build C and d fast (PartialDFT: one FFT each).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..operators import LinearOperator
+
+LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
+_CHUNK = 64
+
+
+def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """C = Phi diag(g) Phi^H + (s + 1e-5 sum(g) / M) I.
+
+    Args:
+        g: (*batch, N) tap variances.
+        noise_variance: (*batch,) s, of an entry of y.
+
+    Returns:
+        (*batch, M, M), Hermitian.
+    """
+    c = phi.covariance(g)
+    load = noise_variance + LOADING * g.sum(-1) / phi.n_measurements
+    return c + torch.diag_embed(load.unsqueeze(-1).expand(c.shape[:-1])).to(c.dtype)
+
+
+class _Inverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, c: Tensor) -> Tensor:
+        inverse = torch.cholesky_inverse(cholesky(c))
+        ctx.save_for_backward(inverse)
+        return inverse
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (inverse,) = ctx.saved_tensors
+        return -inverse @ gradient @ inverse
+
+
+class _Solve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, y: Tensor) -> Tensor:
+        factor = cholesky(c)
+        w = torch.cholesky_solve(y.unsqueeze(-1), factor)
+        ctx.save_for_backward(factor, w)
+        return w.squeeze(-1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        factor, w = ctx.saved_tensors
+        v = torch.cholesky_solve(gradient.unsqueeze(-1), factor)
+        return -v @ w.mH, v.squeeze(-1)
+
+
+def inverse(c: Tensor) -> Tensor:
+    """C^-1 of Hermitian positive definite matrices, differentiable, finite whatever the rounding.
+
+    >>> inverse(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64)).diagonal().real
+    tensor([0.5000, 0.2500])
+    """
+    return _Inverse.apply(c)
+
+
+def solve(c: Tensor, y: Tensor) -> Tensor:
+    """C^-1 y, (*batch, M, M), (*batch, M) -> (*batch, M): as :func:`inverse`, cheaper.
+
+    >>> solve(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64), torch.ones(2) + 0j).real
+    tensor([0.5000, 0.2500])
+    """
+    return _Solve.apply(c, y.expand(c.shape[:-1]))
+
+
+def cholesky(c: Tensor) -> Tensor:
+    """Lower Cholesky factors; entries that fail are taken again in double precision, ever more loaded."""
+    factor, info = torch.linalg.cholesky_ex(c)
+    if not bool(info.any()):
+        return factor
+    failed = info != 0
+    exact = c[failed].to(torch.complex128 if c.is_complex() else torch.float64)
+    identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
+    scale = exact.diagonal(dim1=-2, dim2=-1).real.mean(-1)[:, None, None]
+    load = 0.0
+    while True:
+        again, info = torch.linalg.cholesky_ex(exact + load * scale * identity)
+        if not bool(info.any()):
+            break
+        load = max(2 * load, 1e-9)
+    factor = factor.clone()
+    factor[failed] = again.to(c.dtype)
+    return factor
+
+
+@torch.no_grad()
+def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """Variance of sqrt(M') (Phi' x) given y, for the rows of another operator Phi' over the same taps.
+
+    p[k] = sum(g) - M' v_k^H C^-1 v_k with v_k = Phi diag(g) Phi'_k^H: for a PartialDFT on the used subcarriers,
+    the posterior variance of the CFR.
+
+    Args:
+        phi: where y was observed.
+        band: Phi', M' rows.
+        g: (*batch, N).
+        noise_variance: (*batch,).
+
+    Returns:
+        (*batch, M') real, not negative.
+    """
+    batch = g.shape[:-1]
+    rows_g, rows_s = g.reshape(-1, g.shape[-1]), noise_variance.expand(batch).reshape(-1)
+    parts = []
+    for g_part, s_part in zip(rows_g.split(_CHUNK), rows_s.split(_CHUNK), strict=True):
+        factor = cholesky(covariance(phi, g_part, s_part))
+        v = phi.cross_covariance(band, g_part)
+        explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)
+        total = g_part.sum(-1, keepdim=True)
+        parts.append((total - band.n_measurements * explained).clamp_min(0))
+    return torch.cat(parts).reshape(*batch, -1)

@@ -1,0 +1,163 @@
+"""NA-SBL: a small network, shared by all taps, chooses the variance update of sparse Bayesian learning.
+
+Ours. Beside it: SBL (Tipping 2001; Wipf & Rao 2004), unfolded SBL whose update is a network (Gao et al., arXiv
+2205.05202; Hu et al., arXiv 2201.08477), and Toeplitz-structured SBL for line spectra (Hansen, Fleury & Rao).
+What is new: covariance and diagonal by FFT for any set of pilots, a rule per tap that starts at EM and sees
+only scale-free features, and one network for every pattern.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from ..errors import AlgorithmError
+from ..operators import LinearOperator
+from .base import Algorithm, Posterior, Recovery, Trace
+from .calibration import PosteriorCalibration
+from .noise import noise_level
+from .sbl import Moments, em_variances, moments, posterior_mean
+
+_OF_TAP, _OF_NOISE = 10, 5  # features
+_LOG_SCALE = 6.0  # divides logarithmic features
+_LARGEST_EXPONENT = 20.0
+_SMALLEST, _LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
+
+
+class Perceptron(nn.Module):
+    """Two hidden layers with SiLU: (*batch, n_inputs) -> (*batch,)."""
+
+    def __init__(self, n_inputs: int, n_hidden: int) -> None:
+        super().__init__()
+        self.input = nn.Linear(n_inputs, n_hidden)
+        self.hidden = nn.Linear(n_hidden, n_hidden)
+        self.output = nn.Linear(n_hidden, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
+
+
+class NASBL(Algorithm):
+    """g <- (|mu|^2 + g (1 - g d)) exp(2 f_k(features)): EM, corrected tap by tap by a perceptron per iteration.
+
+    Features of a tap, scale-free: log |mu|^2/p, logit(g d), log g/p, log p/s, log |q|^2/d, each divided by 6; the
+    tap's place; and what all taps share: log y^H C^-1 y/M, log of the EM update of s over s, log M/75, whether s
+    was given. p is the prior variance of the tap, exp(-decay i/N). A perceptron reads a tap beside its two
+    neighbours, where a path between the samples leaves its traces. The noise variance s is corrected by a second
+    perceptron per iteration, from what all taps share and log M s.
+
+    All last layers start at zero: training starts at EM, keeping a noise variance that is given.
+
+    Args:
+        n_iterations: K factorisations, K - 1 updates.
+        n_hidden: units of the taps' perceptrons; those of the noise have half as many.
+        decay: of the prior delay profile; 0 for a flat one.
+
+    Parameters, for k = 0...K-2: ``tap_rules/k/input/weight`` (n_hidden, 30: the features
+    of the tap before, this one, the next), ``tap_rules/k/hidden/weight``
+    (n_hidden, n_hidden), ``tap_rules/k/output/weight`` (1, n_hidden), and ``bias`` of each; the same under
+    ``noise_rules/k`` with 5 inputs; ``calibration`` (:class:`PosteriorCalibration`).
+
+    Raises:
+        AlgorithmError: a size below 1, or a negative decay.
+
+    >>> sum(p.numel() for p in NASBL().tap_rules.parameters())
+    10405
+    """
+
+    name = "na-sbl"
+    learned = True
+    any_n_iterations = False
+    supervision = 0.1
+
+    def __init__(self, n_iterations: int = 6, n_hidden: int = 32, decay: float = 0.0) -> None:
+        super().__init__(n_iterations, n_hidden=n_hidden, decay=decay)
+        del self.hyperparameters["ridge"]
+        if n_hidden < 2:
+            raise AlgorithmError(f"n_hidden: expected at least 2, got {n_hidden}")
+        if not decay >= 0:
+            raise AlgorithmError(f"decay: expected a number not below 0, got {decay}")
+        self.decay = decay
+        self.tap_rules = nn.ModuleList(Perceptron(3 * _OF_TAP, n_hidden) for _ in range(n_iterations - 1))
+        self.noise_rules = nn.ModuleList(Perceptron(_OF_NOISE, n_hidden // 2) for _ in range(n_iterations - 1))
+        self.calibration = PosteriorCalibration()
+        self.initialise(torch.Generator().manual_seed(0))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Weights uniform within 1/sqrt(inputs), those of the last layers and all biases zero: EM."""
+        for name, parameter in self.named_parameters():
+            if "weight" in name and "output" not in name:
+                bound = parameter.shape[-1] ** -0.5
+                parameter.copy_(2 * bound * torch.rand(parameter.shape, generator=generator) - bound)
+            else:
+                parameter.zero_()
+
+    def forward(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
+    ) -> Recovery:
+        self.checked_iterations(n_iterations)
+        known = noise_variance is not None
+        s = noise_level(y, phi, noise_variance)
+        p = self.prior(phi).to(s)
+        g = p.expand(*y.shape[:-1], -1)
+        trace = Trace(record)
+        for tap_rule, noise_rule in zip(self.tap_rules, self.noise_rules, strict=True):
+            m = moments(y, phi, g, s)
+            trace.add(m.mean)
+            taps, noise = self.features(m, g, s, p, phi.n_measurements, known)
+            g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(_SMALLEST, _LARGEST)
+            s = noise_level(y, phi, (s if known else m.noise) * _factor(noise_rule(noise)))
+        x = posterior_mean(y, phi, g, s)
+        trace.add(x)
+        return trace.recovery(x, Posterior(g, s))
+
+    def prior(self, phi: LinearOperator) -> Tensor:
+        """(N,) float64: the prior variances, of sum 1."""
+        taps = torch.arange(phi.n_coefficients, dtype=torch.float64, device=phi.device)
+        p = torch.exp(-self.decay * taps / phi.n_coefficients)
+        return p / p.sum()
+
+    def features(
+        self, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What the two perceptrons read: (*batch, N, 10) and (*batch, 5)."""
+        tiny = torch.finfo(g.dtype).tiny
+        d = m.d.clamp_min(tiny)
+        log_g, log_d, log_p = g.log(), d.log(), p.log()
+        log_q = m.q.abs().square().clamp_min(tiny).log()
+        occupied = (g * d).clamp(1e-6, 1 - 1e-6)
+        of_taps = (
+            log_q + 2 * log_g - log_p,
+            torch.logit(occupied),
+            log_g - log_p,
+            log_p - s.log().unsqueeze(-1),
+            log_q - log_d,
+        )
+        fit = m.fit.clamp_min(tiny).log() / _LOG_SCALE
+        em = (m.noise.clamp_min(tiny) / s).log() / _LOG_SCALE
+        size = torch.full_like(s, math.log(n_measurements / 75))
+        shared = torch.stack([fit, em, size, torch.full_like(s, float(known))], -1)
+        place = torch.linspace(-1, 1, g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g)
+        own = torch.cat([torch.stack(of_taps, -1) / _LOG_SCALE, place.unsqueeze(-1)], -1)
+        taps = torch.cat([own, shared.unsqueeze(-2).expand(*g.shape, -1)], -1)
+        level = (n_measurements * s).log() / _LOG_SCALE
+        noise = torch.cat([shared, level.unsqueeze(-1)], -1)
+        return taps, noise
+
+
+def _factor(f: Tensor) -> Tensor:
+    """exp(2 f), kept where float32 and its gradient stay finite."""
+    return torch.exp((2 * f).clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+
+
+def _beside_neighbours(features: Tensor) -> Tensor:
+    """(*batch, N, F) -> (*batch, N, 3F): the tap before, this one, the next; zeros beyond the ends."""
+    padded = nn.functional.pad(features, (0, 0, 1, 1))
+    return torch.cat([padded[..., :-2, :], features, padded[..., 2:, :]], -1)

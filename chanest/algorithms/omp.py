@@ -1,0 +1,86 @@
+"""Orthogonal matching pursuit (Pati, Rezaiifar & Krishnaprasad 1993), batched, stopped at the noise level."""
+
+import torch
+from torch import Tensor
+
+from ..operators import LinearOperator
+from .base import Algorithm, Posterior, Recovery, Trace
+from .noise import noise_level
+
+
+class OMP(Algorithm):
+    """Adds the atom that matches the residual best until ||r||^2 <= M s, then takes least squares on the atoms.
+
+    The noise variance s is taken as given, or estimated where unknown. The posterior takes |x|^2 for the variances
+    of the atoms found: near the least-squares covariance s (A^H A)^-1, and silent about paths that were missed.
+
+    Args:
+        n_iterations: most atoms; never more than M - 1.
+
+    >>> from chanest import PartialDFT, PilotPattern
+    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> x = torch.zeros(1, 256, dtype=torch.complex64).index_fill(1, torch.tensor([3, 200]), 0.7)
+    >>> found = OMP()(phi.forward(x), phi, noise_variance=torch.tensor([1e-6])).x
+    >>> torch.allclose(found, x, atol=1e-5)
+    True
+    """
+
+    name = "omp"
+
+    def __init__(self, n_iterations: int = 40) -> None:
+        super().__init__(n_iterations)
+        del self.hyperparameters["ridge"]
+
+    def forward(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
+    ) -> Recovery:
+        m, n = phi.n_measurements, phi.n_coefficients
+        most = min(self.checked_iterations(n_iterations), m - 1, n)
+        batch = y.shape[:-1]
+        s = noise_level(y, phi, noise_variance)
+        chosen = torch.zeros(*batch, n, dtype=torch.bool, device=y.device)
+        atoms = torch.zeros(*batch, most, dtype=torch.int64, device=y.device)
+        basis = y.new_zeros(*batch, most, m)  # orthonormal rows: Q^H
+        triangle = torch.eye(most, dtype=y.dtype, device=y.device).repeat(*batch, 1, 1)  # A = Q R
+        projection = y.new_zeros(*batch, most)
+        residual = y
+        trace = Trace(record)
+        for k in range(most):
+            active = residual.abs().square().sum(-1) > m * s
+            if not bool(active.any()):
+                break
+            match = phi.adjoint(residual).abs().masked_fill(chosen, -1)
+            atom = match.argmax(-1, keepdim=True)
+            column = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
+            along, orthogonal = y.new_zeros(*batch, most), column
+            for _ in range(2):  # Gram-Schmidt, twice is enough
+                step = (basis.conj() @ orthogonal.unsqueeze(-1)).squeeze(-1)
+                orthogonal = orthogonal - (step.unsqueeze(-2) @ basis).squeeze(-2)
+                along = along + step
+            norm = torch.linalg.vector_norm(orthogonal, dim=-1, keepdim=True)
+            active = active & (norm.squeeze(-1) > 1e-4)  # else the atom lies in the span of the others
+            on = active.unsqueeze(-1)
+            direction = torch.where(on, orthogonal / norm.clamp_min(1e-4), 0)
+            amount = (direction.conj() * residual).sum(-1, keepdim=True)
+            residual = residual - amount * direction
+            along[..., k : k + 1] = norm.to(y.dtype)
+            basis[..., k, :] = direction
+            triangle[..., k] = torch.where(on, along, triangle[..., k])
+            projection[..., k] = amount.squeeze(-1)
+            atoms[..., k] = torch.where(active, atom.squeeze(-1), atoms[..., k])
+            chosen = chosen.scatter(-1, atom, chosen.gather(-1, atom) | on)
+            if record:
+                trace.add(_spread(triangle, projection, atoms, n))
+        x = _spread(triangle, projection, atoms, n)
+        return trace.recovery(x, Posterior(x.abs().square().clamp_max(4.0), s))
+
+
+def _spread(triangle: Tensor, projection: Tensor, atoms: Tensor, n: int) -> Tensor:
+    """The coefficients R^-1 Q^H y at their places; atoms that were never active add zero to place zero."""
+    coefficients = torch.linalg.solve_triangular(triangle, projection.unsqueeze(-1), upper=True).squeeze(-1)
+    return coefficients.new_zeros(*coefficients.shape[:-1], n).scatter_add(-1, atoms, coefficients)

@@ -1,0 +1,92 @@
+"""Sparse Bayesian learning by EM (Tipping 2001; Wipf & Rao 2004), on covariances built by FFT."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..operators import LinearOperator
+from .base import Algorithm, Posterior, Recovery, Trace
+from .gaussian import covariance, inverse, solve
+from .noise import noise_level
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a Gaussian posterior says of every tap.
+
+    Attributes:
+        mean: (*batch, N), mu = g q.
+        q: (*batch, N), Phi^H C^-1 y.
+        d: (*batch, N) real, diag(Phi^H C^-1 Phi): the variance of q, and g (1 - g d) that of a tap.
+        fit: (*batch,), y^H C^-1 y / M: 1 on average where g and the noise variance are right.
+        noise: (*batch,), the EM update of the noise variance.
+    """
+
+    mean: Tensor
+    q: Tensor
+    d: Tensor
+    fit: Tensor
+    noise: Tensor
+
+
+def moments(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Moments:
+    """One inverse, one adjoint, one diagonal: everything that an update of g and of the noise needs."""
+    c_inverse = inverse(covariance(phi, g, noise_variance))
+    w = (c_inverse @ y.unsqueeze(-1)).squeeze(-1)
+    q = phi.adjoint(w)
+    d = phi.quadratic_diagonal(c_inverse)
+    trace = c_inverse.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+    misfit = w.abs().square().mean(-1)
+    noise = noise_variance * (1 + noise_variance * (misfit - trace))
+    return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
+
+
+def posterior_mean(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """mu = g Phi^H C^-1 y by one factorisation: the last iteration needs no more."""
+    return g * phi.adjoint(solve(covariance(phi, g, noise_variance), y))
+
+
+def em_variances(m: Moments, g: Tensor) -> Tensor:
+    """|mu|^2 + g (1 - g d), the second moment of every tap."""
+    return m.mean.abs().square() + g * (1 - g * m.d).clamp_min(0)
+
+
+class SBL(Algorithm):
+    """g <- |mu|^2 + g (1 - g d): EM for the variances of the taps, from a flat start.
+
+    The noise variance is taken as given, or estimated along with g where unknown.
+
+    >>> from chanest import PartialDFT, PilotPattern
+    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> SBL()(torch.ones(2, 75, dtype=torch.complex64) / 75**0.5, phi).x.shape
+    torch.Size([2, 256])
+    """
+
+    name = "sbl"
+
+    def __init__(self, n_iterations: int = 25) -> None:
+        super().__init__(n_iterations)
+        del self.hyperparameters["ridge"]
+
+    def forward(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
+    ) -> Recovery:
+        n_iterations = self.checked_iterations(n_iterations)
+        s = noise_level(y, phi, noise_variance)
+        g = torch.full((*y.shape[:-1], phi.n_coefficients), 1 / phi.n_coefficients, dtype=s.dtype, device=y.device)
+        trace = Trace(record)
+        for _ in range(n_iterations - 1):
+            m = moments(y, phi, g, s)
+            trace.add(m.mean)
+            g = em_variances(m, g)
+            if noise_variance is None:
+                s = noise_level(y, phi, m.noise)
+        x = posterior_mean(y, phi, g, s)
+        trace.add(x)
+        return trace.recovery(x, Posterior(g, s))

@@ -1,0 +1,111 @@
+"""Which estimator serves: shipped models by name, files, and the one that fits a scenario best."""
+
+import re
+from math import log
+from pathlib import Path
+
+from .algorithms import (
+    ALGORITHMS,
+    EP,
+    INTERPOLATORS,
+    Algorithm,
+    ExponentialLMMSE,
+    FlatLMMSE,
+    Interpolator,
+    LinearInterpolation,
+    SplineInterpolation,
+    TrueLMMSE,
+)
+from .errors import AlgorithmError, ModelError
+from .estimator import Model
+from .modelfile import read_model, shipped_models
+from .scenario import Scenario, TapChannel
+from .signals import delay_profile
+
+ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
+_OTHER_SPARSITY, _OTHER_DECAY = 24.0, 6.0  # EP's prior where a scenario has none of its own: tools/tune_classical.py
+
+
+def load_model(name: str | Path) -> Model:
+    """A shipped model by name, or one from an HDF5 file; its parameters are frozen (requires_grad False).
+
+    Raises:
+        ModelError: no such model, or the file is not one or is damaged.
+        FileError: the file cannot be read.
+
+    >>> load_model("na-alista-lte10-m75").algorithm.n_iterations
+    16
+    """
+    path = Path(name)
+    if path.suffix != ".h5" and not path.exists():
+        names = [shipped.stem for shipped in shipped_models()]
+        if str(name) not in names:
+            raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
+        path = shipped_models()[names.index(str(name))]
+    algorithm, scenario, training = read_model(path)
+    return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
+
+
+def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: int | None = None) -> Model:
+    """The estimator of one name that fits a scenario and a number of pilots best.
+
+    Learned algorithms take the shipped model for the scenario with the nearest number of pilots, else the one
+    trained on ``wide``, made for any channel. ISTA and FISTA take the scenario's penalty, EP its sparsity and
+    decay, ``lmmse-true`` its delay profile.
+
+    Raises:
+        AlgorithmError: unknown algorithm.
+        ModelError: nothing shipped fits.
+
+    >>> from chanest import load_scenario
+    >>> pick_model("na-alista", load_scenario("lte10"), 60).name
+    'na-alista-lte10-m50'
+    """
+    if algorithm not in ESTIMATORS:
+        raise AlgorithmError(f"algorithm: expected one of {', '.join(ESTIMATORS)}, got {algorithm}")
+    if algorithm in INTERPOLATORS:
+        return Model(_interpolator(algorithm, scenario), scenario, algorithm)
+    if not ALGORITHMS[algorithm].learned:
+        return _classical(algorithm, scenario, n_iterations)
+    for wanted in (scenario.name, "wide"):
+        prefix = f"{algorithm}-{wanted}"
+        fitting = [p for p in shipped_models() if re.fullmatch(rf"{re.escape(prefix)}(-m\d+)?", p.stem)]
+        if fitting:
+            return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
+    raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
+
+
+def _pilot_distance(path: Path, n_pilots: int) -> float:
+    count = re.search(r"-m(\d+)$", path.stem)
+    return abs(log(int(count[1]) / n_pilots)) if count else 0.0
+
+
+def _interpolator(name: str, scenario: Scenario) -> Interpolator:
+    match name:
+        case LinearInterpolation.name:
+            return LinearInterpolation()
+        case SplineInterpolation.name:
+            return SplineInterpolation()
+        case FlatLMMSE.name:
+            return FlatLMMSE(scenario.cp_samples)
+        case ExponentialLMMSE.name:
+            return ExponentialLMMSE(n_taps=scenario.cp_samples)
+        case _:
+            return TrueLMMSE(*delay_profile(scenario))
+
+
+def _classical(name: str, scenario: Scenario, n_iterations: int | None) -> Model:
+    given = {} if n_iterations is None else {"n_iterations": n_iterations}
+    made: Algorithm
+    if name in ("ista", "fista"):
+        penalty = getattr(scenario.penalties, name)
+        numbers = getattr(scenario.penalties, f"{name}_error")
+        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers, **given)
+        return Model(made, scenario, f"{name}, penalty {penalty:g}")
+    if name == "ep":
+        sparsity, decay = _OTHER_SPARSITY, _OTHER_DECAY
+        if isinstance(scenario.channel, TapChannel):
+            sparsity, decay = scenario.channel.sparsity, scenario.channel.decay
+        made = EP(sparsity=sparsity, decay=decay, **given)
+        return Model(made, scenario, f"ep, sparsity {sparsity:g}, decay {decay:g}")
+    return Model(ALGORITHMS[name](**given), scenario, name)

@@ -1,0 +1,60 @@
+"""Files of recorded channels: path gains and exact delays, measured or ray-traced."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import FileError
+from .resources import shipped
+
+FORMAT = "chanest-channels"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Channels of a file.
+
+    Attributes:
+        delays_s: (channels, paths) float64, seconds; the earliest path of a channel at 0.
+        gains: (channels, paths) complex64, zero where a channel has fewer paths.
+    """
+
+    delays_s: Tensor
+    gains: Tensor
+
+
+@lru_cache(maxsize=4)
+def load_recording(name: str) -> Recording:
+    """A shipped file of channels by name, or one by path.
+
+    Raises:
+        FileError: missing, not such a file, or impossible values; the message names the field.
+
+    >>> recording = load_recording("munich.h5")
+    >>> recording.gains.shape == recording.delays_s.shape
+    True
+    """
+    path = shipped("scenarios") / name
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise FileError(f"{name}: no such file of recorded channels")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise FileError(f"{path}: format: expected {FORMAT}, found {file.attrs.get('format')}")
+            delays, gains = (np.asarray(file[field][()]) for field in ("delays_s", "gains"))
+    except (OSError, KeyError, RuntimeError) as error:
+        raise FileError(f"{path}: expected recorded channels in HDF5 ({error})") from None
+    if delays.ndim != 2 or delays.shape != gains.shape or not delays.size:
+        raise FileError(f"{path}: gains: expected the shape of delays_s, (channels, paths), found {gains.shape}")
+    if not (np.isfinite(delays).all() and (delays >= 0).all()):
+        raise FileError(f"{path}: delays_s: expected finite numbers, not negative")
+    if not np.isfinite(gains).all() or not np.iscomplexobj(gains) or not np.abs(gains).any(-1).all():
+        raise FileError(f"{path}: gains: expected complex, finite numbers, some of them not zero in every channel")
+    return Recording(torch.from_numpy(delays.astype(np.float64)), torch.from_numpy(gains.astype(np.complex64)))

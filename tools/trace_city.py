@@ -35,8 +35,7 @@ SUBCARRIERS_HZ = 15e3 * np.r_[-300:0, 1:301]
 SAMPLE_RATE_HZ = 15.36e6
 MAX_SPAN_SAMPLES = 255.0
 WEAKEST_PATH_DB = -45.0  # relative to the user's strongest path
-# At 46 dBm transmit power a loss of 120 dB still leaves 24 dB SNR. Beyond it little but chance decides which of the
-# many diffracted paths are found.
+# 24 dB SNR at 46 dBm transmit power. Below it, chance decides which of the many diffracted paths are found.
 COVERAGE_DB = -120.0
 MAX_PATHS_PER_CHUNK = 2_000_000
 RAYS_TIMES_USERS = 24_000_000  # bounds the memory to some 6 GB

@@ -98,3 +98,68 @@ def _draw_cfr(
     axis.plot(pilots[0], np.abs(pilots[1]), "x", color="0.3", ms=4, label="pilots")
     axis.set(xlabel="subcarrier", ylabel="|CFR|")
     axis.legend(ncols=3)
+
+
+def draw_sweep(path: Path, rows: Sequence[Mapping[str, str]], force: bool = True) -> None:
+    """Draw the CFR NMSE against SNR, an axis per scenario and number of pilots, a line per estimator.
+
+    Args:
+        path: where to, .png, .pdf or .svg.
+        rows: with ``scenario, n_pilots, snr_db, algorithm, cfr_nmse_db``, as text.
+        force: replace a file that exists.
+
+    Raises:
+        FileError: another suffix, or a file in the way.
+    """
+
+    def draw(axis: "Axes", here: Sequence[Mapping[str, str]], styles: dict[str, dict[str, Any]]) -> None:
+        for name in dict.fromkeys(row["algorithm"] for row in here):
+            own = sorted((float(row["snr_db"]), float(row["cfr_nmse_db"])) for row in here if row["algorithm"] == name)
+            axis.plot(*zip(*own, strict=True), ".-", label=name, **styles[name])
+        axis.set(xlabel="SNR (dB)", ylabel="CFR NMSE (dB)")
+
+    _draw_grid(path, rows, draw, force)
+
+
+def draw_frontier(path: Path, rows: Sequence[Mapping[str, str]], force: bool = True) -> None:
+    """Draw the CFR NMSE against time per estimate at the SNR nearest 10 dB, a point per estimator.
+
+    Args and errors as of :func:`draw_sweep`; rows also have ``seconds_per_estimate``.
+    """
+
+    def draw(axis: "Axes", here: Sequence[Mapping[str, str]], styles: dict[str, dict[str, Any]]) -> None:
+        nearest = min((row["snr_db"] for row in here), key=lambda snr: abs(float(snr) - 10))
+        for row in here:
+            name = row["algorithm"]
+            if row["snr_db"] == nearest and not name.startswith("oracle"):
+                point = (float(row["seconds_per_estimate"]) * 1e6, float(row["cfr_nmse_db"]))
+                axis.plot(*point, "o", color=styles[name]["color"])
+                axis.annotate(name, point, xytext=(4, 3), textcoords="offset points", fontsize=7)
+        axis.set(xlabel=f"µs per estimate, {nearest} dB", ylabel="CFR NMSE (dB)", xscale="log")
+
+    _draw_grid(path, rows, draw, force, legend=False)
+
+
+def _draw_grid(path: Path, rows: Sequence[Mapping[str, str]], draw: Any, force: bool, legend: bool = True) -> None:
+    """An axis per scenario and number of pilots."""
+    check_plot_path(path, force)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    cases = list(dict.fromkeys((row["scenario"], row["n_pilots"]) for row in rows))
+    across = min(3, len(cases))
+    down = -(-len(cases) // across)
+    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
+    styles = _colours([row["algorithm"] for row in rows])
+    for axis, case in zip(axes, cases, strict=False):
+        here = [row for row in rows if (row["scenario"], row["n_pilots"]) == case]
+        draw(axis, here, styles)
+        axis.set_title(f"{case[0]}, {case[1]} pilots", fontsize=10)
+        axis.grid(alpha=0.3)
+    for axis in axes[len(cases) :]:
+        axis.set_visible(False)
+    if legend:
+        axes[0].legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=130)

@@ -11,7 +11,7 @@ from .scenario import Scenario
 from .signals import Simulation, draw, seeded
 
 # of the steps, how many tell the algorithm nothing of the noise, or a level that is wrong by up to so much
-_UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.25, 0.25, 3.5
+_UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.35, 0.25, 3.5
 
 
 def training_batch(

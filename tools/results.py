@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from chanest.algorithms import ALGORITHMS
-from chanest.picking import pick_model
 from chanest.evaluation import Score, evaluate
+from chanest.picking import pick_model
 from chanest.pilots import draw_pattern
 from chanest.scenario import Scenario, load_scenario
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from .noise import estimate_noise_from
+from ..operators import PartialDFT
+from .noise import estimate_noise
 
 _LOADING = 1e-6  # of the pilots' power: keeps R_pp + s I invertible without noise
 
@@ -195,10 +196,9 @@ class TrueLMMSE(LMMSE):
 
 
 def _noise(h: Tensor, pilots: Tensor, n_fft: int, noise_variance: Tensor | None) -> Tensor:
-    """The noise variance per pilot; where unknown, estimated under a flat profile of a quarter of n_fft."""
+    """The noise variance per pilot; where unknown, estimated for delays up to a quarter of the symbol."""
     if noise_variance is not None:
         return noise_variance.expand(h.shape[:-1]).to(h.real.dtype)
-    turns = pilots.double().unsqueeze(-1) * torch.arange(n_fft // 4, device=h.device) / n_fft
-    phi = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
     m = len(pilots)
-    return estimate_noise_from(phi @ phi.mH, h / m**0.5) * m
+    phi = PartialDFT(pilots % n_fft, n_fft // 4, n_fft=n_fft, dtype=h.dtype, device=h.device)
+    return estimate_noise(h / m**0.5, phi) * m

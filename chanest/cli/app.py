@@ -130,6 +130,28 @@ def train(
 
 
 @app.command()
+def compare(
+    output: Annotated[Path, typer.Option(help="CSV to write; two plots lie beside it.")],
+    scenarios: Annotated[str, typer.Option(help="Scenarios, with commas between.")] = "lte10",
+    algorithms: Annotated[str | None, typer.Option(help="Estimators, with commas between.", show_default="all")] = None,
+    pilots: Annotated[str, typer.Option(help="Numbers of pilots: 50,75,100.")] = "75",
+    snr: Annotated[str, typer.Option("--snr", help="SNRs in dB: 0,10,20 or 0:30:10.")] = "0:30:10",
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    error_variance: Annotated[bool, typer.Option("--error-variance", help="Also what each expects of itself.")] = False,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted comparison.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Compare estimators over scenarios, pilots and SNRs: a table, a CSV, two plots."""
+    from .compare import CompareOptions, run
+
+    run(
+        CompareOptions(output, scenarios, algorithms, pilots, snr, samples, seed, error_variance, device, resume, force)
+    )
+
+
+@app.command()
 def info(
     name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")],
 ) -> None:

@@ -1,0 +1,134 @@
+"""``chanest compare``."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ..arrayfile import refuse_existing
+from ..errors import AlgorithmError, ChanestError, FileError
+from ..experiments import COLUMNS, KEY, compare_point
+from ..picking import ESTIMATORS
+from ..plots import check_plot_path, draw_frontier, draw_sweep
+from ..scenario import Scenario
+from ..sweeps import Sweep
+from .common import check_samples, chosen_device, chosen_scenario, console, progress_bar
+
+_MOST_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """The options of ``chanest compare``, as given."""
+
+    output: Path
+    scenarios: str
+    algorithms: str | None
+    pilots: str
+    snr: str
+    samples: int
+    seed: int
+    error_variance: bool
+    device: str
+    resume: bool
+    force: bool
+
+
+def run(options: CompareOptions) -> None:
+    """Measure what is missing, then print the table and draw the two plots."""
+    if options.output.suffix != ".csv":
+        raise FileError(f"--output: expected a file ending in .csv, got {options.output}")
+    plots = [options.output.with_name(f"{options.output.stem}-{kind}.png") for kind in ("snr", "frontier")]
+    if not options.resume:
+        refuse_existing(options.output, options.force)
+        for plot in plots:
+            check_plot_path(plot, options.force)
+        if options.force:
+            options.output.unlink(missing_ok=True)
+    check_samples(options.samples, options.seed)
+    device = chosen_device(options.device)
+    algorithms = _algorithms(options.algorithms)
+    scenarios = _scenarios(options)
+    settings: dict[str, object] = {
+        "algorithms": " ".join(algorithms),
+        "n_samples": options.samples,
+        "seed": options.seed,
+        "device": str(device),
+    }
+    sweep = Sweep(options.output, KEY, COLUMNS, settings)
+    points = {(s.name, s.n_pilots, s.snr_db): s for s in scenarios}
+
+    def measure(point: Sequence[object]) -> list[dict[str, object]]:
+        scenario = points[point]  # type: ignore[index]
+        return compare_point(
+            scenario, algorithms, options.samples, options.seed, device, error_variance=options.error_variance
+        )
+
+    with progress_bar("comparing", len(points)) as bar:
+        sweep.run(points, measure, lambda point: bar.advance())
+    rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"]) in {(p[0], str(p[1])) for p in points}]
+    _print_tables(rows)
+    draw_sweep(plots[0], rows)
+    draw_frontier(plots[1], rows)
+    print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
+
+
+def _algorithms(given: str | None) -> list[str]:
+    if given is None:
+        return list(ESTIMATORS)
+    names = [name.strip() for name in given.split(",")]
+    for name in names:
+        if name not in ESTIMATORS:
+            raise AlgorithmError(f"--algorithms: expected some of {', '.join(ESTIMATORS)}, got {name}")
+    return list(dict.fromkeys(names))
+
+
+def _scenarios(options: CompareOptions) -> list[Scenario]:
+    names = [name.strip() for name in options.scenarios.split(",")]
+    pilots = [int(n) for n in numbers("--pilots", options.pilots, whole=True)]
+    snrs = numbers("--snr", options.snr)
+    if len(names) * len(pilots) * len(snrs) > _MOST_POINTS:
+        raise ChanestError(f"--snr: expected a grid of at most {_MOST_POINTS} points")
+    return [chosen_scenario(name, m, snr) for name in names for m in pilots for snr in snrs]
+
+
+def numbers(option: str, text: str, whole: bool = False) -> list[float]:
+    """``"0,10"`` or ``"0:30:10"`` (both ends included) as numbers.
+
+    >>> numbers("--snr", "0:30:10,35")
+    [0.0, 10.0, 20.0, 30.0, 35.0]
+    """
+    number = r"[+-]?\d+" if whole else r"[+-]?\d+(?:\.\d*)?"
+    found: list[float] = []
+    for part in text.split(","):
+        if re.fullmatch(number, part.strip()):
+            found.append(float(part))
+        elif re.fullmatch(rf"{number}:{number}:{number}", part.strip()):
+            first, last, step = map(float, part.split(":"))
+            if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
+                raise ChanestError(f"{option}: expected FIRST:LAST:STEP with FIRST <= LAST and STEP > 0, got {part}")
+            found += [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
+        else:
+            kind = "whole numbers" if whole else "numbers"
+            raise ChanestError(f"{option}: expected {kind} like 0,10,20 or 0:30:10, got {text}")
+    return list(dict.fromkeys(found))
+
+
+def _print_tables(rows: Sequence[dict[str, str]]) -> None:
+    """CFR NMSE, a table per scenario and number of pilots, a column per SNR."""
+    for scenario, n_pilots in dict.fromkeys((row["scenario"], row["n_pilots"]) for row in rows):
+        here = [row for row in rows if (row["scenario"], row["n_pilots"]) == (scenario, n_pilots)]
+        snrs = sorted({row["snr_db"] for row in here}, key=float)
+        table = Table(title=f"{scenario}, {n_pilots} pilots: CFR NMSE (dB)", title_justify="left")
+        table.add_column("estimator")
+        for snr in snrs:
+            table.add_column(f"{snr} dB", justify="right")
+        table.add_column("µs per estimate", justify="right")
+        for name in dict.fromkeys(row["algorithm"] for row in here):
+            own = {row["snr_db"]: row for row in here if row["algorithm"] == name}
+            seconds = [float(row["seconds_per_estimate"]) for row in own.values()]
+            cells = [f"{float(own[snr]['cfr_nmse_db']):.2f}" if snr in own else "" for snr in snrs]
+            table.add_row(name, *cells, f"{sorted(seconds)[len(seconds) // 2] * 1e6:.1f}")
+        console().print(table)

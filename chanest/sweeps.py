@@ -1,0 +1,99 @@
+"""Grids of points, each measured once: rows in a CSV that an interrupted sweep continues."""
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from .errors import FileError
+
+Row = Mapping[str, object]
+
+
+class Sweep:
+    """A CSV of measured points. A point is a tuple of the key columns; its rows are written together.
+
+    Args:
+        path: the CSV.
+        key: columns that tell points apart.
+        columns: all columns, the key first.
+        settings: columns that must be the same in every row; a file with others is not continued.
+
+    Raises:
+        FileError: the file is no CSV of such a sweep, or was made with other settings.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "points.csv"
+    >>> sweep = Sweep(path, ("x",), ("x", "square"), {})
+    >>> sweep.run([(2,), (3,)], lambda point: [{"x": point[0], "square": point[0] ** 2}])
+    >>> Sweep(path, ("x",), ("x", "square"), {}).rows()
+    [{'x': '2', 'square': '4'}, {'x': '3', 'square': '9'}]
+    """
+
+    def __init__(self, path: Path, key: Sequence[str], columns: Sequence[str], settings: Mapping[str, object]) -> None:
+        self.path, self.key, self.columns = path, tuple(key), tuple(columns)
+        self.settings = {name: _text(value) for name, value in settings.items()}
+        self._rows: list[dict[str, str]] = []
+        if path.exists():
+            self._read()
+
+    def rows(self) -> list[dict[str, str]]:
+        """All rows so far, values as text."""
+        return list(self._rows)
+
+    def done(self, point: Sequence[object]) -> bool:
+        """Whether a point was measured."""
+        return tuple(map(_text, point)) in {tuple(row[name] for name in self.key) for row in self._rows}
+
+    def run(
+        self,
+        points: Iterable[Sequence[object]],
+        measure: Callable[[Sequence[object]], Iterable[Row]],
+        on_point: Callable[[Sequence[object]], None] | None = None,
+    ) -> None:
+        """Measure the points that are not done; each one's rows are on the disk before the next begins."""
+        for point in points:
+            if not self.done(point):
+                self._append([{**row, **self.settings} for row in measure(point)])
+            if on_point is not None:
+                on_point(point)
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        made = [{name: _text(row.get(name)) for name in self.columns} for row in rows]
+        self._rows += made
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        try:
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self._rows)
+            partial.replace(self.path)
+        except OSError as error:
+            raise FileError(f"{self.path}: cannot be written ({error.strerror})") from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                found = tuple(reader.fieldnames or ())
+                rows = list(reader)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise FileError(f"{self.path}: cannot be read as CSV ({error})") from None
+        if found != self.columns:
+            raise FileError(f"{self.path}: expected the columns {', '.join(self.columns)}; continue another file")
+        for row in rows:
+            for name, value in self.settings.items():
+                if row[name] != value:
+                    raise FileError(
+                        f"{self.path}: {name}: made with {row[name]}, asked for {value}; "
+                        "repeat the command that began it, or give --force to start anew"
+                    )
+        self._rows = rows
+
+
+def _text(value: object) -> str:
+    """How a value stands in the CSV: nothing for None, six digits for a float."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import torch
 
-from chanest.algorithms import ALGORITHMS
 from chanest.evaluation import Score, evaluate
 from chanest.picking import pick_model
 from chanest.pilots import draw_pattern
 from chanest.scenario import Scenario, load_scenario
 
-ROWS = (*ALGORITHMS, "oracle-ls", "oracle-mmse", "linear")
+FAMILY = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
+ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")
 
 
 def scores(scenario: Scenario, samples: int, seed: int) -> dict[str, Score]:
     """Every estimator of the family, and the references, on one scenario."""
     pattern = draw_pattern(scenario, seed)
-    models = {name: pick_model(name, scenario, len(pattern)) for name in ALGORITHMS}
+    models = {name: pick_model(name, scenario, len(pattern)) for name in FAMILY}
     return evaluate(scenario, pattern, models, samples, seed, torch.device("cpu"))
 
 
@@ -56,7 +56,7 @@ def main() -> None:
         scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots
     ]
     print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
-    for name in ROWS[:-1]:
+    for name in (row for row in ROWS if row != "linear"):
         cells = [
             cell(column[name].cir_nmse_db) + (f" ({cell(theirs[name, m])})" if (name, m) in theirs else "")
             for m, column in zip(pilots, columns, strict=True)

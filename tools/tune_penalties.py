@@ -1,9 +1,10 @@
-"""Grid search of the l1 penalties of ISTA and FISTA for a scenario, averaged over pilot counts.
+"""Grid search of the l1 penalties of ISTA and FISTA for a scenario, and the calibration of their error variance.
 
     python tools/tune_penalties.py lte10-reference --pilots 100 75 50
+    python tools/tune_penalties.py lte10-reference --only-errors
 
-The best values stand in the scenario's TOML, under [penalties]. Channels come from the training stream, so
-nothing is tuned on test data.
+The best values, averaged over pilot counts, stand in the scenario's TOML, under [penalties]. Channels come from the
+training stream, so nothing is tuned on test data.
 """
 
 import argparse
@@ -14,24 +15,41 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest.algorithms import FISTA, ISTA
+from chanest.algorithms.calibration import ResidualCalibration
+from chanest.calibrating import calibrate
 from chanest.estimator import Model
 from chanest.metrics import nmse_db
 from chanest.pilots import draw_pattern
-from chanest.scenario import load_scenario
+from chanest.scenario import Scenario, load_scenario
 from chanest.signals import draw, seeded
 
 GRID = np.geomspace(0.001, 0.512, 19).round(4)
 
 
 def main() -> None:
-    """Print the table and the best penalty of each algorithm."""
+    """Print the grid, the best penalties, and the numbers of the error calibrations."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenario")
     parser.add_argument("--pilots", type=int, nargs="+", default=[100, 75, 50])
     parser.add_argument("--samples", type=int, default=2048)
     parser.add_argument("--iterations", type=int, default=16)
+    parser.add_argument("--only-errors", action="store_true", help="keep the scenario's penalties")
     options = parser.parse_args()
     base = load_scenario(options.scenario)
+    best = (base.penalties.ista, base.penalties.fista)
+    if not options.only_errors:
+        best = search(base, options)
+    for algorithm, penalty in zip((ISTA, FISTA), best, strict=True):
+        model = Model(algorithm(options.iterations, float(penalty)), base)
+        model.algorithm.calibration = ResidualCalibration()
+        calibrate(model)
+        linear = model.algorithm.calibration.linear
+        numbers = [*linear.weight.flatten().tolist(), linear.bias.item()]
+        print(f"{algorithm.name}_error = [{', '.join(f'{number:.3f}' for number in numbers)}]")
+
+
+def search(base: Scenario, options: argparse.Namespace) -> np.ndarray:
+    """Print the grid; the best penalties of ISTA and FISTA."""
     table = Table("penalty", *(f"{name} M={m}" for name in ("ista", "fista") for m in options.pilots))
     results = np.zeros((len(GRID), 2, len(options.pilots)))
     for column, m in enumerate(options.pilots):
@@ -52,6 +70,7 @@ def main() -> None:
     Console(width=120).print(table)
     best = GRID[results.mean(-1).argmin(0)]
     print(f"best mean over pilots: ista = {best[0]:g}, fista = {best[1]:g}")
+    return best
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""A million random estimates by NA-SBL over its whole training range and beyond: not one NaN or Inf.
+
+    python tools/never_nan.py [--estimates 1000000]
+
+Patterns, SNRs and what is told of the noise are drawn as in training; every tenth batch has an SNR of -20, 60 or
+100 dB, a noise variance told wrong by 20 dB either way, a single path, pure noise, or silence. Counts and exits with 1
+when one is found.
+"""
+
+import argparse
+import sys
+
+import torch
+from rich.progress import track
+
+from chanest import load_model
+from chanest.estimator import normalise
+from chanest.signals import draw, seeded
+from chanest.trainingdata import told_noise, training_batch, training_pattern
+
+BATCH = 512
+
+
+def main() -> None:
+    """Estimate, count, exit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--estimates", type=int, default=1_000_000)
+    parser.add_argument("--model", default="na-sbl-wide")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    bad = done = 0
+    with torch.inference_mode():
+        for step in track(range(-(-options.estimates // BATCH)), disable=not sys.stderr.isatty()):
+            observations, pattern, noise = case(model.scenario, options.seed, 2**50 + step)
+            cfr = model.estimate(observations, pattern, noise).cfr
+            bad += int((~torch.view_as_real(cfr).isfinite().flatten(1).all(-1)).sum())
+            done += len(cfr)
+    print(f"{done} estimates by {model.name}: {bad} with NaN or Inf")
+    sys.exit(bad > 0)
+
+
+def case(scenario, seed: int, step: int):  # type: ignore[no-untyped-def]
+    """Observations, pattern and told noise variance of one batch."""
+    if step % 10:
+        batch, pattern = training_batch(scenario, seed, step, BATCH, 8)
+        _, rms = normalise(batch.observations)
+        told = told_noise(batch, rms, seed, step)
+        return batch.observations, pattern, None if told is None else told * len(pattern) * rms.squeeze(-1).square()
+    generator = seeded(seed, "train", step)
+    pattern = training_pattern(scenario, seed, step)
+    kind = step // 10 % 8
+    if kind < 3:
+        batch = draw(scenario, pattern, BATCH, generator, (-20.0, 60.0, 100.0)[kind])
+        return batch.observations, pattern, batch.noise_variance
+    batch = draw(scenario, pattern, BATCH, generator)
+    if kind == 5:
+        one = scenario.replace(channel={**scenario.channel.model_dump(), "n_paths": (1, 1)})
+        batch = draw(one, pattern, BATCH, generator, 100.0)
+        return batch.observations, pattern, torch.zeros(BATCH)
+    if kind == 6:
+        return torch.randn(BATCH, len(pattern), dtype=torch.complex64, generator=generator), pattern, None
+    if kind == 7:
+        return torch.zeros(BATCH, len(pattern), dtype=torch.complex64), pattern, None
+    return batch.observations, pattern, batch.noise_variance * (100.0 if kind == 3 else 0.01)
+
+
+if __name__ == "__main__":
+    main()

@@ -37,8 +37,9 @@ def calibrate(
     calibration = algorithm.calibration if isinstance(algorithm, Algorithm) else None
     if calibration is None:
         return
-    generator = seeded(seed, "initialise", 1)
-    calibration.initialise(generator)
+    algorithm.to(device, torch.float32)
+    trained = next(calibration.parameters()).requires_grad
+    calibration.initialise(seeded(seed, "initialise", 1))
     rows = [_read(model, calibration, seed, _FIRST_STEP + i, snr_groups, device) for i in range(n_batches)]
     base, features, error = (torch.cat(column) for column in zip(*rows, strict=True))
     with torch.enable_grad():
@@ -52,6 +53,7 @@ def calibrate(
             loss.backward()
             optimiser.step()
             schedule.step()
+    calibration.requires_grad_(trained)
 
 
 @torch.no_grad()

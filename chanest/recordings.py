@@ -28,7 +28,6 @@ class Recording:
     gains: Tensor
 
 
-@lru_cache(maxsize=4)
 def load_recording(name: str) -> Recording:
     """A shipped file of channels by name, or one by path.
 
@@ -41,20 +40,32 @@ def load_recording(name: str) -> Recording:
     """
     path = shipped("scenarios") / name
     if not path.is_file():
-        path = Path(name)
+        path = Path(name).resolve()
     if not path.is_file():
         raise FileError(f"{name}: no such file of recorded channels")
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, modified_ns: int) -> Recording:
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise FileError(f"{path}: format: expected {FORMAT}, found {file.attrs.get('format')}")
+            found = file.attrs.get("format")
+            if found not in (FORMAT, FORMAT.encode()):
+                raise FileError(f"{path}: format: expected {FORMAT}, found {found}")
             delays, gains = (np.asarray(file[field][()]) for field in ("delays_s", "gains"))
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise FileError(f"{path}: expected recorded channels in HDF5 ({error})") from None
+    if delays.dtype.kind not in "fiu":
+        raise FileError(f"{path}: delays_s: expected real numbers, found {delays.dtype}")
+    if gains.dtype.kind != "c":
+        raise FileError(f"{path}: gains: expected complex numbers, found {gains.dtype}")
     if delays.ndim != 2 or delays.shape != gains.shape or not delays.size:
         raise FileError(f"{path}: gains: expected the shape of delays_s, (channels, paths), found {gains.shape}")
     if not (np.isfinite(delays).all() and (delays >= 0).all()):
         raise FileError(f"{path}: delays_s: expected finite numbers, not negative")
-    if not np.isfinite(gains).all() or not np.iscomplexobj(gains) or not np.abs(gains).any(-1).all():
-        raise FileError(f"{path}: gains: expected complex, finite numbers, some of them not zero in every channel")
-    return Recording(torch.from_numpy(delays.astype(np.float64)), torch.from_numpy(gains.astype(np.complex64)))
+    with np.errstate(over="ignore"):
+        gains = gains.astype(np.complex64)
+    if not np.isfinite(gains).all() or not np.abs(gains).any(-1).all():
+        raise FileError(f"{path}: gains: expected finite numbers, some of them not zero in every channel")
+    return Recording(torch.from_numpy(delays.astype(np.float64)), torch.from_numpy(gains))

@@ -173,7 +173,7 @@ def delay_profile(scenario: Scenario) -> tuple[Tensor, Tensor]:
     """The mean power delay profile: delays in samples and powers of sum 1, float64, (paths,) each.
 
     Exact where the scenario fixes the delays; else the mean over its channels, on delays an eighth of a sample
-    apart.
+    apart. Paths of recorded channels count as incoherent.
 
     >>> from chanest import load_scenario
     >>> delays, powers = delay_profile(load_scenario("epa"))

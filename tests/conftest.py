@@ -1,6 +1,7 @@
 """What several test files share: small models, files of pilots in every format, the command line in-process."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from chanest.algorithms import ALISTA, NAALISTA
 from chanest.modelfile import write_model
 from chanest.signals import draw, seeded
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 Arrays = dict[str, Any]
 FORMATS = (".h5", ".npz", ".mat", "v7.3")

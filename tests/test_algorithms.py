@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from chanest import DenseOperator, PartialDFT, PilotPattern
-from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA, Algorithm, interpolate_linear, oracle
+from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA, Algorithm, oracle
 from chanest.errors import AlgorithmError
 from chanest.operators import AnalyticWeights
 from chanest.shrinkage import soft_threshold, support_schedule
@@ -174,6 +174,8 @@ class TestEveryAlgorithm:
             return
         algorithm(y, phi).x.abs().square().sum().backward()
         for name, parameter in algorithm.named_parameters():
+            if name.startswith("calibration."):  # has a part in error variances only
+                continue
             assert parameter.grad is not None, name
             assert bool(parameter.grad.isfinite().all()), name
             assert bool((parameter.grad != 0).any()) or name in ("lstm.weight_hh", "initial_hidden"), name
@@ -215,16 +217,6 @@ class TestEveryAlgorithm:
 def test_impossible_hyperparameters(make, said):
     with pytest.raises(AlgorithmError, match=said):
         make()
-
-
-def test_linear_interpolation_is_numpys():
-    rng = np.random.default_rng(0)
-    pilots = np.array(PilotPattern.random(30, 0).subcarriers)
-    h = rng.normal(size=30) + 1j * rng.normal(size=30)
-    used = np.r_[-300:0, 1:301]
-    expected = np.interp(used, pilots, h.real) + 1j * np.interp(used, pilots, h.imag)
-    found = interpolate_linear(torch.from_numpy(h), torch.from_numpy(pilots), torch.from_numpy(used))
-    np.testing.assert_allclose(found.numpy(), expected)
 
 
 class TestOracle:

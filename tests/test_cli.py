@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, and that every mistake is one line on stderr and nothing else."""
 
+import csv
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from conftest import FORMATS, write_arrays, write_format
 from chanest import PilotPattern, arrayfile
 from chanest.arrayfile import ArrayReader
 from chanest.modelfile import shipped_models
+from chanest.picking import ESTIMATORS
 from chanest.scenario import scenario_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,8 +28,7 @@ KEYS = [
     *("scenario", "algorithm", "model", "n_pilots", "n_distinct_pilots", "snr_db", "snr_convention"),
     *("n_samples", "n_iterations", "seed", "device", *SCORE, "algorithms"),
 ]
-FAMILY = ["ista", "fista", "alista", "na-alista"]
-REFERENCES = ["oracle-ls", "oracle-mmse", "linear"]
+REFERENCES = ["oracle-ls", "oracle-mmse"]
 SHIPPED = {path.stem for path in shipped_models()}
 
 
@@ -47,7 +48,7 @@ def here(tmp_path, monkeypatch, small_models, pilot_arrays):
     shutil.copy("na.h5", "nan.h5")
     with h5py.File("nan.h5", "a") as file:
         file["parameters/head/bias"][1] = np.nan
-    for name in ("there.h5", "there.npz", "there.mat", "there.png"):
+    for name in ("there.h5", "there.npz", "there.mat", "there.png", "there.csv"):
         Path(name).write_text("precious")
     lte10 = (ROOT / "scenarios/lte10.toml").read_text()
     Path("unknown.toml").write_text("colour = 1\n" + lte10)
@@ -91,7 +92,7 @@ MISTAKES = [
     ("estimate --iterations 10001", "--iterations: expected 1...10000, got 10001"),
     ("estimate --model alista.h5 --iterations 3", "--iterations: alista has", "4 iterations, asked for 3"),
     ("estimate --input pilots.npz --model alista.h5 --iterations 3", "--iterations: alista has", "asked for 3"),
-    ("estimate --algorithm omp", "--algorithm: expected one of ista, fista, alista, na-alista, got omp"),
+    ("estimate --algorithm magic", "--algorithm: expected one of ista, fista, alista, na-alista, na-sbl", "got magic"),
     ("estimate --model na.h5 --algorithm alista", "--algorithm: alista asked for, model na is na-alista"),
     ("estimate --model nosuch", "model nosuch: expected a file, or one of"),
     ("estimate --model nosuch.h5", "nosuch.h5: no such file"),
@@ -133,20 +134,35 @@ MISTAKES = [
     ("simulate --output x.npz --samples 10000000", "x.npz: ", "too much for .npz", "give an output ending in .h5"),
     ("train --output x.npz", "--output: expected a file ending in .h5, got x.npz"),
     ("train --output there.h5", "there.h5: exists already; give --force"),
-    ("train --output x.h5 --algorithm ista", "--algorithm: expected one of alista, na-alista, got ista"),
+    ("train --output x.h5 --algorithm ista", "--algorithm: expected one of alista, na-alista, na-sbl, got ista"),
     ("train --output x.h5 --steps 0", "--steps: expected a positive number, got 0"),
     ("train --output x.h5 --batch 9", "--batch: expected a multiple of", "got 9"),
     ("train --output x.h5 --learning-rate 0", "--learning-rate: expected a positive number, got 0"),
     ("train --output x.h5 --learning-rate nan", "--learning-rate: expected a positive number, got nan"),
     ("train --output x.h5 --iterations 0", "--iterations: expected 1...10000, got 0"),
     ("train --output x.h5 --hidden 0", "--hidden: expected at least 1, got 0"),
-    ("train --output x.h5 --algorithm alista --hidden 8", "--hidden: alista has no LSTM"),
+    ("train --output x.h5 --algorithm alista --hidden 8", "--hidden: not an option of alista"),
     ("train --output x.h5 --inputs q", '--inputs: expected "r", "u" or "r,u"'),
     ("train --output x.h5 --sparsity -1", "--sparsity: expected a number not below 0, got -1"),
     ("train --output x.h5 --ridge nan", "--ridge: expected a number not below 0, got nan"),
     ("train --output x.h5 --snr 9:1", "--snr: expected -50 <= LOW <= HIGH <= 100, got 9:1"),
     ("train --output x.h5 --snr loud", "--snr: expected DB or LOW:HIGH, got loud"),
     ("train --output x.h5 --resume", "x.h5.checkpoint: no checkpoint to resume from"),
+    ("estimate --algorithm linear --iterations 3", "--iterations: linear does not iterate, asked for 3"),
+    ("train --output x.h5 --algorithm na-sbl --inputs u", "--inputs: not an option of na-sbl"),
+    ("train --output x.h5 --algorithm na-sbl --hidden 1", "--hidden: expected at least 2, got 1"),
+    ("compare", "--output"),
+    ("compare --output x.h5", "--output: expected a file ending in .csv, got x.h5"),
+    ("compare --output there.csv", "there.csv: exists already; give --force"),
+    ("compare --output nowhere/x.csv", "nowhere/x.csv: no folder nowhere"),
+    ("compare --output x.csv --algorithms magic", "--algorithms: expected some of ista, fista", "got magic"),
+    ("compare --output x.csv --scenarios nosuch", "scenario nosuch: expected one of"),
+    ("compare --output x.csv --snr loud", "--snr: expected numbers like 0,10,20 or 0:30:10, got loud"),
+    ("compare --output x.csv --snr 9:1:1", "--snr: expected FIRST:LAST:STEP"),
+    ("compare --output x.csv --pilots 7.5", "--pilots: expected whole numbers"),
+    ("compare --output x.csv --pilots 1", "--pilots: ", "got 1"),
+    ("compare --output x.csv --samples 0", "--samples: expected 1...10000000, got 0"),
+    ("compare --output there.csv --resume", "there.csv: expected the columns scenario, n_pilots"),
     ("info nosuch", "nosuch: no such file, and not one of"),
     ("info pilots.csv", "pilots.csv: no such file"),
     ("info foreign.h5", "foreign.h5: expected a model, received pilots or estimates; the file has data"),
@@ -305,7 +321,7 @@ def test_a_scenario_name_in_a_file_is_no_markup(here, chanest, pilot_arrays):
 def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chanest):
     facts = chanest("estimate", "--pilots", 75, "--snr", 10, "--samples", 20, "--json").json
     assert list(facts) == KEYS
-    assert list(facts["algorithms"]) == FAMILY + REFERENCES
+    assert list(facts["algorithms"]) == [*ESTIMATORS, *REFERENCES]
     assert facts["algorithms"]["linear"]["cir_nmse_db"] is None
     assert facts["algorithms"]["na-alista"] == {key: facts[key] for key in SCORE}
     told = {key: facts[key] for key in KEYS[:10]}
@@ -317,7 +333,7 @@ def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chan
 def test_the_table_of_a_simulation_shows_every_estimator(here, chanest):
     ran = chanest("estimate", "--samples", 8, "--model", "na.h5", "--output", "x.npz", "--plot", "x.svg")
     assert ran.code == 0, ran.err
-    for name in FAMILY + REFERENCES:
+    for name in [*ESTIMATORS, *REFERENCES]:
         assert re.search(rf"│ {name} ", ran.out)
     assert "model na, " in ran.out
     with ArrayReader(Path("x.npz")) as reader:
@@ -436,3 +452,58 @@ def test_a_million_observations_stream_through_in_two_gibibytes(tmp_path, small_
     finally:
         source.unlink()
         output.unlink(missing_ok=True)
+
+
+def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
+    from chanest.experiments import compare
+
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--scenarios",
+        "lte10,etu",
+        "--algorithms",
+        "linear,omp",
+        "--pilots",
+        "40,75",
+        "--snr",
+        "0:20:20",
+        "--samples",
+        "16",
+    ]
+    assert chanest("compare", *options, "--output", "whole.csv").code == 0
+    done = 0
+
+    def dies_at_the_third(*arguments, **named):
+        nonlocal done
+        done += 1
+        if done == 3:
+            raise KeyboardInterrupt
+        return compare_point(*arguments, **named)
+
+    compare_point = compare.compare_point
+    monkeypatch.setattr("chanest.cli.compare.compare_point", dies_at_the_third)
+    assert chanest("compare", *options, "--output", "cut.csv").code != 0
+    assert len(Path("cut.csv").read_text().splitlines()) == 1 + 2 * 4
+    assert_refused(chanest("compare", *options, "--output", "cut.csv"), "cut.csv: exists already")
+    assert_refused(
+        chanest("compare", *options, "--output", "cut.csv", "--resume", "--seed", "1"), "seed: made with 0, asked for 1"
+    )
+    ran = chanest("compare", *options, "--output", "cut.csv", "--resume")
+    assert ran.code == 0
+    assert ran.out.count("CFR NMSE (dB)") == 4
+    whole, cut = (list(csv.DictReader(Path(name).open())) for name in ("whole.csv", "cut.csv"))
+    for row in (*whole, *cut):
+        del row["seconds_per_estimate"]
+    assert whole == cut
+    assert len(whole) == 8 * 4
+    assert all(Path(f"cut-{kind}.png").stat().st_size > 10_000 for kind in ("snr", "frontier"))
+
+
+@pytest.mark.parametrize("algorithm", ["omp", "lmmse-exponential", "sbl"])
+def test_any_estimator_serves_a_file_and_says_how_sure_it_is(here, chanest, algorithm):
+    ran = chanest("estimate", "--input", "pilots.npz", "--algorithm", algorithm, "--output", "x.h5", "--json")
+    assert ran.json["algorithm"] == algorithm
+    with ArrayReader(Path("x.h5")) as found:
+        names = set(found.names())
+        assert found.shape("error_variance") == found.shape("cfr") == (6, 600)
+    assert ("cir" in names) == (algorithm != "lmmse-exponential")

@@ -9,8 +9,8 @@ from chanest import PilotPattern, load_model, load_scenario
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
 from chanest.errors import AlgorithmError, ModelError, ObservationError
 from chanest.estimator import Model, cfr_of, normalise
-from chanest.picking import pick_model
 from chanest.modelfile import shipped_models
+from chanest.picking import pick_model
 from chanest.signals import draw, seeded
 
 LTE10 = load_scenario("lte10")

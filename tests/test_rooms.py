@@ -30,6 +30,8 @@ ORDER = [
     "observations",
     "evaluation",
     "plots",
+    "sweeps",
+    "experiments",
     "cli",
 ]
 ALGORITHMS_SEE = {"errors", "operators", "shrinkage", "algorithms"}

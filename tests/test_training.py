@@ -111,8 +111,9 @@ def test_resuming_refuses_what_does_not_fit(tmp_path):
         train(small(), LTE10, SETTINGS, tmp_path / "m.h5", resume=True)
     with pytest.raises(Killed):
         train(small(), LTE10, SETTINGS, tmp_path / "m.h5", progress=killed_at(5))
+    other = TrainingSettings(steps=13, batch_size=16, calibration_batches=2)
     with pytest.raises(TrainingError, match="other settings"):
-        train(small(), LTE10, TrainingSettings(steps=13, batch_size=16, calibration_batches=2), tmp_path / "m.h5", resume=True)
+        train(small(), LTE10, other, tmp_path / "m.h5", resume=True)
     with pytest.raises(TrainingError, match="other settings"):
         train(ALISTA(3), LTE10, SETTINGS, tmp_path / "m.h5", resume=True)
 

@@ -78,20 +78,24 @@ def solve(c: Tensor, y: Tensor) -> Tensor:
 
 
 def cholesky(c: Tensor) -> Tensor:
-    """Lower Cholesky factors; entries that fail are taken again in double precision, ever more loaded."""
+    """Lower Cholesky factors; entries that fail are taken again in double precision, ever more loaded.
+
+    NaN or Inf in a matrix gives NaN in its factor.
+    """
     factor, info = torch.linalg.cholesky_ex(c)
     if not bool(info.any()):
         return factor
     failed = info != 0
     exact = c[failed].to(torch.complex128 if c.is_complex() else torch.float64)
     identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
-    scale = exact.diagonal(dim1=-2, dim2=-1).real.mean(-1)[:, None, None]
-    load = 0.0
-    while True:
+    scale = exact.diagonal(dim1=-2, dim2=-1).real.abs().mean(-1)[:, None, None]
+    scale = torch.where(scale > 0, scale, 1.0)
+    for load in (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6):
         again, info = torch.linalg.cholesky_ex(exact + load * scale * identity)
         if not bool(info.any()):
             break
-        load = max(2 * load, 1e-9)
+    else:
+        again = torch.where((info != 0)[:, None, None], torch.nan, again)
     factor = factor.clone()
     factor[failed] = again.to(c.dtype)
     return factor
@@ -114,9 +118,12 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
         (*batch, M') real, not negative.
     """
     batch = g.shape[:-1]
-    rows_g, rows_s = g.reshape(-1, g.shape[-1]), noise_variance.expand(batch).reshape(-1)
+    rows_g, rows_s = g, noise_variance.expand(batch)
+    size = max(1, len(rows_g)) if g.ndim > 1 else 1
+    if not phi.batch_shape:
+        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), _CHUNK
     parts = []
-    for g_part, s_part in zip(rows_g.split(_CHUNK), rows_s.split(_CHUNK), strict=True):
+    for g_part, s_part in zip(rows_g.split(size), rows_s.split(size), strict=True):
         factor = cholesky(covariance(phi, g_part, s_part))
         v = phi.cross_covariance(band, g_part)
         explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)

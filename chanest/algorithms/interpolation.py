@@ -124,6 +124,8 @@ class LMMSE(Interpolator):
     (True, torch.Size([61]))
     """
 
+    name = "lmmse"
+
     def __init__(self, delays_samples: Tensor, powers: Tensor, **hyperparameters: Any) -> None:
         super().__init__(**hyperparameters)
         if delays_samples.shape != powers.shape or not bool((powers >= 0).all() and powers.sum() > 0):

@@ -7,12 +7,15 @@ from ..operators import LinearOperator
 from .base import Algorithm, Posterior, Recovery, Trace
 from .noise import noise_level
 
+_HIDDEN = 1 / 8
+
 
 class OMP(Algorithm):
     """Adds the atom that matches the residual best until ||r||^2 <= M s, then takes least squares on the atoms.
 
     The noise variance s is taken as given, or estimated where unknown. The posterior takes |x|^2 for the variances
-    of the atoms found: near the least-squares covariance s (A^H A)^-1, and silent about paths that were missed.
+    of the atoms found, near the least-squares covariance s (A^H A)^-1, and a share of the noise power for what may
+    hide below the level where the search stops: an eighth of M s, over all taps.
 
     Args:
         n_iterations: most atoms; never more than M - 1.
@@ -77,7 +80,8 @@ class OMP(Algorithm):
             if record:
                 trace.add(_spread(triangle, projection, atoms, n))
         x = _spread(triangle, projection, atoms, n)
-        return trace.recovery(x, Posterior(x.abs().square().clamp_max(4.0), s))
+        hidden = _HIDDEN * m * s.unsqueeze(-1) / n
+        return trace.recovery(x, Posterior((x.abs().square() + hidden).clamp_max(4.0), s))
 
 
 def _spread(triangle: Tensor, projection: Tensor, atoms: Tensor, n: int) -> Tensor:

@@ -458,18 +458,8 @@ def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
     from chanest.experiments import compare
 
     monkeypatch.chdir(tmp_path)
-    options = [
-        "--scenarios",
-        "lte10,etu",
-        "--algorithms",
-        "linear,omp",
-        "--pilots",
-        "40,75",
-        "--snr",
-        "0:20:20",
-        "--samples",
-        "16",
-    ]
+    grid = ["--scenarios", "lte10,etu", "--pilots", "40,75", "--snr", "0:20:20"]
+    options = [*grid, "--algorithms", "linear,omp", "--samples", "16"]
     assert chanest("compare", *options, "--output", "whole.csv").code == 0
     done = 0
 
@@ -491,7 +481,7 @@ def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
     ran = chanest("compare", *options, "--output", "cut.csv", "--resume")
     assert ran.code == 0
     assert ran.out.count("CFR NMSE (dB)") == 4
-    whole, cut = (list(csv.DictReader(Path(name).open())) for name in ("whole.csv", "cut.csv"))
+    whole, cut = (list(csv.DictReader(Path(name).read_text().splitlines())) for name in ("whole.csv", "cut.csv"))
     for row in (*whole, *cut):
         del row["seconds_per_estimate"]
     assert whole == cut

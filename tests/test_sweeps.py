@@ -45,5 +45,5 @@ def test_what_does_not_fit_is_refused_and_kept(tmp_path):
         Sweep(path, KEY, ("x", "y", "w"), {})
     assert path.read_bytes() == before
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FileError, match="s.csv"):
+    with pytest.raises(FileError, match=r"s\.csv"):
         sweep(path)

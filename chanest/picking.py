@@ -100,7 +100,7 @@ def _classical(name: str, scenario: Scenario, n_iterations: int | None) -> Model
     if name in ("ista", "fista"):
         penalty = getattr(scenario.penalties, name)
         numbers = getattr(scenario.penalties, f"{name}_error")
-        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers, **given)
+        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers or None, **given)
         return Model(made, scenario, f"{name}, penalty {penalty:g}")
     if name == "ep":
         sparsity, decay = _OTHER_SPARSITY, _OTHER_DECAY

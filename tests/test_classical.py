@@ -76,7 +76,8 @@ class TestOMP:
             np.testing.assert_allclose(found.x[i].numpy(), expected, atol=1e-9)
             counts.add(count)
         assert len(counts) >= 3  # they stopped at different times
-        torch.testing.assert_close(found.posterior.variances, found.x.abs().square().clamp_max(4))
+        hidden = s.clamp_max(4 / M).unsqueeze(-1) * M / 8 / N
+        torch.testing.assert_close(found.posterior.variances, (found.x.abs().square() + hidden).clamp_max(4))
 
     def test_exact_without_noise(self):
         phi = operator(m=60)

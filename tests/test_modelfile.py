@@ -209,7 +209,10 @@ BAD = {
     "strange format": (attribute("", "format", [1, 2]), "format: expected chanest-model, found (1, 2)"),
     "newer": (attribute("", "format_version", 2), "format_version: expected 1, found 2; this is chanest"),
     "strange version": (attribute("", "format_version", [1, 1]), "format_version: expected 1, found (1, 1)"),
-    "other algorithm": (attribute("", "algorithm", "omp"), "algorithm: expected ista or fista or alista or na-alista"),
+    "other algorithm": (
+        attribute("", "algorithm", "magic"),
+        "algorithm: expected ista or fista or alista or na-alista",
+    ),
     "strange algorithm": (attribute("", "algorithm", [1.5]), "algorithm: expected ista or"),
     "unknown hyperparameter": (
         attribute("hyperparameters", "depth", 3),

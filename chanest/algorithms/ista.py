@@ -15,18 +15,18 @@ from .calibration import ResidualCalibration
 class _ProximalGradient(Algorithm):
     """Step size 1/L, threshold penalty/L, L the largest eigenvalue of Phi^H Phi.
 
-    ``error_calibration`` holds the weights and, last, the bias of a :class:`ResidualCalibration`; empty for none.
+    ``error_calibration`` holds the weights and, last, the bias of a :class:`ResidualCalibration`.
     """
 
     def __init__(
-        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] = ()
+        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] | None = None
     ) -> None:
         super().__init__(n_iterations, penalty=penalty)
         if not penalty > 0:
             raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
         self.penalty = penalty
         del self.hyperparameters["ridge"]
-        if error_calibration:
+        if error_calibration is not None:
             self.hyperparameters["error_calibration"] = error_calibration
             self.calibration = ResidualCalibration.from_numbers(error_calibration)
 

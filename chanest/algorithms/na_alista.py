@@ -53,7 +53,7 @@ class NAALISTA(Algorithm):
         self,
         n_iterations: int = 16,
         lstm_hidden: int = 64,
-        lstm_inputs: str = "u",
+        lstm_inputs: str = "r,u",
         sparsity: float = 8,
         ridge: float = 0.0,
     ) -> None:

@@ -35,14 +35,12 @@ def test_published_values_are_reached(n_pilots):
 
 @pytest.mark.parametrize("snr_db", [0, 10, 20])
 @pytest.mark.parametrize("n_pilots", [100, 75, 50])
-def test_na_alista_is_ahead_on_patterns_and_snrs_that_training_did_not_fix(request, n_pilots, snr_db):
+def test_na_alista_is_ahead_on_patterns_and_snrs_that_training_did_not_fix(n_pilots, snr_db):
     found = scores(load_scenario("lte10").replace(n_pilots=n_pilots, snr_db=snr_db), seed=1)
     ours = found["na-alista"].cfr_nmse_db
     for rival in ("alista", "fista", "ista", "linear"):
         assert ours < found[rival].cfr_nmse_db, rival
     assert ours > found["oracle-mmse"].cfr_nmse_db
-    if snr_db == 20 and n_pilots < 100:
-        request.applymarker(pytest.mark.xfail(reason="on the CIR at 20 dB ALISTA is still up to 0.1 dB ahead"))
     for rival in ("alista", "fista", "ista"):
         assert found["na-alista"].cir_nmse_db < found[rival].cir_nmse_db, rival
 

@@ -14,7 +14,7 @@ declare -A options=(
   [na-sbl]="--steps 1000"
   [na-sbl-wide]="--steps 6000"
   [na-sbl-lte10-m100]="--steps 3000"
-  [na-sbl-lte10-m75]="--steps 4000"
+  [na-sbl-lte10-m75]="--steps 2500"
   [na-sbl-lte10-m50]="--steps 1500"
   [na-sbl-lte10-reference-m75]="--steps 1500"
 )

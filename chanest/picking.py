@@ -23,7 +23,7 @@ from .scenario import Scenario, TapChannel
 from .signals import delay_profile
 
 ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
-_OTHER_SPARSITY, _OTHER_DECAY = 24.0, 6.0  # EP's prior where a scenario has none of its own: tools/tune_classical.py
+_OTHER_SPARSITY, _OTHER_DECAY = 48.0, 1.5  # EP's prior where a scenario has none of its own: tools/tune_ep.py
 
 
 def load_model(name: str | Path) -> Model:

@@ -1,0 +1,50 @@
+"""What knowing the noise variance is worth: CFR NMSE with it told, unknown, and told 3 dB too low or too high.
+
+python tools/noise_knowledge.py --model na-sbl-wide --scenarios wide,munich --pilots 32,50,75,100,200,comb8
+"""
+
+import argparse
+from itertools import product
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from chanest import PilotPattern, load_model, load_scenario
+from chanest.metrics import ErrorSums
+from chanest.signals import simulate
+
+TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="na-sbl-wide")
+    parser.add_argument("--scenarios", default="wide,munich")
+    parser.add_argument("--pilots", default="32,50,75,100,200,comb8")
+    parser.add_argument("--snr", default="0,10,20,30")
+    parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=5)
+    options = parser.parse_args()
+    model = load_model(options.model)
+    table = Table("scenario", "pilots", "SNR", *TOLD, title="CFR NMSE (dB)", title_justify="left")
+    grid = product(options.scenarios.split(","), options.pilots.split(","), options.snr.split(","))
+    for name, pilots, snr in grid:
+        scenario = load_scenario(name).replace(snr_db=float(snr))
+        comb = pilots.startswith("comb")
+        pattern = (
+            PilotPattern.comb(int(pilots[4:]), 3) if comb else PilotPattern.random(int(pilots), seed=options.seed + 2)
+        )
+        sums = {told: ErrorSums() for told in TOLD}
+        for block in simulate(scenario, pattern, options.samples, options.seed):
+            for told, factor in TOLD.items():
+                noise = None if factor is None else factor * block.noise_variance
+                sums[told].add(model.estimate(block.observations, pattern, noise).cfr, block.cfr)
+        table.add_row(name, pilots, snr, *(f"{s.nmse_db:.2f}" for s in sums.values()))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -69,7 +69,7 @@ def _read(
     recovery = model.algorithm(y, phi, noise_variance=told)
     base, features = calibration.read(recovery, y, phi, band, told)
     error = (model.cfr(recovery.x) - batch.cfr / rms).abs().square()
-    some = torch.randperm(error.shape[-1], generator=seeded(seed, "noise", step))[:_SUBCARRIERS].to(device)
+    some = torch.randperm(error.shape[-1], generator=seeded(seed, "validate", step))[:_SUBCARRIERS].to(device)
     if base.shape[-1] > 1:
         base, features = base[:, some], features[:, some]
     else:

@@ -57,10 +57,7 @@ class Model:
         Raises:
             ObservationError: the pattern belongs to another DFT length.
         """
-        if pattern.n_fft != self.scenario.n_fft:
-            raise ObservationError(
-                f"n_fft: model {self.name} was made for {self.scenario.n_fft}, the pilots have {pattern.n_fft}"
-            )
+        self._check_n_fft(pattern)
         window = (self.scenario.n_taps, self.scenario.first_tap_samples)
         return PartialDFT(pattern, *window, dtype=dtype, device=device)
 
@@ -101,16 +98,18 @@ class Model:
         torch.Size([2, 600])
         """
         check_pilots(received_pilots, pattern, noise_variance)
+        self._check_n_fft(pattern)
         observations = received_pilots
         if pilot_symbols is not None:
             symbols = checked_symbols(pilot_symbols, received_pilots)
             observations = received_pilots / symbols
             if noise_variance is not None:
-                noise_variance = noise_variance / symbols.abs().square().mean()
+                noise_variance = noise_variance / float(symbols.abs().double().square().mean())
         y, scale = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, scale, len(pattern))
         if isinstance(self.algorithm, Interpolator):
-            return self._interpolate(self.algorithm, y, scale, pattern, noise, n_iterations)
+            self.algorithm.checked_iterations(n_iterations)
+            return self._interpolate(self.algorithm, y, scale, pattern, noise, error_variance)
         phi = self.operator(pattern, y.dtype, y.device)
         algorithm = self.algorithm.to(y.device, y.real.dtype)
         recovery = algorithm(y, phi, n_iterations, record, noise)
@@ -127,6 +126,12 @@ class Model:
     def cfr(self, cir: Tensor) -> Tensor:
         """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
         return cfr_of(cir, self.scenario)
+
+    def _check_n_fft(self, pattern: PilotPattern) -> None:
+        if pattern.n_fft != self.scenario.n_fft:
+            raise ObservationError(
+                f"n_fft: model {self.name} was made for {self.scenario.n_fft}, the pilots have {pattern.n_fft}"
+            )
 
     def _estimate(self, recovery: Recovery, scale: Tensor) -> Estimate:
         cir = recovery.x * scale
@@ -148,15 +153,15 @@ class Model:
         scale: Tensor,
         pattern: PilotPattern,
         noise: Tensor | None,
-        n_iterations: int | None,
+        error_variance: bool,
     ) -> Estimate:
-        interpolator.checked_iterations(n_iterations)
         m = len(pattern)
         pilots = torch.tensor(pattern.subcarriers, device=y.device)
         used = torch.from_numpy(self.scenario.used_subcarriers).to(y.device)
         relative = None if noise is None else noise * m
-        cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative)
-        return Estimate(None, cfr * scale, used, self.scenario.first_tap_samples, variance * scale.square())
+        cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
+        variance = None if variance is None else variance * scale.square()
+        return Estimate(None, cfr * scale, used, self.scenario.first_tap_samples, variance)
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,9 +195,10 @@ def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> 
     tensor([0.0010])
     """
     rms = scale.squeeze(-1)
-    noise = torch.as_tensor(noise_variance, device=rms.device).to(rms.dtype).expand(rms.shape)
+    noise = torch.as_tensor(noise_variance, device=rms.device).double().expand(rms.shape)
     tiny = torch.finfo(rms.dtype).tiny
-    return (noise.sqrt() / rms.clamp_min(tiny)).square().clamp_max(1e6) / n_pilots
+    relative = (noise.sqrt() / rms.double().clamp_min(tiny)).square().clamp_max(1e6)
+    return (relative / n_pilots).to(rms.dtype)
 
 
 def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None) -> Tensor:

@@ -23,6 +23,7 @@ from .scenario import Scenario
 from .signals import BLOCK, Simulation, frequency_response, simulate
 
 REFERENCES = ("oracle-ls", "oracle-mmse")
+_MOST_ENTRIES = 2**22  # of the M x M matrices of a chunk
 _TIMED_RUNS, _TIMED_SECONDS = 5, 0.5
 
 
@@ -113,7 +114,8 @@ def evaluate(
         for name, model in models.items():
             asked = (n_iterations or {}).get(name)
             run = partial(model.estimate, data.observations, pattern, data.noise_variance, n_iterations=asked)
-            estimates[name] = run(error_variance=name in error_variance_of)
+            wanted = name in error_variance_of and model.algorithm.gives_error_variance
+            estimates[name] = run(error_variance=wanted)
             _add(tallies[name], estimates[name], data.cir, scenario.first_tap_samples, data.cfr)
             if first == 0:
                 tallies[name].time(run, len(block), device)
@@ -165,11 +167,12 @@ def estimate_file(
         if expected != found and (field == "n_fft" or pilots.has_cfr):
             raise FileError(f"{pilots.path}: {field}: model {model.name} expects {expected}, the file has {found}")
     writer = output and _EstimateWriter(output, pilots.batch_shape, model)
-    for chunk in pilots.chunks(BLOCK):
+    rows = max(1, min(BLOCK, _MOST_ENTRIES // len(pilots.pattern) ** 2))
+    for chunk in pilots.chunks(rows):
         observations = chunk.observations.to(device)
         noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
         run = partial(model.estimate, observations, pilots.pattern, noise, n_iterations=n_iterations)
-        estimate = run(error_variance=error_variance)
+        estimate = run(error_variance=error_variance and model.algorithm.gives_error_variance)
         if not tally.batch:
             tally.time(run, len(observations), device)
         cfr = chunk.cfr

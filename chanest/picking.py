@@ -87,9 +87,9 @@ def _interpolator(name: str, scenario: Scenario) -> Interpolator:
         case SplineInterpolation.name:
             return SplineInterpolation()
         case FlatLMMSE.name:
-            return FlatLMMSE(scenario.cp_samples)
+            return FlatLMMSE(max(1, scenario.cp_samples))
         case ExponentialLMMSE.name:
-            return ExponentialLMMSE(n_taps=scenario.cp_samples)
+            return ExponentialLMMSE(n_taps=max(1, scenario.cp_samples))
         case _:
             return TrueLMMSE(*delay_profile(scenario))
 

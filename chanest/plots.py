@@ -59,7 +59,7 @@ def draw_estimate(
     _draw_cir(axes[0], cirs, colours)
     _draw_cfr(axes[1], subcarriers, cfrs, pilots, colours)
     for name, values in nmse_db.items():
-        axes[2].plot(range(1, len(values) + 1), values, ".-", label=name, **colours[name])
+        axes[2].plot(range(1, len(values) + 1), values, marker=".", label=name, **colours[name])
     if nmse_db:
         axes[2].set(xlabel="iteration", ylabel="NMSE (dB)")
         axes[2].legend()
@@ -72,7 +72,10 @@ def _colours(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Black for the truth, grey for what a receiver does today, the colour cycle for the rest."""
     styles: dict[str, dict[str, Any]] = {"truth": {"color": "black", "lw": 1.6}, "linear": {"color": "0.6", "lw": 1}}
     rest = [name for name in dict.fromkeys(names) if name not in styles]
-    return styles | {name: {"color": f"C{index}", "lw": 1.1} for index, name in enumerate(rest)}
+    return styles | {
+        name: {"color": f"C{index % 10}", "lw": 1.1, "ls": "-" if index < 10 else "--"}
+        for index, name in enumerate(rest)
+    }
 
 
 def _draw_cir(axis: "Axes", cirs: Mapping[str, tuple[int, np.ndarray]], colours: dict[str, dict[str, Any]]) -> None:
@@ -115,7 +118,7 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, str]], force: bool = True
     def draw(axis: "Axes", here: Sequence[Mapping[str, str]], styles: dict[str, dict[str, Any]]) -> None:
         for name in dict.fromkeys(row["algorithm"] for row in here):
             own = sorted((float(row["snr_db"]), float(row["cfr_nmse_db"])) for row in here if row["algorithm"] == name)
-            axis.plot(*zip(*own, strict=True), ".-", label=name, **styles[name])
+            axis.plot(*zip(*own, strict=True), marker=".", label=name, **styles[name])
         axis.set(xlabel="SNR (dB)", ylabel="CFR NMSE (dB)")
 
     _draw_grid(path, rows, draw, force)

@@ -115,6 +115,13 @@ class Penalties(_Frozen):
     ista_error: tuple[float, ...] = ()
     fista_error: tuple[float, ...] = ()
 
+    @model_validator(mode="after")
+    def _check(self) -> "Penalties":
+        for name in ("ista_error", "fista_error"):
+            if len(getattr(self, name)) not in (0, 7):
+                raise ValueError(f"{name}: expected 7 numbers, got {len(getattr(self, name))}")
+        return self
+
 
 class Scenario(_Frozen):
     """One complete, frozen description of a setting (design: "a scenario is a value").

@@ -203,7 +203,7 @@ def delay_profile(scenario: Scenario) -> tuple[Tensor, Tensor]:
 def _draw_recorded(scenario: Scenario, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Delays in samples and gains of recorded channels, each with a random common phase.
 
-    Channels are drawn without repetition until all were used.
+    No channel comes twice in one draw before all came once; test data are drawn in blocks of 512.
     """
     assert isinstance(scenario.channel, RecordedChannel)
     recording = load_recording(scenario.channel.file)

@@ -241,7 +241,8 @@ class TestInterpolation:
             pattern = PilotPattern.random(75, seed)
             data = draw(eva, pattern, 400, seeded(seed, "test"), 10)
             for name in INTERPOLATORS:
-                estimate = pick_model(name, eva, 75).estimate(data.observations, pattern, data.noise_variance)
+                model = pick_model(name, eva, 75)
+                estimate = model.estimate(data.observations, pattern, data.noise_variance, error_variance=True)
                 errors.setdefault(name, []).append(estimate.cfr - data.cfr)
                 if name == "lmmse-true":
                     expected, actual = estimate.error_variance.mean(), errors[name][-1].abs().square().mean()
@@ -262,9 +263,9 @@ class TestInterpolation:
     def test_units_batch_and_unknown_noise(self, name):
         model, pattern = pick_model(name, LTE10, M), PilotPattern.random(M, 0)
         received = draw(LTE10, pattern, 6, seeded(0, "test")).observations.to(torch.complex128)
-        together = model.estimate(received, pattern)
+        together = model.estimate(received, pattern, error_variance=True)
         assert bool((together.error_variance > 0).all())
-        rescaled = model.estimate(2e-6j * received.view(2, 3, M), pattern)
+        rescaled = model.estimate(2e-6j * received.view(2, 3, M), pattern, error_variance=True)
         torch.testing.assert_close(rescaled.cfr / 2e-6j, together.cfr.view(2, 3, -1))
         torch.testing.assert_close(rescaled.error_variance / 4e-12, together.error_variance.view(2, 3, -1))
         torch.testing.assert_close(model.estimate(received[4], pattern).cfr, together.cfr[4])

@@ -54,6 +54,8 @@ def here(tmp_path, monkeypatch, small_models, pilot_arrays):
     Path("unknown.toml").write_text("colour = 1\n" + lte10)
     Path("impossible.toml").write_text(lte10.replace("n_taps = 256", "n_taps = 0"))
     Path("broken.toml").write_text("name = ")
+    Path("same.toml").write_text(lte10.replace("n_taps = 256", "n_taps = 128"))
+    Path("few.toml").write_text(re.sub(r"ista_error = .*", "ista_error = [1.0]", lte10, count=1))
     Path("narrow.toml").write_text(lte10.replace("n_used = 600", "n_used = 300"))
     return tmp_path
 
@@ -162,6 +164,11 @@ MISTAKES = [
     ("compare --output x.csv --pilots 7.5", "--pilots: expected whole numbers"),
     ("compare --output x.csv --pilots 1", "--pilots: ", "got 1"),
     ("compare --output x.csv --samples 0", "--samples: expected 1...10000000, got 0"),
+    ("compare --output there.csv --force --samples 0", "--samples: expected 1...10000000, got 0"),
+    ("compare --output there.csv --force --scenarios nosuch", "scenario nosuch: expected one of"),
+    ("compare --output x.csv --scenarios lte10,same.toml", "--scenarios: two different scenarios have one name"),
+    ("train --output x.h5 --algorithm na-sbl --iterations 1", "--iterations: expected at least 2, got 1"),
+    ("estimate --scenario few.toml", "ista_error: expected 7 numbers, got 1"),
     ("compare --output there.csv --resume", "there.csv: expected the columns scenario, n_pilots"),
     ("info nosuch", "nosuch: no such file, and not one of"),
     ("info pilots.csv", "pilots.csv: no such file"),
@@ -497,3 +504,25 @@ def test_any_estimator_serves_a_file_and_says_how_sure_it_is(here, chanest, algo
         names = set(found.names())
         assert found.shape("error_variance") == found.shape("cfr") == (6, 600)
     assert ("cir" in names) == (algorithm != "lmmse-exponential")
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_info_describes_every_scenario(chanest, name):
+    ran = chanest("info", name)
+    assert ran.code == 0
+    assert ran.out.startswith(f"{name}: ")
+
+
+def test_info_knows_estimates_without_taps_and_recorded_channels(here, chanest):
+    assert chanest("estimate", "--input", "pilots.npz", "--algorithm", "linear", "--output", "e.h5").code == 0
+    assert "channel estimates by linear" in chanest("info", "e.h5").out
+    assert "recorded channels" in chanest("info", ROOT / "scenarios/munich.h5").out
+
+
+def test_estimates_of_an_uncalibrated_scenario_are_written_without_error_variance(here, chanest):
+    text = Path(ROOT / "scenarios/lte10.toml").read_text()
+    Path("own.toml").write_text(re.sub(r"f?ista_error = .*\n", "", text))
+    options = ["--scenario", "own.toml", "--algorithm", "ista", "--samples", "8", "--output", "i.h5"]
+    assert chanest("estimate", *options).code == 0
+    with ArrayReader(Path("i.h5")) as found:
+        assert "error_variance" not in set(found.names())

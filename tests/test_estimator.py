@@ -1,5 +1,7 @@
 """Model.estimate: units do not matter, conventions hold, models are picked sensibly."""
 
+import resource
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -150,3 +152,25 @@ def test_pilots_too_faint_for_single_precision_are_silence_not_nan(scale):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ObservationError, match="at least one observation"):
         MODELS[0].estimate(torch.zeros(0, 75, dtype=torch.complex64), PATTERN)
+
+
+def test_unknown_noise_needs_little_memory_at_any_number_of_pilots():
+    """The noise level of a batch by products of matrices: a basis per entry would take 14 GB here."""
+    pattern = PilotPattern.random(600, 0)
+    received = draw(LTE10, pattern, 512, seeded(0, "test")).observations
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    load_model("na-alista-wide").estimate(received, pattern, error_variance=True)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700_000  # KiB
+
+
+def test_noise_variance_survives_extreme_units():
+    model = load_model("na-sbl-wide")
+    data = draw(LTE10, PATTERN, 4, seeded(0, "test"))
+    expected = model.estimate(data.observations, PATTERN, data.noise_variance.double()).cfr
+    found = model.estimate(data.observations * 1e-24, PATTERN, data.noise_variance.double() * 1e-48).cfr
+    torch.testing.assert_close(found * 1e24, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_an_interpolator_refuses_another_dft_length():
+    with pytest.raises(ObservationError, match="made for 1024, the pilots have 2048"):
+        pick_model("linear", LTE10, 75).estimate(pilots(), PilotPattern(PATTERN.subcarriers, n_fft=2048))

@@ -141,6 +141,11 @@ class Algorithm(nn.Module, ABC):
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
         """Set the buffers that standardise features from one batch; most algorithms have none."""
 
+    @property
+    def gives_error_variance(self) -> bool:
+        """Whether :meth:`error_variance` can answer: of ISTA and FISTA only those that were calibrated."""
+        return True
+
     @torch.no_grad()
     def error_variance(
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None

@@ -25,6 +25,7 @@ class Interpolator(nn.Module, ABC):
     learned: ClassVar[bool] = False
     any_n_iterations: ClassVar[bool] = False
     n_iterations = 1
+    gives_error_variance: ClassVar[bool] = True
 
     def __init__(self, **hyperparameters: Any) -> None:
         super().__init__()
@@ -38,8 +39,14 @@ class Interpolator(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, h: Tensor, pilots: Tensor, subcarriers: Tensor, n_fft: int, noise_variance: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        h: Tensor,
+        pilots: Tensor,
+        subcarriers: Tensor,
+        n_fft: int,
+        noise_variance: Tensor | None = None,
+        error_variance: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         """Interpolate.
 
         Args:
@@ -47,10 +54,11 @@ class Interpolator(nn.Module, ABC):
             pilots: (M,) ascending subcarriers.
             subcarriers: (n,) subcarriers to fill.
             n_fft: DFT length.
-            noise_variance: (*batch,) of an entry of h; estimated where None.
+            noise_variance: (*batch,) of an entry of h; estimated where it is needed and None.
+            error_variance: whether to give it.
 
         Returns:
-            H (*batch, n) complex and its error variance (*batch, n).
+            H (*batch, n) complex and its error variance (*batch, n), or None.
         """
 
 
@@ -68,15 +76,23 @@ class LinearInterpolation(Interpolator):
     name = "linear"
 
     def forward(
-        self, h: Tensor, pilots: Tensor, subcarriers: Tensor, n_fft: int, noise_variance: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        h: Tensor,
+        pilots: Tensor,
+        subcarriers: Tensor,
+        n_fft: int,
+        noise_variance: Tensor | None = None,
+        error_variance: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         right = torch.searchsorted(pilots, subcarriers).clamp(1, len(pilots) - 1)
         left = right - 1
         span = pilots[right] - pilots[left]
         fraction = ((subcarriers - pilots[left]).double() / span).clamp(0, 1).to(h.real.dtype)
-        s = _noise(h, pilots, n_fft, noise_variance)
+        estimate = h[..., left] * (1 - fraction) + h[..., right] * fraction
+        if not error_variance:
+            return estimate, None
         gain = fraction.square() + (1 - fraction).square()
-        return h[..., left] * (1 - fraction) + h[..., right] * fraction, s.unsqueeze(-1) * gain
+        return estimate, _noise(h, pilots, n_fft, noise_variance).unsqueeze(-1) * gain
 
 
 class SplineInterpolation(Interpolator):
@@ -93,8 +109,14 @@ class SplineInterpolation(Interpolator):
     name = "spline"
 
     def forward(
-        self, h: Tensor, pilots: Tensor, subcarriers: Tensor, n_fft: int, noise_variance: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        h: Tensor,
+        pilots: Tensor,
+        subcarriers: Tensor,
+        n_fft: int,
+        noise_variance: Tensor | None = None,
+        error_variance: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         from scipy.interpolate import CubicSpline
 
         identity = torch.eye(len(pilots), dtype=torch.float64).numpy()
@@ -102,8 +124,10 @@ class SplineInterpolation(Interpolator):
         spline = CubicSpline(pilots.cpu().numpy(), identity, bc_type=kind)
         inside = subcarriers.clamp(pilots[0], pilots[-1]).cpu().numpy()
         weights = torch.from_numpy(spline(inside)).to(h.device, h.real.dtype)  # (n, M)
-        s = _noise(h, pilots, n_fft, noise_variance)
-        return h @ weights.to(h.dtype).mT, s.unsqueeze(-1) * weights.square().sum(-1)
+        estimate = h @ weights.to(h.dtype).mT
+        if not error_variance:
+            return estimate, None
+        return estimate, _noise(h, pilots, n_fft, noise_variance).unsqueeze(-1) * weights.square().sum(-1)
 
 
 class LMMSE(Interpolator):
@@ -133,8 +157,14 @@ class LMMSE(Interpolator):
         self.delays, self.powers = delays_samples.double(), powers.double() / powers.double().sum()
 
     def forward(
-        self, h: Tensor, pilots: Tensor, subcarriers: Tensor, n_fft: int, noise_variance: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        h: Tensor,
+        pilots: Tensor,
+        subcarriers: Tensor,
+        n_fft: int,
+        noise_variance: Tensor | None = None,
+        error_variance: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
         at_pilots, at_all = self._exponentials(pilots, n_fft), self._exponentials(subcarriers, n_fft)
         weighted = at_pilots.conj() * self.powers.to(h.device)
         eigenvalues, basis = torch.linalg.eigh(at_pilots @ weighted.mT)  # R_pp
@@ -144,6 +174,8 @@ class LMMSE(Interpolator):
         signal = (1 - s).clamp_min(0.01)
         gain = 1 / (eigenvalues + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
         estimate = (h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT
+        if not error_variance:
+            return estimate.to(h.dtype), None
         explained = gain @ cross.abs().square().mT
         error = signal.unsqueeze(-1) * (1 - explained).clamp_min(0)
         return estimate.to(h.dtype), error.to(h.real.dtype)

@@ -30,6 +30,10 @@ class _ProximalGradient(Algorithm):
             self.hyperparameters["error_calibration"] = error_calibration
             self.calibration = ResidualCalibration.from_numbers(error_calibration)
 
+    @property
+    def gives_error_variance(self) -> bool:
+        return self.calibration is not None
+
 
 class ISTA(_ProximalGradient):
     """Iterative shrinkage-thresholding (Daubechies et al. 2004; paper, eq. 3).

@@ -74,6 +74,8 @@ class NASBL(Algorithm):
     def __init__(self, n_iterations: int = 6, n_hidden: int = 32, decay: float = 0.0) -> None:
         super().__init__(n_iterations, n_hidden=n_hidden, decay=decay)
         del self.hyperparameters["ridge"]
+        if n_iterations < 2:
+            raise AlgorithmError(f"n_iterations: expected at least 2, got {n_iterations}")
         if n_hidden < 2:
             raise AlgorithmError(f"n_hidden: expected at least 2, got {n_hidden}")
         if not decay >= 0:

@@ -48,24 +48,20 @@ def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
     n = torch.arange(phi.n_coefficients, dtype=torch.float64, device=y.device)
     profiles = torch.stack([torch.exp(-n / c) for c in _DECAYS]).to(y.real.dtype)
     profiles = profiles.reshape(-1, *(1,) * len(phi.batch_shape), n.numel())
-    covariances = phi.covariance(profiles.expand(-1, *phi.batch_shape, -1))
-    return estimate_noise_from(covariances, y)
-
-
-def estimate_noise_from(covariances: Tensor, y: Tensor) -> Tensor:
-    """:func:`estimate_noise` for given signal covariances up to their scale, (candidates, *batch_shape, M, M)."""
-    m = y.shape[-1]
-    eigenvalues, basis = torch.linalg.eigh(covariances.to(_double(y.dtype)))
-    extra = y.ndim + 1 - eigenvalues.ndim  # leading dimensions of y that the operator does not have
-    shape = (len(basis), *(1,) * extra)
-    basis, eigenvalues = (t.reshape(*shape, *t.shape[1:]) for t in (basis, eigenvalues))
-    power = (basis.mH @ y.to(basis.dtype).unsqueeze(-1)).squeeze(-1).abs().square()  # (candidates, *batch, M)
-    relative = (eigenvalues / eigenvalues.sum(-1, keepdim=True)).clamp_min(0)
+    covariances = phi.covariance(profiles.expand(-1, *phi.batch_shape, -1)).to(_double(y.dtype))
     share = _GRID.to(y.device).unsqueeze(-1)
-    c = (1 - share) * relative.unsqueeze(-2) + share / m  # (candidates, ..., grid, M)
-    cost = c.log().sum(-1) + ((1 / c) @ power.unsqueeze(-1)).squeeze(-1)
-    weight = torch.softmax(-cost.movedim(0, -2).flatten(-2), -1).unflatten(-1, (-1, len(_GRID))).sum(-2)
-    return ((weight @ _GRID.to(y.device)) / m).to(y.real.dtype)
+    costs = []
+    for eigenvalues, basis in zip(*torch.linalg.eigh(covariances), strict=True):
+        relative = (eigenvalues / eigenvalues.sum(-1, keepdim=True)).clamp_min(0)
+        c = (1 - share) * relative.unsqueeze(-2) + share / phi.n_measurements  # (*batch_shape, grid, M)
+        if phi.batch_shape:
+            power = (basis.mH @ y.to(basis.dtype).unsqueeze(-1)).squeeze(-1).abs().square()
+            fit = ((1 / c) @ power.unsqueeze(-1)).squeeze(-1)
+        else:
+            fit = (y.to(basis.dtype) @ basis.conj()).abs().square() @ (1 / c).mT
+        costs.append(c.log().sum(-1) + fit)
+    weight = torch.softmax(-torch.cat(costs, -1), -1).unflatten(-1, (-1, len(_GRID))).sum(-2)
+    return (weight @ _GRID.to(y.device) / phi.n_measurements).to(y.real.dtype)
 
 
 def _double(dtype: torch.dtype) -> torch.dtype:

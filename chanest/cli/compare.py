@@ -1,5 +1,7 @@
 """``chanest compare``."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,8 +47,8 @@ def run(options: CompareOptions) -> None:
         refuse_existing(options.output, options.force)
         for plot in plots:
             check_plot_path(plot, options.force)
-        if options.force:
-            options.output.unlink(missing_ok=True)
+    if not options.output.parent.is_dir():
+        raise FileError(f"{options.output}: no folder {options.output.parent}")
     check_samples(options.samples, options.seed)
     device = chosen_device(options.device)
     algorithms = _algorithms(options.algorithms)
@@ -56,7 +58,11 @@ def run(options: CompareOptions) -> None:
         "n_samples": options.samples,
         "seed": options.seed,
         "device": str(device),
+        "error_variance": options.error_variance,
+        "scenarios": _fingerprint(scenarios),
     }
+    if options.force and not options.resume:
+        options.output.unlink(missing_ok=True)
     sweep = Sweep(options.output, KEY, COLUMNS, settings)
     points = {(s.name, s.n_pilots, s.snr_db): s for s in scenarios}
 
@@ -68,10 +74,14 @@ def run(options: CompareOptions) -> None:
 
     with progress_bar("comparing", len(points)) as bar:
         sweep.run(points, measure, lambda point: bar.advance())
-    rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"]) in {(p[0], str(p[1])) for p in points}]
+    asked = {(name, str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
+    rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in asked]
     _print_tables(rows)
     draw_sweep(plots[0], rows)
     draw_frontier(plots[1], rows)
+    for name in algorithms:
+        if name not in {row["algorithm"] for row in rows}:
+            print(f"left out: {name}: no model for these scenarios is shipped")
     print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
 
 
@@ -91,7 +101,16 @@ def _scenarios(options: CompareOptions) -> list[Scenario]:
     snrs = numbers("--snr", options.snr)
     if len(names) * len(pilots) * len(snrs) > _MOST_POINTS:
         raise ChanestError(f"--snr: expected a grid of at most {_MOST_POINTS} points")
-    return [chosen_scenario(name, m, snr) for name in names for m in pilots for snr in snrs]
+    made = [chosen_scenario(name, m, snr) for name in names for m in pilots for snr in snrs]
+    if len({(s.name, s.n_pilots, s.snr_db) for s in made}) < len(set(made)):
+        raise ChanestError("--scenarios: two different scenarios have one name; change the name in one of the files")
+    return made
+
+
+def _fingerprint(scenarios: Sequence[Scenario]) -> str:
+    """Tells whether the scenarios of a resumed comparison are still the same, pilots and SNR apart."""
+    known = {s.name: s.replace(n_pilots=2, snr_db=0.0).model_dump_json() for s in scenarios}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def numbers(option: str, text: str, whole: bool = False) -> list[float]:

@@ -33,6 +33,8 @@ from .common import (
 )
 from .pictures import plot_received, plot_simulated
 
+_SAME_ITERATION = ("ista", "fista", "na-alista")  # peers that --iterations is for, too
+
 
 @dataclass(frozen=True)
 class EstimateOptions:
@@ -84,7 +86,7 @@ def _simulated(options: EstimateOptions, device: torch.device) -> None:
         model.algorithm.checked_iterations(asked)
     check_band(model, scenario)
     models, left_out = _family(scenario, model, len(pattern), asked)
-    used = {n: asked for n, m in models.items() if asked and (n == chosen or m.algorithm.any_n_iterations)}
+    used = {n: asked for n in models if asked and n in (chosen, *_SAME_ITERATION)}
     writer = ArrayWriter(options.output, options.force) if options.output else None
     with writer or nullcontext(), progress_bar("estimating", n_samples) as bar:
         if writer:
@@ -231,7 +233,7 @@ def _family(
             models[name] = chosen
             continue
         try:
-            peer = pick_model(name, scenario, n_pilots, n_iterations)
+            peer = pick_model(name, scenario, n_pilots, n_iterations if name in _SAME_ITERATION else None)
             check_band(peer, scenario)
             models[name] = peer
         except ModelError as error:

@@ -11,7 +11,7 @@ from ..arrayfile import ArrayReader
 from ..errors import FileError
 from ..modelfile import describe_model, is_model, shipped_models
 from ..observations import PilotFile
-from ..scenario import PathChannel, ProfileChannel, Scenario, TapChannel, load_scenario, scenario_names
+from ..scenario import PathChannel, ProfileChannel, RecordedChannel, Scenario, TapChannel, load_scenario, scenario_names
 from .common import console
 
 
@@ -107,6 +107,8 @@ def _scenario_words(scenario: Scenario) -> str:
                 f"{channel.n_paths[0]} to {channel.n_paths[1]} paths between the samples, "
                 f"delay spans {channel.span_samples[0]:g} to {channel.span_samples[1]:g} samples"
             )
+        case RecordedChannel():
+            paths = f"recorded, in {channel.file}"
         case ProfileChannel():
             paths = (
                 f"{len(channel.delays_ns)} Rayleigh paths at {_list(channel.delays_ns)} ns, "
@@ -131,9 +133,11 @@ def _array_words(path: Path) -> str:
         model = reader.text("model")
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
     if "received_pilots" not in fields:
-        if {"cir", "cfr", "used_subcarriers"} <= fields.keys():
+        if {"cfr", "used_subcarriers"} <= fields.keys():
             by = f" by {model}" if model else ""
             return f"{path.name}: channel estimates{by}\n  fields:\n{listed}"
+        if {"delays_s", "gains"} <= fields.keys():
+            return f"{path.name}: recorded channels\n  fields:\n{listed}"
         found = ", ".join(fields) or "no arrays"
         raise FileError(f"{path}: expected a model, received pilots or estimates; the file has {found}")
     with PilotFile(path) as pilots:

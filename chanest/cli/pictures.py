@@ -61,5 +61,5 @@ def plot_received(path: Path, force: bool, chunk: Chunk, estimate: Estimate, pil
         cirs = {"truth": (pilots.first_tap_samples, chunk.cir[0].numpy()), **cirs}
     observed = (np.array(pilots.pattern.subcarriers), chunk.observations[0].numpy())
     title = f"{pilots.path.name}: the first of {pilots.n_observations} observations"
-    used = estimate.used_subcarriers.numpy()
+    used = estimate.used_subcarriers.cpu().numpy()
     draw_estimate(path, title, used, cfrs, cirs, observed, {}, force)

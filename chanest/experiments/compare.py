@@ -28,6 +28,8 @@ COLUMNS = (
     "n_samples",
     "seed",
     "device",
+    "error_variance",
+    "scenarios",
     "chanest_version",
 )
 

@@ -28,7 +28,7 @@ FORMATS = (".h5", ".npz", ".mat", "v7.3")
 def small_models(tmp_path_factory) -> dict[str, Path]:
     """Untrained models of 4 iterations for lte10, by algorithm."""
     folder = tmp_path_factory.mktemp("models")
-    made = {"na-alista": NAALISTA(n_iterations=4, lstm_hidden=8), "alista": ALISTA(n_iterations=4)}
+    made = {"na-alista": NAALISTA(n_iterations=4, lstm_hidden=8, lstm_inputs="u"), "alista": ALISTA(n_iterations=4)}
     for name, algorithm in made.items():
         write_model(folder / f"small-{name}.h5", algorithm, load_scenario("lte10"), {"steps": 0})
     return {name: folder / f"small-{name}.h5" for name in made}

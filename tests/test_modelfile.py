@@ -82,8 +82,8 @@ def test_the_file_describes_itself_to_any_hdf5_reader(tmp_path):
         assert file.attrs["algorithm"] == "na-alista"
         assert file["hyperparameters"].attrs["lstm_hidden"] == 4
         assert file["scenario/channel"].attrs["sparsity"] == 8
-        assert file["parameters/lstm/weight_ih"].shape == (16, 1)
-        assert file["normalisation/feature_mean"].shape == (1,)
+        assert file["parameters/lstm/weight_ih"].shape == (16, 2)
+        assert file["normalisation/feature_mean"].shape == (2,)
         file.visititems(lambda name, item: kinds.update({name: getattr(item, "dtype", None)}))
     assert {kind.kind for kind in kinds.values() if kind is not None} == {"f"}
 

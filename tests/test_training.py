@@ -21,7 +21,7 @@ class Killed(Exception):
 
 
 def small() -> NAALISTA:
-    return NAALISTA(n_iterations=3, lstm_hidden=4)
+    return NAALISTA(n_iterations=3, lstm_hidden=4, lstm_inputs="u")
 
 
 def killed_at(step):

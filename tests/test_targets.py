@@ -1,12 +1,14 @@
 """What the shipped models must reach, on 10,000 channels: the paper's published values, and today's receiver."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
 from chanest import load_scenario
 from chanest.evaluation import Score, estimate_file, evaluate
 from chanest.observations import PilotFile
-from chanest.picking import pick_model
+from chanest.picking import ESTIMATORS, pick_model
 from chanest.pilots import draw_pattern
 from chanest.scenario import Scenario
 
@@ -20,10 +22,14 @@ PUBLISHED = {  # lte10-reference, K = 16, NMSE of the CIR in dB
 COMPARED = ("na-alista", "alista", "fista", "ista", "linear")
 
 
-def scores(scenario: Scenario, seed: int) -> dict[str, Score]:
+def measured(scenario: Scenario, names: Sequence[str], n_samples: int, seed: int) -> dict[str, Score]:
     pattern = draw_pattern(scenario, seed)
-    models = {name: pick_model(name, scenario, len(pattern)) for name in COMPARED}
-    return evaluate(scenario, pattern, models, 10_000, seed, torch.device("cpu"))
+    models = {name: pick_model(name, scenario, len(pattern)) for name in names}
+    return evaluate(scenario, pattern, models, n_samples, seed, torch.device("cpu"))
+
+
+def scores(scenario: Scenario, seed: int) -> dict[str, Score]:
+    return measured(scenario, COMPARED, 10_000, seed)
 
 
 @pytest.mark.parametrize("n_pilots", PUBLISHED)
@@ -71,3 +77,35 @@ def test_the_model_that_an_input_file_gets_does_so_too(name, tmp_path):
         score = estimate_file(pilots, model, torch.device("cpu"))
     linear = pick_model("linear", scenario, len(pattern)).estimate(data.observations, pattern).cfr
     assert score.cfr_nmse_db <= nmse_db(linear, data.cfr) - 2
+
+
+@pytest.mark.parametrize(("n_pilots", "limit"), [(100, -27.5), (75, -27.0), (50, -24.5)])
+def test_na_sbl_on_the_published_setting(n_pilots, limit):
+    found = measured(load_scenario("lte10-reference").replace(n_pilots=n_pilots), ["na-sbl"], 10_000, seed=0)
+    assert found["na-sbl"].cir_nmse_db <= limit
+
+
+@pytest.mark.parametrize(("n_pilots", "gap_db"), [(100, 2.5), (75, 3.0)])
+def test_na_sbl_is_near_the_bound(n_pilots, gap_db):
+    found = measured(load_scenario("lte10").replace(n_pilots=n_pilots), ["na-sbl"], 10_000, seed=1)
+    assert found["na-sbl"].cir_nmse_db <= found["oracle-mmse"].cir_nmse_db + gap_db
+
+
+@pytest.mark.parametrize("snr_db", [0, 10, 20, 30])
+@pytest.mark.parametrize("n_pilots", [100, 75, 50])
+def test_na_sbl_is_ahead_of_every_classical_estimator_in_a_city(n_pilots, snr_db):
+    scenario = load_scenario("munich").replace(n_pilots=n_pilots, snr_db=snr_db)
+    rivals = [name for name in ESTIMATORS if name not in ("na-sbl", "lmmse-true")]
+    found = measured(scenario, ["na-sbl", *rivals], 649, seed=4)
+    ours = found["na-sbl"].cfr_nmse_db
+    assert all(ours < found[name].cfr_nmse_db for name in rivals)
+    if n_pilots == 75 and snr_db in (10, 20):
+        assert ours <= found["omp"].cfr_nmse_db - 3
+
+
+@pytest.mark.parametrize("snr_db", [10, 20])
+@pytest.mark.parametrize("name", ["tdl-c300", "eva", "etu"])
+def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
+    rivals = ("lmmse-exponential", "omp")
+    found = measured(load_scenario(name).replace(snr_db=snr_db), ["na-sbl", *rivals], 10_000, seed=2)
+    assert all(found["na-sbl"].cfr_nmse_db < found[rival].cfr_nmse_db for rival in rivals)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from .base import Recovery
 from .gaussian import posterior_variance
 from .noise import noise_level
+from .perceptron import Perceptron
 
 _LOG_SCALE = 6.0
 _TINY = 1e-30
@@ -84,7 +84,7 @@ class ResidualCalibration(Calibration):
         return corrected
 
 
-class PosteriorCalibration(Calibration):
+class PosteriorCalibration(Perceptron, Calibration):
     """Corrects a posterior's variance p[k] of every subcarrier by a perceptron with two hidden layers.
 
     Base: log p[k]. Features: log p[k]/(M s), log p[k]/sum(g), log M s, log y^H r/(M s) and log ||r||^2/(M s) with
@@ -99,20 +99,8 @@ class PosteriorCalibration(Calibration):
     """
 
     def __init__(self, n_hidden: int = 16) -> None:
-        super().__init__()
-        self.input = nn.Linear(8, n_hidden)
-        self.hidden = nn.Linear(n_hidden, n_hidden)
-        self.output = nn.Linear(n_hidden, 1)
+        super().__init__(8, n_hidden)
         self.initialise(torch.Generator().manual_seed(0))
-
-    @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        for name, parameter in self.named_parameters():
-            if "weight" in name and "output" not in name:
-                bound = parameter.shape[-1] ** -0.5
-                parameter.copy_(2 * bound * torch.rand(parameter.shape, generator=generator) - bound)
-            else:
-                parameter.zero_()
 
     def read(
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
@@ -138,5 +126,4 @@ class PosteriorCalibration(Calibration):
         return base, torch.cat([torch.stack(own, -1) / _LOG_SCALE, everyone], -1)
 
     def correction(self, features: Tensor) -> Tensor:
-        corrected: Tensor = self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
-        return corrected
+        return self.forward(features)

@@ -10,32 +10,19 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from .base import Algorithm, Posterior, Recovery, Trace
 from .calibration import PosteriorCalibration
 from .noise import noise_level
+from .perceptron import Perceptron
 from .sbl import Moments, em_variances, moments, posterior_mean
 
 _OF_TAP, _OF_NOISE = 10, 5  # features
 _LOG_SCALE = 6.0  # divides logarithmic features
 _LARGEST_EXPONENT = 20.0
 _SMALLEST, _LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
-
-
-class Perceptron(nn.Module):
-    """Two hidden layers with SiLU: (*batch, n_inputs) -> (*batch,)."""
-
-    def __init__(self, n_inputs: int, n_hidden: int) -> None:
-        super().__init__()
-        self.input = nn.Linear(n_inputs, n_hidden)
-        self.hidden = nn.Linear(n_hidden, n_hidden)
-        self.output = nn.Linear(n_hidden, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
 
 
 class NASBL(Algorithm):
@@ -86,15 +73,10 @@ class NASBL(Algorithm):
         self.calibration = PosteriorCalibration()
         self.initialise(torch.Generator().manual_seed(0))
 
-    @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
-        """Weights uniform within 1/sqrt(inputs), those of the last layers and all biases zero: EM."""
-        for name, parameter in self.named_parameters():
-            if "weight" in name and "output" not in name:
-                bound = parameter.shape[-1] ** -0.5
-                parameter.copy_(2 * bound * torch.rand(parameter.shape, generator=generator) - bound)
-            else:
-                parameter.zero_()
+        """Every perceptron at zero output: EM."""
+        for perceptron in (*self.tap_rules, *self.noise_rules, self.calibration):
+            perceptron.initialise(generator)
 
     def forward(
         self,

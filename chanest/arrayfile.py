@@ -116,6 +116,17 @@ class ArrayReader:
             return value.decode("utf-8", "replace")
         return str(value) if isinstance(value, str) else None
 
+    def number(self, name: str) -> float | None:
+        """A finite number that the file says of itself, in an attribute or an array; None when it does not."""
+        value: Any = self.attributes.get(name)
+        if value is None and name in self and math.prod(self.shape(name)) == 1:
+            value = self.read(name)
+        try:
+            number = float(np.asarray(value).reshape(()))
+        except (TypeError, ValueError):
+            return None
+        return number if math.isfinite(number) else None
+
     @property
     def _reversed(self) -> bool:
         """MATLAB stores its axes last to first, in .mat v7.3 and in the .h5 it writes itself."""

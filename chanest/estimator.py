@@ -1,17 +1,18 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
 from dataclasses import dataclass, field, replace
+from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .algorithms import Algorithm, Interpolator, Recovery
-from .errors import ObservationError
-from .frontend import check_pilots, checked_symbols
-from .operators import PartialDFT
+from .errors import ModelError, ObservationError
+from .frontend import check_measurements, check_pilots, checked_symbols
+from .operators import DenseOperator, PartialDFT
 from .pilots import PilotPattern
-from .scenario import Scenario
+from .scenario import AnyScenario, Scenario, SyntheticScenario
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,23 @@ class Estimate:
 class Model:
     """An algorithm with its parameters, and the scenario it was made for.
 
-    The scenario gives the delay window (first_tap_samples, n_taps) and the band; the pilot pattern is free.
+    An OFDM scenario gives the delay window (first_tap_samples, n_taps) and the band; the pilot pattern is free. With
+    a synthetic one, :meth:`recover` takes any matrix of real numbers.
     """
 
     algorithm: Algorithm | Interpolator
-    scenario: Scenario
+    scenario: AnyScenario
     name: str = "untrained"
     training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ofdm(self) -> Scenario:
+        """The scenario; ModelError where the model was made for the synthetic setting."""
+        if isinstance(self.scenario, SyntheticScenario):
+            raise ModelError(
+                f"model {self.name}: made for synthetic vectors (scenario {self.scenario.name}), not for OFDM pilots"
+            )
+        return self.scenario
 
     def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
         """Phi for a pilot pattern over this model's delay window.
@@ -58,7 +69,7 @@ class Model:
             ObservationError: the pattern belongs to another DFT length.
         """
         self._check_n_fft(pattern)
-        window = (self.scenario.n_taps, self.scenario.first_tap_samples)
+        window = (self.ofdm.n_taps, self.ofdm.first_tap_samples)
         return PartialDFT(pattern, *window, dtype=dtype, device=device)
 
     def estimate(
@@ -119,18 +130,63 @@ class Model:
         variance = algorithm.error_variance(recovery, y, phi, self.band(y.dtype, y.device), noise)
         return replace(estimate, error_variance=variance * scale.square())
 
+    def recover(
+        self,
+        observations: Tensor,
+        phi: Tensor | DenseOperator,
+        noise_variance: Tensor | float | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+    ) -> Recovery:
+        """Recover sparse real vectors x from y = Phi x + z: the synthetic setting.
+
+        The result scales with the observations, and inversely with the columns of Phi, which need no unit norm.
+
+        Args:
+            observations: (*batch, n_measurements) float32 or float64.
+            phi: (n_measurements, n_coefficients), of the same type and device.
+            noise_variance: of an entry of z, a number or (*batch,); estimated where it is needed and not given.
+            n_iterations: another K than the model's.
+            record: keep the iterates, step sizes and thresholds.
+
+        Raises:
+            ModelError: the model was made for OFDM pilots.
+            ObservationError: wrong shape, NaN or Inf, a zero column, no fewer measurements than coefficients.
+            AlgorithmError: n_iterations differs from a K that the model is bound to.
+
+        >>> from chanest.picking import pick_model
+        >>> from chanest.scenario import load_any_scenario
+        >>> model = pick_model("ista", load_any_scenario("synthetic"))
+        >>> model.recover(torch.ones(2, 3), torch.eye(3, 4) + 0.1).x.shape
+        torch.Size([2, 4])
+        """
+        if isinstance(self.algorithm, Interpolator) or not isinstance(self.scenario, SyntheticScenario):
+            raise ModelError(
+                f"model {self.name}: made for OFDM pilots (scenario {self.scenario.name}), not for synthetic vectors"
+            )
+        matrix = phi if isinstance(phi, Tensor) else phi.matrix
+        check_measurements(observations, matrix, noise_variance)
+        norms = torch.linalg.vector_norm(matrix, dim=-2)
+        y, rms = normalise(observations)
+        noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
+        algorithm = self.algorithm.to(y.device, y.dtype)
+        found = algorithm(y, DenseOperator(matrix / norms), n_iterations, record, noise)
+        scale = rms * sqrt(y.shape[-1]) / norms
+        return replace(found, x=found.x * scale, iterates=tuple(x * scale for x in found.iterates), posterior=None)
+
     def band(self, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
         """Phi for all used subcarriers, as if each were a pilot."""
-        return band_operator(self.scenario, self.scenario.n_taps, self.scenario.first_tap_samples, dtype, device)
+        return band_operator(self.ofdm, self.ofdm.n_taps, self.ofdm.first_tap_samples, dtype, device)
 
     def cfr(self, cir: Tensor) -> Tensor:
         """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
-        return cfr_of(cir, self.scenario)
+        return cfr_of(cir, self.ofdm)
 
     def _check_n_fft(self, pattern: PilotPattern) -> None:
-        if pattern.n_fft != self.scenario.n_fft:
+        if pattern.n_fft != self.ofdm.n_fft:
             raise ObservationError(
-                f"n_fft: model {self.name} was made for {self.scenario.n_fft}, the pilots have {pattern.n_fft}"
+                f"n_fft: model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}"
             )
 
     def _estimate(self, recovery: Recovery, scale: Tensor) -> Estimate:
@@ -138,8 +194,8 @@ class Model:
         return Estimate(
             cir,
             self.cfr(cir),
-            torch.from_numpy(self.scenario.used_subcarriers).to(cir.device),
-            self.scenario.first_tap_samples,
+            torch.from_numpy(self.ofdm.used_subcarriers).to(cir.device),
+            self.ofdm.first_tap_samples,
             None,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,
@@ -157,11 +213,11 @@ class Model:
     ) -> Estimate:
         m = len(pattern)
         pilots = torch.tensor(pattern.subcarriers, device=y.device)
-        used = torch.from_numpy(self.scenario.used_subcarriers).to(y.device)
+        used = torch.from_numpy(self.ofdm.used_subcarriers).to(y.device)
         relative = None if noise is None else noise * m
         cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
         variance = None if variance is None else variance * scale.square()
-        return Estimate(None, cfr * scale, used, self.scenario.first_tap_samples, variance)
+        return Estimate(None, cfr * scale, used, self.ofdm.first_tap_samples, variance)
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +226,7 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     Dividing first by the largest modulus keeps squares inside float32 whatever the receiver's units.
 
     Args:
-        observations: (*batch, M) complex.
+        observations: (*batch, M), complex or real.
 
     Returns:
         y (*batch, M) with ||y|| = 1 (or 0), rms (*batch, 1).
@@ -179,7 +235,8 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     >>> float(torch.linalg.vector_norm(y)), f"{float(rms):.1e}"
     (1.0, '3.0e-30')
     """
-    peak = torch.maximum(observations.real.abs(), observations.imag.abs()).amax(-1, keepdim=True)
+    parts = torch.view_as_real(observations.resolve_conj()) if observations.is_complex() else observations.unsqueeze(-1)
+    peak = parts.abs().amax((-2, -1)).unsqueeze(-1)
     audible = peak >= torch.finfo(peak.dtype).tiny  # below, division underflows: as good as silence
     peak = torch.where(audible, peak, 1.0)
     relative = torch.where(audible, observations / peak, 0.0)

@@ -79,14 +79,7 @@ def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor
     if not finite.all():
         first = tuple((~finite).nonzero()[0].tolist())
         raise ObservationError(f"received_pilots[{', '.join(map(str, first))}]: NaN or Inf")
-    if noise_variance is not None:
-        variance = torch.as_tensor(noise_variance)
-        if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
-            raise ObservationError("noise_variance: expected finite numbers, not negative")
-        if variance.ndim and variance.shape != received.shape[:-1]:
-            raise ObservationError(
-                f"noise_variance: expected a number or shape {tuple(received.shape[:-1])}, got {tuple(variance.shape)}"
-            )
+    check_noise(noise_variance, received.shape[:-1])
 
 
 def checked_symbols(pilot_symbols: Tensor | complex, received: Tensor) -> Tensor:
@@ -108,3 +101,58 @@ def checked_symbols(pilot_symbols: Tensor | complex, received: Tensor) -> Tensor
             f"pilot_symbols: expected one modulus, got {float(modulus.min()):.4g}...{float(modulus.max()):.4g}"
         )
     return symbols
+
+
+def check_measurements(observations: Tensor, matrix: Tensor, noise_variance: Tensor | float | None) -> None:
+    """Raise ObservationError unless y and Phi of the synthetic setting are real, finite and fit each other.
+
+    >>> check_measurements(torch.ones(5, 2), torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 2.0]]), None)
+    Traceback (most recent call last):
+    ...
+    chanest.errors.ObservationError: phi: column 1 is zero; leave it out, nothing can be said of its coefficient
+    """
+    for name, values in (("phi", matrix), ("observations", observations)):
+        if values.dtype not in (torch.float32, torch.float64):
+            found = str(values.dtype).removeprefix("torch.")
+            raise ObservationError(f"{name}: expected float32 or float64, got {found}")
+    if matrix.dtype != observations.dtype:
+        wanted, found = (str(t.dtype).removeprefix("torch.") for t in (observations, matrix))
+        raise ObservationError(f"phi: expected {wanted} like the observations, got {found}")
+    if matrix.ndim != 2:
+        raise ObservationError(f"phi: expected a matrix (n_measurements, n_coefficients), got {tuple(matrix.shape)}")
+    m, n = matrix.shape
+    if not 1 <= m < n:
+        raise ObservationError(f"phi: expected fewer rows (measurements) than columns (coefficients), got {m} x {n}")
+    if observations.ndim == 0 or observations.shape[-1] != m or not observations.numel():
+        raise ObservationError(
+            f"observations: expected shape (*batch, {m}) for {m} rows of phi, got {tuple(observations.shape)}"
+        )
+    for name, values in (("phi", matrix), ("observations", observations)):
+        finite = torch.isfinite(values)
+        if not finite.all():
+            first = ", ".join(map(str, (~finite).nonzero()[0].tolist()))
+            raise ObservationError(f"{name}[{first}]: NaN or Inf")
+    zero = (matrix == 0).all(0)
+    if zero.any():
+        column = int(zero.nonzero()[0])
+        raise ObservationError(f"phi: column {column} is zero; leave it out, nothing can be said of its coefficient")
+    check_noise(noise_variance, observations.shape[:-1])
+
+
+def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> None:
+    """Raise ObservationError unless noise variances are finite, not negative, and one or one per observation.
+
+    >>> check_noise(-1.0, torch.Size([4]))
+    Traceback (most recent call last):
+    ...
+    chanest.errors.ObservationError: noise_variance: expected finite numbers, not negative
+    """
+    if noise_variance is None:
+        return
+    variance = torch.as_tensor(noise_variance)
+    if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
+        raise ObservationError("noise_variance: expected finite numbers, not negative")
+    if variance.ndim and variance.shape != batch:
+        raise ObservationError(
+            f"noise_variance: expected a number or shape {tuple(batch)}, got {tuple(variance.shape)}"
+        )

@@ -23,7 +23,7 @@ from torch import Tensor
 from .algorithms import ALGORITHMS, Algorithm
 from .errors import AlgorithmError, ChanestError, FileError, ModelError
 from .resources import shipped
-from .scenario import Scenario, scenario_from_fields
+from .scenario import AnyScenario, scenario_from_fields
 
 FORMAT, FORMAT_VERSION = "chanest-model", 1
 _KINDS = {int: "a whole number", float: "a finite number", str: "text"}
@@ -32,7 +32,7 @@ _KINDS = {int: "a whole number", float: "a finite number", str: "text"}
 def write_model(
     path: Path,
     algorithm: Algorithm,
-    scenario: Scenario,
+    scenario: AnyScenario,
     training: Mapping[str, Any],
     optimiser: Mapping[str, Any] | None = None,
 ) -> None:
@@ -72,7 +72,7 @@ def write_model(
         partial.unlink(missing_ok=True)
 
 
-def read_model(path: Path) -> tuple[Algorithm, Scenario, dict[str, Any]]:
+def read_model(path: Path) -> tuple[Algorithm, AnyScenario, dict[str, Any]]:
     """Read a model file, checking every field.
 
     Returns:

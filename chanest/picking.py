@@ -19,10 +19,14 @@ from .algorithms import (
 from .errors import AlgorithmError, ModelError
 from .estimator import Model
 from .modelfile import read_model, shipped_models
-from .scenario import Scenario, TapChannel
+from .scenario import AnyScenario, Scenario, SyntheticScenario, TapChannel
 from .signals import delay_profile
 
+_BEYOND = ("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep")  # the table's peers of OFDM
+PEERS = (*_BEYOND, *INTERPOLATORS)
+SYNTHETIC_PEERS = ("ista", "fista", "alista", "alista-at", "aglista", "na-alista", "vamp")
 ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
+NOT_SYNTHETIC = ("na-sbl", "omp", "sbl", "ep", *INTERPOLATORS)
 _OTHER_SPARSITY, _OTHER_DECAY = 48.0, 1.5  # EP's prior where a scenario has none of its own: tools/tune_ep.py
 
 
@@ -46,15 +50,18 @@ def load_model(name: str | Path) -> Model:
     return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
 
 
-def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: int | None = None) -> Model:
-    """The estimator of one name that fits a scenario and a number of pilots best.
+def pick_model(
+    algorithm: str, scenario: AnyScenario, n_pilots: int | None = None, n_iterations: int | None = None
+) -> Model:
+    """The estimator of one name that fits a scenario and a number of pilots (the scenario's when not given) best.
 
     Learned algorithms take the shipped model for the scenario with the nearest number of pilots, else the one
     trained on ``wide``, made for any channel. ISTA and FISTA take the scenario's penalty, EP its sparsity and
-    decay, ``lmmse-true`` its delay profile.
+    decay, ``lmmse-true`` its delay profile. In the synthetic setting the sizes must be the model's; of several SNRs the
+    nearest serves.
 
     Raises:
-        AlgorithmError: unknown algorithm.
+        AlgorithmError: unknown algorithm, or not of this setting.
         ModelError: nothing shipped fits.
 
     >>> from chanest import load_scenario
@@ -63,6 +70,9 @@ def pick_model(algorithm: str, scenario: Scenario, n_pilots: int, n_iterations: 
     """
     if algorithm not in ESTIMATORS:
         raise AlgorithmError(f"algorithm: expected one of {', '.join(ESTIMATORS)}, got {algorithm}")
+    if isinstance(scenario, SyntheticScenario):
+        return _synthetic(algorithm, scenario, n_iterations)
+    n_pilots = scenario.n_pilots if n_pilots is None else n_pilots
     if algorithm in INTERPOLATORS:
         return Model(_interpolator(algorithm, scenario), scenario, algorithm)
     if not ALGORITHMS[algorithm].learned:
@@ -109,3 +119,29 @@ def _classical(name: str, scenario: Scenario, n_iterations: int | None) -> Model
         made = EP(sparsity=sparsity, decay=decay, **given)
         return Model(made, scenario, f"ep, sparsity {sparsity:g}, decay {decay:g}")
     return Model(ALGORITHMS[name](**given), scenario, name)
+
+
+def _synthetic(name: str, scenario: SyntheticScenario, n_iterations: int | None) -> Model:
+    if name in NOT_SYNTHETIC:
+        fitting = ", ".join(other for other in ESTIMATORS if other not in NOT_SYNTHETIC)
+        raise AlgorithmError(f"algorithm: {name} estimates OFDM channels only; for synthetic vectors take {fitting}")
+    given = {} if n_iterations is None else {"n_iterations": n_iterations}
+    if name in ("ista", "fista"):
+        penalty = getattr(scenario.penalties, name)
+        return Model(ALGORITHMS[name](penalty=penalty, **given), scenario, f"{name}, penalty {penalty:g}")
+    if not ALGORITHMS[name].learned:
+        return Model(ALGORITHMS[name](sparsity=scenario.sparsity, **given), scenario, name)
+    size = (scenario.n_measurements, scenario.n_coefficients, scenario.sparsity)
+    fitting_models = []
+    for path in shipped_models():
+        if path.stem.startswith(f"{name}-synthetic"):
+            made_for = read_model(path)[1]
+            assert isinstance(made_for, SyntheticScenario)
+            if (made_for.n_measurements, made_for.n_coefficients, made_for.sparsity) == size:
+                fitting_models.append((abs(made_for.snr_db - scenario.snr_db), path))
+    if not fitting_models:
+        raise ModelError(
+            f"{name}: no model for {size[0]} measurements of {size[1]} coefficients, {size[2]:g} of them not zero, is "
+            "shipped; train one, give --model FILE"
+        )
+    return load_model(min(fitting_models)[1])

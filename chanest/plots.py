@@ -1,8 +1,9 @@
 """Every picture. Matplotlib is imported when one is drawn."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -108,7 +109,8 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, str]], force: bool = True
 
     Args:
         path: where to, .png, .pdf or .svg.
-        rows: with ``scenario, n_pilots, snr_db, algorithm, cfr_nmse_db``, as text.
+        rows: with ``scenario, n_pilots, snr_db, algorithm, cfr_nmse_db``, as text; of synthetic scenarios, whose
+            ``n_pilots`` is empty, ``cir_nmse_db`` is drawn.
         force: replace a file that exists.
 
     Raises:
@@ -116,10 +118,14 @@ def draw_sweep(path: Path, rows: Sequence[Mapping[str, str]], force: bool = True
     """
 
     def draw(axis: "Axes", here: Sequence[Mapping[str, str]], styles: dict[str, dict[str, Any]]) -> None:
+        nmse, label = ("cfr_nmse_db", "CFR NMSE (dB)") if here[0]["n_pilots"] else ("cir_nmse_db", "NMSE (dB)")
         for name in dict.fromkeys(row["algorithm"] for row in here):
-            own = sorted((float(row["snr_db"]), float(row["cfr_nmse_db"])) for row in here if row["algorithm"] == name)
-            axis.plot(*zip(*own, strict=True), marker=".", label=name, **styles[name])
-        axis.set(xlabel="SNR (dB)", ylabel="CFR NMSE (dB)")
+            own = sorted(
+                (float(row["snr_db"]), float(row[nmse])) for row in here if row["algorithm"] == name and row[nmse]
+            )
+            if own:
+                axis.plot(*zip(*own, strict=True), marker=".", label=name, **styles[name])
+        axis.set(xlabel="SNR (dB)", ylabel=label)
 
     _draw_grid(path, rows, draw, force)
 
@@ -132,19 +138,134 @@ def draw_frontier(path: Path, rows: Sequence[Mapping[str, str]], force: bool = T
 
     def draw(axis: "Axes", here: Sequence[Mapping[str, str]], styles: dict[str, dict[str, Any]]) -> None:
         nearest = min((row["snr_db"] for row in here), key=lambda snr: abs(float(snr) - 10))
+        nmse, label = ("cfr_nmse_db", "CFR NMSE (dB)") if here[0]["n_pilots"] else ("cir_nmse_db", "NMSE (dB)")
         for row in here:
             name = row["algorithm"]
-            if row["snr_db"] == nearest and not name.startswith("oracle"):
-                point = (float(row["seconds_per_estimate"]) * 1e6, float(row["cfr_nmse_db"]))
+            if row["snr_db"] == nearest and row[nmse] and not name.startswith("oracle"):
+                point = (float(row["seconds_per_estimate"]) * 1e6, float(row[nmse]))
                 axis.plot(*point, "o", color=styles[name]["color"])
                 axis.annotate(name, point, xytext=(4, 3), textcoords="offset points", fontsize=7)
-        axis.set(xlabel=f"µs per estimate, {nearest} dB", ylabel="CFR NMSE (dB)", xscale="log")
+        axis.set(xlabel=f"µs per estimate, {nearest} dB", ylabel=label, xscale="log")
 
     _draw_grid(path, rows, draw, force, legend=False)
 
 
+Curves = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def draw_panels(path: Path, title: str, panels: Sequence[tuple[str, str, Curves, Curves]], force: bool = True) -> None:
+    """Draw NMSE curves, ours with lines, the published ones with crosses of the same colour.
+
+    Args:
+        path: where to, .png, .pdf or .svg.
+        title: of the picture.
+        panels: title, name of x, our curves and the published ones: points (x, NMSE in dB) by name.
+        force: replace a file that exists.
+
+    Raises:
+        FileError: another suffix, or a file in the way.
+    """
+    check_plot_path(path, force)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    labels = {
+        "n_iterations": "iterations K",
+        "n_taps": "coefficients N",
+        "lstm_hidden": "LSTM units H",
+        "epochs": "epochs of 50,000 vectors",
+    }
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
+    colours = _colours([name for _, _, *curves in panels for part in curves for name in part])
+    for axis, (name, x, ours, published) in zip(axes, panels, strict=False):
+        for curve, points in ours.items():
+            axis.plot(*zip(*sorted(points), strict=True), marker=".", label=curve, **colours[curve])
+        for curve, points in published.items():
+            axis.plot(*zip(*sorted(points), strict=True), "x", ms=5, color=colours[curve]["color"])
+        axis.set(title=name, xlabel=labels[x], ylabel="NMSE (dB)")
+        axis.grid(alpha=0.3)
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    axes[0].legend(fontsize=7, ncols=2)
+    figure.suptitle(f"{title}: ours (lines), published (crosses)" if any(p[3] for p in panels) else title)
+    figure.savefig(path, dpi=130)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, cloud of dots or row of stems of a :class:`Chart`; ``band`` is shaded from its first to its second."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    kind: Literal["line", "dots", "stems"] = "line"
+    band: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One axis of a picture, and what is drawn on it; ``log`` makes y logarithmic."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    series: Sequence[Series]
+    log: bool = False
+
+
+def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = True) -> None:
+    """Draw charts two abreast.
+
+    Args:
+        path: where to, .png, .pdf or .svg.
+        title: above them.
+        charts: at least one.
+        force: replace a file that exists.
+
+    Raises:
+        FileError: another suffix, or a file in the way.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "line.png"
+    >>> draw_charts(path, "A line", [Chart("", "x", "y", [Series("y = 2x", [0, 1], [0, 2])])])
+    >>> path.stat().st_size > 5000
+    True
+    """
+    check_plot_path(path, force)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = min(2, len(charts))
+    down = -(-len(charts) // across)
+    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, chart in zip(figure.subplots(down, across, squeeze=False).ravel(), charts, strict=False):
+        for index, series in enumerate(chart.series):
+            _draw_series(axis, series, f"C{index}")
+        axis.set(title=chart.title, xlabel=chart.xlabel, ylabel=chart.ylabel, yscale="log" if chart.log else "linear")
+        axis.grid(alpha=0.3)
+        if any(series.label for series in chart.series):
+            axis.legend(fontsize=7)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def _draw_series(axis: "Axes", series: Series, colour: str) -> None:
+    if series.kind == "stems":
+        axis.vlines(series.x, 0, series.y, lw=1, color=colour)
+    dots = series.kind == "dots"
+    line = "-" if series.kind == "line" else ""
+    axis.plot(series.x, series.y, label=series.label, color=colour, marker=".", ms=3 if dots else 6, ls=line)
+    if series.band is not None:
+        axis.fill_between(series.x, *series.band, color=colour, alpha=0.2, lw=0)
+
+
 def _draw_grid(path: Path, rows: Sequence[Mapping[str, str]], draw: Any, force: bool, legend: bool = True) -> None:
-    """An axis per scenario and number of pilots."""
+    """An axis per scenario and number of pilots; a legend where a name comes for the first time."""
     check_plot_path(path, force)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -156,13 +277,16 @@ def _draw_grid(path: Path, rows: Sequence[Mapping[str, str]], draw: Any, force: 
     FigureCanvasAgg(figure)
     axes = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
     styles = _colours([row["algorithm"] for row in rows])
+    named: set[str] = set()
     for axis, case in zip(axes, cases, strict=False):
         here = [row for row in rows if (row["scenario"], row["n_pilots"]) == case]
         draw(axis, here, styles)
-        axis.set_title(f"{case[0]}, {case[1]} pilots", fontsize=10)
+        axis.set_title(f"{case[0]}, {case[1]} pilots" if case[1] else case[0], fontsize=10)
         axis.grid(alpha=0.3)
+        names = {row["algorithm"] for row in here}
+        if legend and not names <= named and axis.lines:
+            axis.legend(fontsize=7, ncols=2)
+        named |= names
     for axis in axes[len(cases) :]:
         axis.set_visible(False)
-    if legend:
-        axes[0].legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=130)

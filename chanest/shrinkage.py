@@ -3,8 +3,13 @@
 import torch
 from torch import Tensor
 
+from .errors import AlgorithmError
 
-def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int = 0) -> Tensor:
+SCHEDULES = ("ofdm", "synthetic")
+_FEWEST, _MOST = 3, 10  # entries, of the schedule "ofdm"
+
+
+def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor = 0) -> Tensor:
     """Shrink the modulus by ``threshold``, keep the sign or phase (paper, below eq. 3, and footnote 3).
 
     With ``n_exempt`` = p > 0 exactly p entries of largest modulus per vector pass unshrunk (support
@@ -13,7 +18,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int = 0) -> T
     Args:
         x: (*batch, N), real or complex.
         threshold: not negative, broadcast against x.
-        n_exempt: p, 0...N.
+        n_exempt: p, 0...N; one for all vectors, or integers (*batch, 1), one for each.
 
     Returns:
         (*batch, N), of x's dtype.
@@ -26,21 +31,38 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int = 0) -> T
     modulus = x.abs()
     tiny = torch.finfo(modulus.dtype).tiny
     gain = (modulus - threshold).clamp_min(0) / modulus.clamp_min(tiny)
-    if n_exempt > 0:
+    if isinstance(n_exempt, Tensor):
+        order = modulus.detach().argsort(dim=-1, descending=True)
+        first = (torch.arange(x.shape[-1], device=x.device) < n_exempt).expand_as(order)
+        gain = torch.where(torch.zeros_like(first).scatter(-1, order, first), 1.0, gain)
+    elif n_exempt > 0:
         exempt = modulus.detach().topk(min(n_exempt, x.shape[-1]), dim=-1, sorted=False).indices
         gain = gain.scatter(-1, exempt, 1.0)
     return gain * x
 
 
-def support_schedule(sparsity: float, n_iterations: int, fewest: int = 3, most: int = 10) -> tuple[int, ...]:
-    """How many entries pass unshrunk in each iteration, as in the published OFDM runs.
+def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None) -> tuple[int, ...]:
+    """How many entries pass unshrunk in each iteration, as in the published runs; all zero for S = 0.
 
-    linspace(1.5 S // K, 1.5 S, K), clipped to ``fewest``...``most`` and rounded down; all zero for S = 0.
+    Args:
+        sparsity: S.
+        n_iterations: K.
+        kind: "ofdm", also where None: linspace(1.5 S // K, 1.5 S, K) clipped to 3...10; or "synthetic":
+            linspace(1.2 S / K, 1.2 S, K). Both are rounded down.
+
+    Raises:
+        AlgorithmError: another kind.
 
     >>> support_schedule(8, 16)
     (3, 3, 3, 3, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10, 10)
+    >>> support_schedule(50, 8, "synthetic")
+    (7, 15, 22, 30, 37, 45, 52, 60)
     """
+    if kind is not None and kind not in SCHEDULES:
+        raise AlgorithmError(f"schedule: expected {' or '.join(SCHEDULES)}, got {kind}")
     if sparsity == 0:
         return (0,) * n_iterations
+    if kind == "synthetic":  # the hair keeps whole numbers whole
+        return tuple(int(1.2 * sparsity * k / n_iterations + 1e-9) for k in range(1, n_iterations + 1))
     ramp = torch.linspace(1.5 * sparsity // n_iterations, 1.5 * sparsity, n_iterations, dtype=torch.float64)
-    return tuple(int(p) for p in ramp.clamp(fewest, most).tolist())
+    return tuple(int(p) for p in ramp.clamp(_FEWEST, _MOST).tolist())

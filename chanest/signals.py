@@ -11,6 +11,7 @@ which only the M pilots are non-zero, so a pilot sees SNR + 10 log10(n_fft/M) dB
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from math import log
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .recordings import load_recording
 from .scenario import PathChannel, ProfileChannel, RecordedChannel, Scenario, TapChannel
 
 BLOCK = 512  # samples per generator state, and the batch of the published code's noise levels
+_N_DENSE = 32  # weak paths of dense multipath
 _STREAMS = {"test": 0, "train": 1, "validate": 2, "initialise": 3, "pattern": 4, "noise": 5, "profile": 6}
 
 
@@ -230,17 +232,40 @@ def _draw_paths(scenario: Scenario, n_samples: int, generator: torch.Generator) 
         variances = tap_variances(scenario)[taps] * present
         return (taps + scenario.first_tap_samples).double(), variances.float()
     if isinstance(channel, PathChannel):
-        low, high = channel.n_paths
-        count = torch.randint(low, high + 1, (n_samples, 1), generator=generator)
-        spans, decays = torch.rand(2, n_samples, 1, generator=generator, dtype=torch.float64)
-        shortest, longest = np.log(channel.span_samples)
-        span = torch.exp(shortest + (longest - shortest) * spans)
-        decay = channel.decay[0] + (channel.decay[1] - channel.decay[0]) * decays
-        position = torch.rand(n_samples, high, generator=generator, dtype=torch.float64)
-        variances = torch.exp(-decay * position) * (torch.arange(high) < count)
-        return span * position, (variances / variances.sum(-1, keepdim=True)).float()
+        return _draw_free_paths(channel, n_samples, generator)
     delays, powers = delay_profile(scenario)
     return delays.expand(n_samples, -1), powers.float().expand(n_samples, -1)
+
+
+def _draw_free_paths(channel: PathChannel, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def uniform(bounds: tuple[float, float], width: int = 1) -> Tensor:
+        low, high = bounds
+        return low + (high - low) * torch.rand(n_samples, width, generator=generator, dtype=torch.float64)
+
+    def log_uniform(bounds: tuple[float, float]) -> Tensor:
+        return torch.exp(uniform((log(bounds[0]), log(bounds[1]))))
+
+    low, high = channel.n_paths
+    count = torch.randint(low, high + 1, (n_samples, 1), generator=generator)
+    span, decay = log_uniform(channel.span_samples), uniform(channel.decay)
+    delays = span * uniform((0, 1), high)
+    if channel.clustered[1] > 0:
+        joins = uniform((0, 1), high) < uniform(channel.clustered)
+        joins[:, 0] = False
+        head = torch.where(joins, 0, torch.arange(high)).cummax(-1).values
+        behind = -log_uniform(channel.cluster_samples) * uniform((1e-9, 1), high).log()
+        delays = torch.where(joins, (delays.gather(-1, head) + behind).clamp(max=span), delays)
+    variances = torch.exp(-decay * delays / span) * (torch.arange(high) < count)
+    if channel.spread_db[1] > 0:
+        shadowing = torch.randn(n_samples, high, generator=generator, dtype=torch.float64)
+        variances = variances * 10 ** (uniform(channel.spread_db) * shadowing / 10)
+    variances = variances / variances.sum(-1, keepdim=True)
+    if channel.dense_share[1] > 0:
+        share, place = log_uniform(channel.dense_share), uniform((0, 1), _N_DENSE)
+        dense = torch.exp(-uniform(channel.decay) * place)
+        delays = torch.cat([delays, log_uniform(channel.span_samples) * place], -1)
+        variances = torch.cat([(1 - share) * variances, share * dense / dense.sum(-1, keepdim=True)], -1)
+    return delays, variances.float()
 
 
 def _complex_normal(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -17,13 +17,12 @@ from torch import Tensor
 from .algorithms import Algorithm
 from .calibrating import calibrate
 from .errors import FileError, TrainingError
-from .estimator import Model, cfr_of, normalise
+from .estimator import Model
 from .metrics import ErrorSums
 from .modelfile import read_model, read_optimiser, write_model
-from .pilots import PilotPattern, draw_pattern
-from .scenario import Scenario
-from .signals import Simulation, draw, seeded
-from .trainingdata import told_noise, training_batch
+from .scenario import AnyScenario
+from .signals import seeded
+from .trainingdata import Lesson, training_lesson, validation_lesson
 
 Progress = Callable[[int, float, float], None]
 
@@ -40,7 +39,8 @@ class TrainingSettings:
         snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
             the groups' log NMSE, so that low SNRs do not drown high ones.
         checkpoint_every: steps between checkpoints.
-        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance.
+        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance; 0 for
+            none.
     """
 
     steps: int = 3000
@@ -49,12 +49,14 @@ class TrainingSettings:
     seed: int = 0
     snr_groups: int = 8
     checkpoint_every: int = 250
-    calibration_batches: int = 96
+    calibration_batches: int = 768
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every", "calibration_batches"):
+        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if self.calibration_batches < 0:
+            raise TrainingError(f"calibration_batches: expected 0 or more, got {self.calibration_batches}")
         if self.batch_size % self.snr_groups:
             raise TrainingError(
                 f"batch_size: expected a multiple of snr_groups = {self.snr_groups}, got {self.batch_size}"
@@ -72,11 +74,12 @@ def checkpoint_path(output: Path) -> Path:
 
 def train(
     algorithm: Algorithm,
-    scenario: Scenario,
+    scenario: AnyScenario,
     settings: TrainingSettings,
     output: Path,
     *,
     resume: bool = False,
+    warm: bool = False,
     device: torch.device | str = "cpu",
     command: str = "",
     progress: Progress | None = None,
@@ -92,6 +95,7 @@ def train(
         settings: how.
         output: the model file; a checkpoint lies beside it while training goes on.
         resume: continue from the checkpoint.
+        warm: start from the parameters that the algorithm has, instead of drawing them from the seed.
         device: where to train; data are drawn on the CPU, the same for every device.
         command: recorded in the file.
         progress: called with (steps done, NMSE of the last batch in dB, learning rate).
@@ -105,7 +109,8 @@ def train(
     if resume:
         trainer.restore()
     else:
-        trainer.initialise()
+        if not warm:
+            trainer.initialise()
         trainer.save(command)
     while trainer.step < settings.steps:
         nmse = trainer.advance()
@@ -121,7 +126,7 @@ class _Trainer:
     def __init__(
         self,
         algorithm: Algorithm,
-        scenario: Scenario,
+        scenario: AnyScenario,
         settings: TrainingSettings,
         checkpoint: Path,
         device: torch.device | str,
@@ -142,18 +147,17 @@ class _Trainer:
     def initialise(self) -> None:
         """Draw the initial weights from the seed and the normalisation from a first batch."""
         self.algorithm.initialise(seeded(self.settings.seed, "initialise"))
-        batch, pattern = self._draw(-1)
-        y, _ = normalise(batch.observations)
-        self.algorithm.fit_normalisation(y, self._model().operator(pattern, y.dtype, self.device))
+        first = self._lesson(-1)
+        self.algorithm.fit_normalisation(first.y, first.phi)
 
     def advance(self) -> float:
         """One step; the NMSE of its batch in dB."""
         started = time.perf_counter()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
-        batch, pattern = self._draw(self.step)
+        lesson = self._lesson(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, nmse = self._loss(batch, pattern)
+        loss, nmse = self._loss(lesson)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
@@ -197,7 +201,8 @@ class _Trainer:
     def finish(self, output: Path, command: str) -> dict[str, Any]:
         """Write the model, drop the checkpoint, and return what the file says of the training."""
         settings = self.settings
-        calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
+        if settings.calibration_batches:
+            calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
@@ -238,26 +243,19 @@ class _Trainer:
     def _model(self) -> Model:
         return Model(self.algorithm, self.scenario)
 
-    def _draw(self, step: int) -> tuple[Simulation, PilotPattern]:
-        """The batch of one step and its pattern; step -1 is the batch that fits the normalisation."""
+    def _lesson(self, step: int) -> Lesson:
         settings = self.settings
-        batch, pattern = training_batch(
-            self.scenario, settings.seed, step + 1, settings.batch_size, settings.snr_groups
+        return training_lesson(
+            self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device
         )
-        return batch.to(self.device), pattern
 
-    def _loss(self, batch: Simulation, pattern: PilotPattern) -> tuple[Tensor, float]:
-        y, scale = normalise(batch.observations)
-        phi = self._model().operator(pattern, y.dtype, self.device)
+    def _loss(self, lesson: Lesson) -> tuple[Tensor, float]:
         supervised = self.algorithm.supervision > 0
-        told = told_noise(batch, scale, self.settings.seed, self.step)
-        recovery = self.algorithm(y, phi, record=supervised, noise_variance=told)
-        truth = batch.cfr if batch.cir is None else batch.cir
-        power = self._of_groups(truth)
+        recovery = self.algorithm(lesson.y, lesson.phi, record=supervised, noise_variance=lesson.noise_variance)
+        power = self._of_groups(lesson.truth)
 
         def errors(x: Tensor) -> Tensor:
-            cir = x * scale
-            return self._of_groups((cfr_of(cir, self.scenario) if batch.cir is None else cir) - truth)
+            return self._of_groups(lesson.answer(x) - lesson.truth)
 
         def log_nmse(error: Tensor) -> Tensor:
             return (error / power.clamp_min(1e-6 * power.mean())).log().mean()
@@ -274,21 +272,10 @@ class _Trainer:
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:
-        """NMSE in dB on channels, and where patterns vary on patterns, that training did not see.
-
-        At the scenario's own SNR, or the nearest one that it trains for.
-        """
-        low, high = self.scenario.training.snr_db
-        snr_db = min(max(self.scenario.snr_db, low), high)
+        """NMSE in dB on samples, and where patterns vary on patterns, that training did not see."""
         sums = ErrorSums()
         for index in range(n_batches):
-            fixed = self.scenario.training.fixed_pattern
-            pattern = draw_pattern(self.scenario, self.settings.seed + (0 if fixed else index))
-            generator = seeded(self.settings.seed, "validate", index)
-            batch = draw(self.scenario, pattern, 512, generator, snr_db).to(self.device)
-            estimate = self._model().estimate(batch.observations, pattern, batch.noise_variance)
-            if batch.cir is not None and estimate.cir is not None:
-                sums.add(estimate.cir, batch.cir)
-            else:
-                sums.add(estimate.cfr, batch.cfr)
+            lesson = validation_lesson(self.scenario, self.settings.seed, index, self.device)
+            recovery = self.algorithm(lesson.y, lesson.phi, noise_variance=lesson.noise_variance)
+            sums.add(lesson.answer(recovery.x), lesson.truth)
         return sums.nmse_db

@@ -1,17 +1,108 @@
 """What a step of training sees: a pattern, channels at SNRs of the scenario's range, and what is told of the noise."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .estimator import noise_of_y
+from .estimator import cfr_of, noise_of_y, normalise
+from .operators import LinearOperator, PartialDFT
 from .pilots import PilotPattern, draw_pattern
-from .scenario import Scenario
+from .scenario import AnyScenario, Scenario, SyntheticScenario
 from .signals import Simulation, draw, seeded
+from .vectors import Vectors, draw_matrix, draw_vectors
 
 # of the steps, how many tell the algorithm nothing of the noise, or a level that is wrong by up to so much
-_UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.35, 0.25, 3.5
+_UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.4, 0.35, 3.5
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One batch as an algorithm sees it, with the answers.
+
+    Attributes:
+        y: (batch, M), unit norm.
+        phi: the operator.
+        noise_variance: (batch,) of an entry of y, as it is told; or None.
+        truth: (batch, N), or (batch, n_used) where paths lie between the taps.
+        answer: from the algorithm's x to what ``truth`` is compared with.
+    """
+
+    y: Tensor
+    phi: LinearOperator
+    noise_variance: Tensor | None
+    truth: Tensor
+    answer: Callable[[Tensor], Tensor]
+
+
+def training_lesson(
+    scenario: AnyScenario, seed: int, step: int, n_samples: int, snr_groups: int, device: torch.device | str
+) -> Lesson:
+    """The lesson of one step of training; step -1 fits the normalisation.
+
+    >>> from chanest import load_scenario
+    >>> lesson = training_lesson(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8, device="cpu")
+    >>> lesson.y.shape, lesson.truth.shape
+    (torch.Size([16, 75]), torch.Size([16, 256]))
+    """
+    if isinstance(scenario, SyntheticScenario):
+        generator = seeded(seed, "train", step + 1)
+        snr = _snrs(scenario, snr_groups, generator).repeat_interleave(n_samples // snr_groups)
+        phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, step))
+        drawn = draw_vectors(scenario, phi, n_samples, generator, snr).to(device)
+        return _lesson_of_vectors(drawn, phi.to(device), seed, step, always=step < 0)
+    batch, pattern = training_batch(scenario, seed, step + 1, n_samples, snr_groups)
+    return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, always=step < 0)
+
+
+def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torch.device | str) -> Lesson:
+    """512 samples that training did not see, of a pattern that it did not see where patterns vary, noise told.
+
+    At the scenario's own SNR, or the nearest one that it trains for.
+
+    >>> from chanest import load_scenario
+    >>> len(validation_lesson(load_scenario("lte10"), seed=0, index=0, device="cpu").y)
+    512
+    """
+    low, high = scenario.training.snr_db
+    snr_db = min(max(scenario.snr_db, low), high)
+    generator = seeded(seed, "validate", index)
+    if isinstance(scenario, SyntheticScenario):
+        phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, -2 - index))
+        vectors = draw_vectors(scenario, phi, 512, generator, snr_db).to(device)
+        return _lesson_of_vectors(vectors, phi.to(device), seed, index, always=True)
+    pattern = draw_pattern(scenario, seed + (0 if scenario.training.fixed_pattern else index))
+    batch = draw(scenario, pattern, 512, generator, snr_db).to(device)
+    return _lesson_of_pilots(scenario, batch, pattern, seed, index, always=True)
+
+
+def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, always: bool) -> Lesson:
+    y, rms = normalise(drawn.observations)
+    told = _told(drawn.noise_variance, rms, phi.n_measurements, seed, step, always)
+    scale = rms * math.sqrt(phi.n_measurements)
+    return Lesson(y, phi, told, drawn.x, lambda x: x * scale)
+
+
+def _lesson_of_pilots(
+    scenario: Scenario, batch: Simulation, pattern: PilotPattern, seed: int, step: int, always: bool
+) -> Lesson:
+    y, rms = normalise(batch.observations)
+    phi = PartialDFT(pattern, scenario.n_taps, scenario.first_tap_samples, dtype=y.dtype, device=y.device)
+    told = _told(batch.noise_variance, rms, len(pattern), seed, step, always)
+    if batch.cir is not None:
+        return Lesson(y, phi, told, batch.cir, lambda x: x * rms)
+    return Lesson(y, phi, told, batch.cfr, lambda x: cfr_of(x * rms, scenario))
+
+
+def _snrs(scenario: AnyScenario, snr_groups: int, generator: torch.Generator) -> Tensor:
+    low, high = scenario.training.snr_db
+    return low + (high - low) * torch.rand(snr_groups, generator=generator)
+
+
+def _matrix_seed(seed: int, step: int) -> int:
+    return int(torch.randint(2**62, (1,), generator=seeded(seed, "pattern", step + 2**20)))
 
 
 def training_batch(
@@ -24,10 +115,9 @@ def training_batch(
     >>> batch.observations.shape, len(batch.noise_variance.unique())
     (torch.Size([16, 75]), 8)
     """
-    low, high = scenario.training.snr_db
     generator = seeded(seed, "train", step)
     pattern = training_pattern(scenario, seed, step)
-    snr = low + (high - low) * torch.rand(snr_groups, generator=generator)
+    snr = _snrs(scenario, snr_groups, generator)
     return draw(scenario, pattern, n_samples, generator, snr.repeat_interleave(n_samples // snr_groups)), pattern
 
 
@@ -56,24 +146,31 @@ def training_pattern(scenario: Scenario, seed: int, step: int) -> PilotPattern:
     return PilotPattern.random(n_pilots, state, **grid)
 
 
-def told_noise(batch: Simulation, rms: Tensor, seed: int, step: int) -> Tensor | None:
+def told_noise(noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: int, step: int) -> Tensor | None:
     """What the algorithm is told of the noise of y in this step: the truth, a wrong level, or nothing.
 
     Args:
-        batch: the channels.
+        noise_variance: (batch,) of the observations.
         rms: (batch, 1) of the observations, as :func:`chanest.estimator.normalise` gave it.
+        n_measurements: M.
         seed, step: the draw.
 
-    >>> from chanest import load_scenario
-    >>> batch, _ = training_batch(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8)
-    >>> {told_noise(batch, torch.ones(16, 1), 0, step) is None for step in range(20)} == {True, False}
+    >>> {told_noise(torch.ones(16), torch.ones(16, 1), 75, 0, step) is None for step in range(20)} == {True, False}
     True
     """
+    return _told(noise_variance, rms, n_measurements, seed, step, always=step < 0)
+
+
+def _told(
+    noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: int, step: int, always: bool
+) -> Tensor | None:
+    told = noise_of_y(noise_variance, rms, n_measurements)
+    if always:
+        return told
     generator = seeded(seed, "noise", step)
     case = float(torch.rand(1, generator=generator))
     if case < _UNKNOWN:
         return None
-    told = noise_of_y(batch.noise_variance, rms, batch.observations.shape[-1])
     if case < _UNKNOWN + _WRONG:
         error_db = _LARGEST_ERROR_DB * (2 * torch.rand(len(told), generator=generator) - 1)
         told = told * (10 ** (error_db / 10)).to(told)

@@ -23,7 +23,7 @@ from chanest.algorithms.interpolation import _LOADING as INTERPOLATORS_LOADING
 from chanest.errors import AlgorithmError
 from chanest.estimator import Model
 from chanest.metrics import nmse_db
-from chanest.picking import ESTIMATORS, INTERPOLATORS, pick_model
+from chanest.picking import INTERPOLATORS, PEERS, pick_model
 from chanest.scenario import TapChannel
 from chanest.signals import draw, seeded
 
@@ -319,7 +319,7 @@ PATTERNS = {"32": PilotPattern.random(32, 1), "75": PilotPattern.random(75, 1), 
 
 
 @pytest.mark.parametrize("scenario", ["lte10", "etu"])
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", PEERS)
 def test_every_estimator_gives_a_finite_error_variance(name, scenario):
     scenario = load_scenario(scenario)
     for pattern in PATTERNS.values():

@@ -17,9 +17,10 @@ import torch
 from conftest import FORMATS, write_arrays, write_format
 
 from chanest import PilotPattern, arrayfile
+from chanest.algorithms import ALGORITHMS
 from chanest.arrayfile import ArrayReader
 from chanest.modelfile import shipped_models
-from chanest.picking import ESTIMATORS
+from chanest.picking import PEERS
 from chanest.scenario import scenario_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +31,7 @@ KEYS = [
 ]
 REFERENCES = ["oracle-ls", "oracle-mmse"]
 SHIPPED = {path.stem for path in shipped_models()}
+LEARNED = [name for name, algorithm in ALGORITHMS.items() if algorithm.learned]
 
 
 @pytest.fixture
@@ -136,7 +138,16 @@ MISTAKES = [
     ("simulate --output x.npz --samples 10000000", "x.npz: ", "too much for .npz", "give an output ending in .h5"),
     ("train --output x.npz", "--output: expected a file ending in .h5, got x.npz"),
     ("train --output there.h5", "there.h5: exists already; give --force"),
-    ("train --output x.h5 --algorithm ista", "--algorithm: expected one of alista, na-alista, na-sbl, got ista"),
+    ("train --output x.h5 --algorithm ista", f"--algorithm: expected one of {', '.join(LEARNED)}, got ista"),
+    ("train --output x.h5 --algorithm lista", "--algorithm: lista is bound to one pilot pattern", "--fixed-pattern"),
+    ("train --output x.h5 --algorithm lista-cpss --hidden 8", "--hidden: not an option of lista-cpss"),
+    ("train --output x.h5 --start nosuch", "model nosuch: expected a file, or one of"),
+    ("train --output x.h5 --start foreign.h5", "foreign.h5: "),
+    ("train --output x.h5 --start na.h5 --algorithm alista", "--algorithm: alista asked for, model na is na-alista"),
+    ("train --output x.h5 --start na.h5 --iterations 3", "--iterations: na-alista can grow from 4", "asked for 3"),
+    ("train --output x.h5 --start na.h5 --hidden 9", "--hidden: lstm_hidden of model na is 8, asked for 9"),
+    ("train --output x.h5 --start na.h5 --scenario synthetic", "--start: model na was made for lte10", "synthetic"),
+    ("train --output na.h5 --start na.h5 --force", "--output: na.h5 is the file of --start too"),
     ("train --output x.h5 --steps 0", "--steps: expected a positive number, got 0"),
     ("train --output x.h5 --batch 9", "--batch: expected a multiple of", "got 9"),
     ("train --output x.h5 --learning-rate 0", "--learning-rate: expected a positive number, got 0"),
@@ -163,6 +174,7 @@ MISTAKES = [
     ("compare --output x.csv --snr 9:1:1", "--snr: expected FIRST:LAST:STEP"),
     ("compare --output x.csv --pilots 7.5", "--pilots: expected whole numbers"),
     ("compare --output x.csv --pilots 1", "--pilots: ", "got 1"),
+    ("compare --output x.csv --pilots=", "--pilots: expected whole numbers"),
     ("compare --output x.csv --samples 0", "--samples: expected 1...10000000, got 0"),
     ("compare --output there.csv --force --samples 0", "--samples: expected 1...10000000, got 0"),
     ("compare --output there.csv --force --scenarios nosuch", "scenario nosuch: expected one of"),
@@ -328,7 +340,7 @@ def test_a_scenario_name_in_a_file_is_no_markup(here, chanest, pilot_arrays):
 def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chanest):
     facts = chanest("estimate", "--pilots", 75, "--snr", 10, "--samples", 20, "--json").json
     assert list(facts) == KEYS
-    assert list(facts["algorithms"]) == [*ESTIMATORS, *REFERENCES]
+    assert list(facts["algorithms"]) == [*PEERS, *REFERENCES]
     assert facts["algorithms"]["linear"]["cir_nmse_db"] is None
     assert facts["algorithms"]["na-alista"] == {key: facts[key] for key in SCORE}
     told = {key: facts[key] for key in KEYS[:10]}
@@ -340,7 +352,7 @@ def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chan
 def test_the_table_of_a_simulation_shows_every_estimator(here, chanest):
     ran = chanest("estimate", "--samples", 8, "--model", "na.h5", "--output", "x.npz", "--plot", "x.svg")
     assert ran.code == 0, ran.err
-    for name in [*ESTIMATORS, *REFERENCES]:
+    for name in [*PEERS, *REFERENCES]:
         assert re.search(rf"│ {name} ", ran.out)
     assert "model na, " in ran.out
     with ArrayReader(Path("x.npz")) as reader:
@@ -386,6 +398,33 @@ def test_training_writes_a_model_that_estimates_and_leaves_no_checkpoint(here, c
     assert (ran.code, ran.err) == (0, "")
     assert set(contents(here)) - before == {"new.h5"}
     assert chanest("estimate", "--input", "pilots.npz", "--model", "new.h5", "--json").json["n_iterations"] == 2
+
+
+@pytest.mark.parametrize("algorithm", LEARNED)
+def test_every_learned_algorithm_trains_with_its_defaults(here, chanest, monkeypatch, algorithm):
+    monkeypatch.setattr("chanest.training.calibrate", lambda *_: None)  # it takes seconds
+    options = "--steps 1 --batch 8 --iterations 2 --pilots 20 --fixed-pattern --seed 3"
+    assert chanest("train", "--algorithm", algorithm, *options.split(), "--output", "new.h5").code == 0
+    options = "--model new.h5 --pilots 20 --samples 2 --seed 3 --json"
+    facts = chanest("estimate", *options.split()).json
+    assert (facts["algorithm"], facts["n_iterations"]) == (algorithm, 2)
+    assert facts["cfr_nmse_db"] < 1
+
+
+def test_a_start_model_decides_the_algorithm_and_its_parameters_grow(here, chanest, monkeypatch):
+    monkeypatch.setattr("chanest.training.calibrate", lambda *_: None)
+    options = "--steps 1 --batch 8 --learning-rate 1e-12 --snr 5:15 --output new.h5"
+    ran = chanest("train", "--start", "alista.h5", "--iterations", 6, *options.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert "alista, 1 steps" in ran.out
+    with h5py.File("alista.h5") as old, h5py.File("new.h5") as new:
+        assert new.attrs["algorithm"] == "alista"
+        assert new["hyperparameters"].attrs["n_iterations"] == 6
+        for name in ("log_step_size", "log_threshold"):
+            before, after = old[f"parameters/{name}"][()], new[f"parameters/{name}"][()]
+            np.testing.assert_allclose(after[:4], before, atol=1e-9)
+            np.testing.assert_allclose(after[4:], before[3], atol=1e-9)
+        assert "--start alista.h5" in new["training"].attrs["command"]
 
 
 def test_info_tells_models_scenarios_pilots_and_estimates_apart(here, chanest):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
-from chanest.algorithms.gaussian import LOADING, cholesky, covariance, inverse, posterior_variance, solve
+from chanest.algorithms.gaussian import LOADING, cholesky, covariance, crowding, inverse, posterior_variance, solve
 from chanest.algorithms.noise import estimate_noise, noise_level
 from chanest.estimator import noise_of_y, normalise
 from chanest.signals import draw, seeded
@@ -220,3 +220,31 @@ class TestNoise:
         for i, pattern in enumerate(patterns):
             alone = estimate_noise(y[i], PartialDFT(pattern, 64, dtype=torch.complex128))
             torch.testing.assert_close(together[i], alone)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_crowding_is_its_definition_and_knows_no_scale(case):
+    phi, dense = make(case)
+    g = torch.rand(N_TAPS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    c = (dense * g) @ dense.mH
+    eigenvalues = torch.linalg.eigvalsh(c)
+    expected = (eigenvalues.shape[-1] * eigenvalues.square().sum(-1) / eigenvalues.sum(-1).square()).log()
+    found = crowding(phi, g)
+    assert found.shape == phi.batch_shape
+    torch.testing.assert_close(found, expected)
+    assert bool((found > 0).all())
+    for scale in (1e-12, 1e12):
+        torch.testing.assert_close(crowding(phi, scale * g), found)
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_a_comb_is_not_crowded(offset):
+    """256 bins, every eighth a pilot: 32 taps are orthogonal on 32 pilots, whatever the offset."""
+    bins = torch.arange(offset, N_FFT, 8)
+    angle = -2 * torch.pi * bins.double().unsqueeze(-1) * torch.arange(32) / N_FFT
+    phi = DenseOperator(torch.polar(torch.ones_like(angle), angle) / 32**0.5)
+    assert abs(float(crowding(phi, torch.ones(32, dtype=torch.float64)))) < 1e-12
+    phi = PartialDFT(PilotPattern.comb(5, 2, N_FFT, N_USED), N_TAPS, FIRST, dtype=torch.complex128)
+    random = PartialDFT(PilotPattern.random(30, 0, N_FFT, N_USED), N_TAPS, FIRST, dtype=torch.complex128)
+    g = torch.ones(N_TAPS, dtype=torch.float64)
+    assert float(crowding(phi, g)) < 0.5 * float(crowding(random, g))

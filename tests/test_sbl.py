@@ -109,9 +109,13 @@ def na_sbl_loop(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float | None)
     prior = np.exp(-algorithm.decay * np.arange(N) / N)
     prior /= prior.sum()
     g = prior
+    filled = np.linalg.eigvalsh(a @ np.diag(prior) @ a.conj().T)
+    crowded = np.log(M * np.sum(filled**2) / np.sum(filled) ** 2)
     for tap_rule, noise_rule in zip(algorithm.tap_rules, algorithm.noise_rules, strict=True):
         p = posterior(y, a, g, s)
+        explained = np.sum(g * p["d"]) / M
         shared = [np.log(p["fit"]) / 6, np.log(p["noise"] / s) / 6, np.log(M / 75), float(known)]
+        shared += [np.log(explained / (1 - explained)) / 6, crowded]
         own = []
         for n in range(N):
             energy, occupied = np.abs(p["q"][n]) ** 2, g[n] * p["d"][n]
@@ -123,7 +127,7 @@ def na_sbl_loop(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float | None)
                 np.log(energy / p["d"][n]),
             ]
             own.append(np.r_[np.array(logs) / 6, 2 * n / (N - 1) - 1, shared])
-        beyond = np.zeros(10)
+        beyond = np.zeros(12)
         padded = [beyond, *own, beyond]
         f = np.array([perceptron(tap_rule, np.concatenate(padded[n : n + 3])) for n in range(N)])
         g = np.clip(em(p, g) * np.exp(2 * f), 1e-8, 4)

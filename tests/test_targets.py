@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from chanest import load_scenario
+from chanest import PilotPattern, load_scenario
 from chanest.evaluation import Score, estimate_file, evaluate
+from chanest.metrics import ErrorSums
 from chanest.observations import PilotFile
-from chanest.picking import ESTIMATORS, pick_model
+from chanest.picking import PEERS, load_model, pick_model
 from chanest.pilots import draw_pattern
 from chanest.scenario import Scenario
+from chanest.signals import simulate
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +97,7 @@ def test_na_sbl_is_near_the_bound(n_pilots, gap_db):
 @pytest.mark.parametrize("n_pilots", [100, 75, 50])
 def test_na_sbl_is_ahead_of_every_classical_estimator_in_a_city(n_pilots, snr_db):
     scenario = load_scenario("munich").replace(n_pilots=n_pilots, snr_db=snr_db)
-    rivals = [name for name in ESTIMATORS if name not in ("na-sbl", "lmmse-true")]
+    rivals = [name for name in PEERS if name not in ("na-sbl", "lmmse-true")]
     found = measured(scenario, ["na-sbl", *rivals], 649, seed=4)
     ours = found["na-sbl"].cfr_nmse_db
     assert all(ours < found[name].cfr_nmse_db for name in rivals)
@@ -109,3 +111,40 @@ def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
     rivals = ("lmmse-exponential", "omp")
     found = measured(load_scenario(name).replace(snr_db=snr_db), ["na-sbl", *rivals], 10_000, seed=2)
     assert all(found["na-sbl"].cfr_nmse_db < found[rival].cfr_nmse_db for rival in rivals)
+
+
+@pytest.mark.parametrize("pilots", [32, 50, 75, 100, "comb"])
+@pytest.mark.parametrize("name", ["wide", "munich"])
+def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, pilots):
+    model = load_model("na-sbl-wide")
+    for snr_db in (0, 10, 20, 30):
+        scenario = load_scenario(name).replace(snr_db=snr_db)
+        sums = {factor: ErrorSums() for factor in (1.0, None, 0.5, 2.0)}
+        for index in range(8):
+            comb = pilots == "comb"
+            pattern = PilotPattern.comb(8, index) if comb else PilotPattern.random(pilots, seed=index)
+            for block in simulate(scenario, pattern, 64, seed=index):
+                for factor, total in sums.items():
+                    told = None if factor is None else factor * block.noise_variance
+                    total.add(model.estimate(block.observations, pattern, told).cfr, block.cfr)
+        told = sums[1.0].nmse_db
+        assert sums[None].nmse_db <= told + 0.5, snr_db
+        assert max(sums[0.5].nmse_db, sums[2.0].nmse_db) <= told + 1, snr_db
+
+
+@pytest.mark.parametrize("n_pilots", [100, 75, 50])
+@pytest.mark.parametrize("snr_db", [0, 10, 20, 30])
+def test_the_error_variance_holds_in_a_city(n_pilots, snr_db):
+    """The mean within 1 dB, every tenth of the subcarriers, sorted by it, within 2 dB."""
+    scenario = load_scenario("munich").replace(n_pilots=n_pilots, snr_db=snr_db)
+    pattern = draw_pattern(scenario, 3)
+    model = load_model("na-sbl-wide")
+    expected, measured = [], []
+    for block in simulate(scenario, pattern, 649, seed=3):
+        found = model.estimate(block.observations, pattern, block.noise_variance, error_variance=True)
+        expected.append(found.error_variance.flatten())
+        measured.append((found.cfr - block.cfr).abs().square().flatten())
+    expected, measured = torch.cat(expected), torch.cat(measured)
+    assert abs(10 * torch.log10(expected.mean() / measured.mean())) <= 1
+    for part in torch.argsort(expected).tensor_split(10):
+        assert abs(10 * torch.log10(expected[part].mean() / measured[part].mean())) <= 2

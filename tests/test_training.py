@@ -85,7 +85,6 @@ def test_validation_is_on_the_fixed_pattern_and_at_the_trained_snr(tmp_path, mon
         seen.append((pattern, snr_db))
         return draw(scenario, pattern, n, generator, snr_db)
 
-    monkeypatch.setattr("chanest.training.draw", spy)
     monkeypatch.setattr("chanest.trainingdata.draw", spy)
     scenario = LTE10.replace(training={"snr_db": (20, 20), "fixed_pattern": True})
     train(small(), scenario, TrainingSettings(steps=1, batch_size=16, calibration_batches=1), tmp_path / "m.h5")

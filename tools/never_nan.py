@@ -45,7 +45,7 @@ def case(scenario, seed: int, step: int):  # type: ignore[no-untyped-def]
     if step % 10:
         batch, pattern = training_batch(scenario, seed, step, BATCH, 8)
         _, rms = normalise(batch.observations)
-        told = told_noise(batch, rms, seed, step)
+        told = told_noise(batch.noise_variance, rms, len(pattern), seed, step)
         return batch.observations, pattern, None if told is None else told * len(pattern) * rms.squeeze(-1).square()
     generator = seeded(seed, "train", step)
     pattern = training_pattern(scenario, seed, step)

@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--pilots", default="32,50,75,100,200,comb8")
     parser.add_argument("--snr", default="0,10,20,30")
     parser.add_argument("--samples", type=int, default=512)
+    parser.add_argument("--patterns", type=int, default=8, help="pilot patterns that share the samples")
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
     model = load_model(options.model)
@@ -33,17 +34,23 @@ def main() -> None:
     grid = product(options.scenarios.split(","), options.pilots.split(","), options.snr.split(","))
     for name, pilots, snr in grid:
         scenario = load_scenario(name).replace(snr_db=float(snr))
-        comb = pilots.startswith("comb")
-        pattern = (
-            PilotPattern.comb(int(pilots[4:]), 3) if comb else PilotPattern.random(int(pilots), seed=options.seed + 2)
-        )
         sums = {told: ErrorSums() for told in TOLD}
-        for block in simulate(scenario, pattern, options.samples, options.seed):
-            for told, factor in TOLD.items():
-                noise = None if factor is None else factor * block.noise_variance
-                sums[told].add(model.estimate(block.observations, pattern, noise).cfr, block.cfr)
+        for index in range(options.patterns):
+            pattern = chosen_pattern(pilots, options.seed + index)
+            for block in simulate(scenario, pattern, options.samples // options.patterns, options.seed + index):
+                for told, factor in TOLD.items():
+                    noise = None if factor is None else factor * block.noise_variance
+                    sums[told].add(model.estimate(block.observations, pattern, noise).cfr, block.cfr)
         table.add_row(name, pilots, snr, *(f"{s.nmse_db:.2f}" for s in sums.values()))
     Console(width=120).print(table)
+
+
+def chosen_pattern(pilots: str, index: int) -> PilotPattern:
+    """So many random pilots, or a comb (``comb8``) at one of its offsets."""
+    if pilots.startswith("comb"):
+        spacing = int(pilots[4:])
+        return PilotPattern.comb(spacing, index % spacing)
+    return PilotPattern.random(int(pilots), seed=index)
 
 
 if __name__ == "__main__":

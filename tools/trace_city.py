@@ -8,9 +8,9 @@ sionna-rt is no dependency of chanest, hence the environment of its own. Without
 with LLVM: `apt install libllvm19`; the versions 14 and 15 crash. Munich takes some 15 minutes and 6 GB then.
 
 One rooftop base station serves a regular grid of users 1.5 m above the ground; both have one isotropic, vertically
-polarised antenna. Reflected and diffracted paths are kept, with exact delays; nothing is transmitted through or
-scattered by walls. Users in buildings or out of coverage are left out. Per user the earliest delay is 0 and the mean
-power over the 600 subcarriers of LTE at 10 MHz is 1.
+polarised antenna. Reflected and diffracted paths (no diffracted ones with ``--no-diffraction``) are kept, with exact
+delays; nothing is transmitted through or scattered by walls. Users in buildings or out of coverage are left out. Per
+user the earliest delay is 0 and the mean power over the 600 subcarriers of LTE at 10 MHz is 1.
 """
 
 import argparse
@@ -76,7 +76,9 @@ def normalise(delays: np.ndarray, gains: np.ndarray) -> tuple[np.ndarray, np.nda
     return delays, gains / np.sqrt(np.mean(np.abs(response) ** 2))
 
 
-def trace(scene: rt.Scene, users: np.ndarray, rays: int, seed: int) -> tuple[list, np.ndarray, np.ndarray]:
+def trace(
+    scene: rt.Scene, users: np.ndarray, rays: int, seed: int, diffraction: bool
+) -> tuple[list, np.ndarray, np.ndarray]:
     """(delays, gains) or None, the power gain in dB and line of sight of each user."""
     solver = rt.PathSolver(deterministic=True)
     paths_of, power_db, sight = [], [], []
@@ -91,7 +93,7 @@ def trace(scene: rt.Scene, users: np.ndarray, rays: int, seed: int) -> tuple[lis
             samples_per_src=rays,
             max_num_paths_per_src=MAX_PATHS_PER_CHUNK,
             refraction=False,
-            diffraction=True,
+            diffraction=diffraction,
             seed=seed,
         )
         delays = found.tau.numpy()[:, 0].astype(np.float64)
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--radius", type=float, default=250.0, help="of the grid around the base station [m]")
     parser.add_argument("--spacing", type=float, default=7.5, help="of the grid [m]")
     parser.add_argument("--rays", type=int, default=2_000_000, help="shot by the base station")
+    parser.add_argument("--no-diffraction", dest="diffraction", action="store_false", help="leave diffracted paths out")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if options.output.exists() and not options.force:
@@ -145,7 +148,7 @@ def main() -> None:
     scene.tx_array = scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization="V")
     scene.add(rt.Transmitter("base station", position=options.base_station))
     users = outdoor_grid(scene, options.base_station, options.spacing, options.radius)
-    paths_of, power_db, sight = trace(scene, users, options.rays, options.seed)
+    paths_of, power_db, sight = trace(scene, users, options.rays, options.seed, options.diffraction)
     kept = [i for i, paths in enumerate(paths_of) if paths is not None]
     if not kept:
         sys.exit("no user is in coverage")
@@ -163,7 +166,8 @@ def main() -> None:
         "base_station_m": np.array(options.base_station),
         "user_height_m": USER_HEIGHT_M,
         "antennas": "one isotropic, vertically polarised antenna on both sides",
-        "interactions": "line of sight, specular reflection, first-order diffraction",
+        "interactions": "line of sight, specular reflection"
+        + (", first-order diffraction" if options.diffraction else ""),
         "max_depth": MAX_DEPTH,
         "seed": options.seed,
         "rays": options.rays,

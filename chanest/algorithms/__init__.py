@@ -1,8 +1,9 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines and bounds set beside them."""
 
-from .alista import ALISTA
+from .alista import AGLISTA, ALISTA, ALISTAAT
 from .base import Algorithm, Posterior, Recovery
 from .ep import EP
+from .hyperlista import HyperLISTA, tune_hyperlista
 from .interpolation import (
     LMMSE,
     ExponentialLMMSE,
@@ -12,38 +13,64 @@ from .interpolation import (
     SplineInterpolation,
     TrueLMMSE,
 )
-from .ista import FISTA, ISTA
-from .na_alista import NAALISTA
+from .ista import FISTA, ISTA, StepsizeISTA
+from .lista import LISTA, LISTACPSS, GatedLISTA
+from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .omp import OMP
 from .oracle import oracle
 from .sbl import SBL
+from .vamp import VAMP
 
-ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in (ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP)}
+_CHANNEL_ESTIMATORS = (ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP)
+_PEERS_OF_THE_PAPER = (
+    StepsizeISTA,
+    LISTA,
+    LISTACPSS,
+    GatedLISTA,
+    ALISTAAT,
+    AGLISTA,
+    HyperLISTA,
+    NAALISTARNN,
+    NAALISTAMLP,
+    VAMP,
+)
+ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in (*_CHANNEL_ESTIMATORS, *_PEERS_OF_THE_PAPER)}
 INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
 
 __all__ = [
+    "AGLISTA",
     "ALGORITHMS",
     "ALISTA",
+    "ALISTAAT",
     "EP",
     "FISTA",
     "INTERPOLATORS",
     "ISTA",
+    "LISTA",
+    "LISTACPSS",
     "LMMSE",
     "NAALISTA",
+    "NAALISTAMLP",
+    "NAALISTARNN",
     "NASBL",
     "OMP",
     "SBL",
+    "VAMP",
     "Algorithm",
     "ExponentialLMMSE",
     "FlatLMMSE",
+    "GatedLISTA",
+    "HyperLISTA",
     "Interpolator",
     "LinearInterpolation",
     "Posterior",
     "Recovery",
     "SplineInterpolation",
+    "StepsizeISTA",
     "TrueLMMSE",
     "oracle",
+    "tune_hyperlista",
 ]

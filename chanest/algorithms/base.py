@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import AnalyticWeights, LinearOperator
+from ..shrinkage import support_schedule
 from .gaussian import posterior_variance
 
 if TYPE_CHECKING:
@@ -81,9 +82,9 @@ class Trace:
 class Algorithm(nn.Module, ABC):
     """Base of all iterative algorithms.
 
-    Constructor arguments are the hyperparameters: they are kept in ``self.hyperparameters``, stored in the
-    model file, and rebuild the algorithm. Observations come with ||y|| = 1 (the estimator scales), so
-    penalties and thresholds are relative to that.
+    Constructor arguments are the hyperparameters: they are kept in ``self.hyperparameters`` (None is left out),
+    stored in the model file, and rebuild the algorithm. Observations come with ||y|| = 1 (the estimator scales),
+    so penalties and thresholds are relative to that.
 
     Attributes:
         name: lower-case name, as on the command line.
@@ -108,10 +109,14 @@ class Algorithm(nn.Module, ABC):
             raise AlgorithmError(f"{self.name}: ridge: expected a number not below 0, got {ridge}")
         if not others.get("sparsity", 0) >= 0:
             raise AlgorithmError(f"{self.name}: sparsity: expected a number not below 0, got {others['sparsity']}")
+        self.sparsity: float = others.get("sparsity", 0)
+        self.schedule: str | None = others.get("schedule")
+        support_schedule(0, 1, self.schedule)  # refuses an unknown one now, not when it is needed
         self.calibration: Calibration | None = None
         self.n_iterations = n_iterations
         self.ridge = ridge
-        self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **others}
+        given = {name: value for name, value in others.items() if value is not None}
+        self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **given}
 
     @abstractmethod
     def forward(
@@ -171,6 +176,43 @@ class Algorithm(nn.Module, ABC):
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""
         return AnalyticWeights(phi, self.ridge) if self.ridge > 0 else phi
+
+    def exempt(self, n_iterations: int) -> tuple[int, ...]:
+        """p of support selection in each iteration, from the hyperparameters ``sparsity`` and ``schedule``."""
+        return support_schedule(self.sparsity, n_iterations, self.schedule)
+
+    def grown(self, n_iterations: int) -> Self:
+        """The same algorithm with more iterations: a warm start for training it.
+
+        Parameters are copied; those that iterations have of their own, one behind the other along the first axis,
+        are continued by their last entry. Without support selection, whose schedule depends on K, the first
+        iterates are those of this one.
+
+        Args:
+            n_iterations: the new K.
+
+        Raises:
+            AlgorithmError: fewer iterations than now, or parameters that are not one tensor for all iterations.
+
+        >>> from chanest.algorithms import ALISTA
+        >>> ALISTA(n_iterations=4).grown(6).log_threshold.shape
+        torch.Size([6])
+        """
+        if n_iterations < self.n_iterations:
+            raise AlgorithmError(
+                f"n_iterations: {self.name} can grow from {self.n_iterations} to more, asked for {n_iterations}"
+            )
+        made = type(self)(**{**self.hyperparameters, "n_iterations": n_iterations})
+        old, new = self.state_dict(), made.state_dict()
+        if old.keys() != new.keys():
+            raise AlgorithmError(f"{self.name}: has parameters that cannot be continued to more iterations")
+        for name, tensor in old.items():
+            made.to(tensor.device, tensor.dtype)  # before values go in, lest double precision be lost
+            if tensor.shape != new[name].shape:
+                last = tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])
+                old[name] = torch.cat([tensor, last])
+        made.load_state_dict(old)
+        return made
 
     def checked_iterations(self, asked: int | None) -> int:
         """K when another one is asked for, or None; AlgorithmError when that is impossible."""

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from .base import Recovery
-from .gaussian import posterior_variance
+from .gaussian import crowding, posterior_variance
 from .noise import noise_level
 from .perceptron import Perceptron
 
 _LOG_SCALE = 6.0
 _TINY = 1e-30
+_WEAK = 0.03
 
 
 class Calibration(nn.Module, ABC):
@@ -88,18 +89,19 @@ class PosteriorCalibration(Perceptron, Calibration):
     """Corrects a posterior's variance p[k] of every subcarrier by a perceptron with two hidden layers.
 
     Base: log p[k]. Features: log p[k]/(M s), log p[k]/sum(g), log M s, log y^H r/(M s) and log ||r||^2/(M s) with
-    r = y - Phi x, log of the effective number of taps (sum g)^2/sum(g^2), all over 6; log M/75; whether s was
-    told.
+    r = y - Phi x, log of the effective number of taps (sum g)^2/sum(g^2), log of the variance of the weak taps, those
+    below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the :func:`crowding` of
+    the pilots.
 
-    Parameters: ``input/weight`` (n_hidden, 8), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
+    Parameters: ``input/weight`` (n_hidden, 11), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
     (1, n_hidden), and ``bias`` of each.
 
     >>> PosteriorCalibration(4).input.weight.shape
-    torch.Size([4, 8])
+    torch.Size([4, 11])
     """
 
-    def __init__(self, n_hidden: int = 16) -> None:
-        super().__init__(8, n_hidden)
+    def __init__(self, n_hidden: int = 48) -> None:
+        super().__init__(11, n_hidden)
         self.initialise(torch.Generator().manual_seed(0))
 
     def read(
@@ -117,11 +119,14 @@ class PosteriorCalibration(Perceptron, Calibration):
             (y.conj() * r).real.sum(-1) / noise,
             r.abs().square().sum(-1) / noise,
             total.square() / g.square().sum(-1).clamp_min(_TINY),
+            (g * (g < _WEAK * total.unsqueeze(-1))).sum(-1) / noise,
         )
         own = (base - noise.log().unsqueeze(-1), base - total.clamp_min(_TINY).log().unsqueeze(-1))
         of_all = [f.clamp_min(1e-6).log() / _LOG_SCALE for f in shared]
+        of_all.append((g.amax(-1) / total.clamp_min(_TINY)).clamp_min(1e-6).log())
         of_all.append(torch.full_like(s, math.log(phi.n_measurements / 75)))
         of_all.append(torch.full_like(s, float(noise_variance is not None)))
+        of_all.append(crowding(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0])).expand_as(s))
         everyone = torch.stack(of_all, -1).unsqueeze(-2).expand(*base.shape, -1)
         return base, torch.cat([torch.stack(own, -1) / _LOG_SCALE, everyone], -1)
 

@@ -82,6 +82,16 @@ class EP(Algorithm):
 def bernoulli_gaussian(r: Tensor, tau: Tensor, rho: float, v: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance of x given r = x + CN(0, tau), x = 0 with probability 1 - rho, else CN(0, v).
 
+    For real r, N(0, .) stands for CN(0, .): the square root of the ratio of densities.
+
+    Args:
+        r: (*batch, N), real or complex.
+        tau, v: broadcast against r.
+        rho: in 0...1.
+
+    Returns:
+        mean of r's dtype and real variance, (*batch, N).
+
     >>> mean, variance = bernoulli_gaussian(torch.tensor([2.0 + 0j]), torch.tensor([1.0]), 1.0, torch.tensor([1.0]))
     >>> mean, variance
     (tensor([1.+0.j]), tensor([0.5000]))
@@ -89,6 +99,8 @@ def bernoulli_gaussian(r: Tensor, tau: Tensor, rho: float, v: Tensor) -> tuple[T
     total = v + tau
     energy = r.abs().square()
     log_odds = torch.log(tau / total) + energy * (v / (tau * total))  # of "present" against "absent", priors apart
+    if not r.is_complex():
+        log_odds = log_odds / 2
     odds = torch.log(torch.as_tensor(rho / max(1 - rho, 1e-30), dtype=tau.dtype, device=tau.device))
     present = torch.sigmoid(log_odds + odds)
     wiener = v / total * r

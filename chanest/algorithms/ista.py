@@ -1,9 +1,9 @@
-"""ISTA and FISTA: proximal gradient descent on 1/2 ||y - Phi x||^2 + lambda ||x||_1."""
+"""ISTA, FISTA and Stepsize-ISTA: proximal gradient descent on 1/2 ||y - Phi x||^2 + lambda ||x||_1."""
 
 from math import sqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
@@ -94,4 +94,56 @@ class FISTA(_ProximalGradient):
             t = (1 + sqrt(1 + 4 * t_last**2)) / 2
             momentum = x + (t_last - 1) / t * (x - x_last)
             trace.add(x, gamma, theta)
+        return trace.recovery(x)
+
+
+class StepsizeISTA(Algorithm):
+    """ISTA with a learned step size per iteration, gamma_k = exp(log_step_size_k) / L, theta_k = gamma_k penalty.
+
+    (Ablin et al. 2019.) Training starts at ISTA.
+
+    Args:
+        n_iterations: K.
+        penalty: lambda for ||y|| = 1. The paper's 0.4 for taps of unit variance, 50 of them, is 0.4/sqrt(50) here.
+
+    Parameters: ``log_step_size`` (K,); ``calibration`` (:class:`ResidualCalibration`).
+
+    Raises:
+        AlgorithmError: penalty is not positive.
+
+    >>> StepsizeISTA(n_iterations=3, penalty=0.06).log_step_size.tolist()
+    [0.0, 0.0, 0.0]
+    """
+
+    name = "stepsize-ista"
+    learned = True
+    any_n_iterations = False
+
+    def __init__(self, n_iterations: int = 16, penalty: float = 0.003) -> None:
+        super().__init__(n_iterations, penalty=penalty)
+        del self.hyperparameters["ridge"]
+        if not penalty > 0:
+            raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
+        self.penalty = penalty
+        self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
+        self.calibration = ResidualCalibration()
+
+    def forward(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int | None = None,
+        record: bool = False,
+        noise_variance: Tensor | None = None,
+    ) -> Recovery:
+        n_iterations = self.checked_iterations(n_iterations)
+        gamma = self.log_step_size.exp() / phi.squared_norm().unsqueeze(-1)
+        theta = self.penalty * gamma
+        z = phi.adjoint(y)
+        x = torch.zeros_like(z)
+        trace = Trace(record)
+        for k in range(n_iterations):
+            step, threshold = gamma[..., k : k + 1], theta[..., k : k + 1]
+            x = soft_threshold(x - step * (phi.gram(x) - z), threshold)
+            trace.add(x, step, threshold)
         return trace.recovery(x)

@@ -1,4 +1,4 @@
-"""NA-ALISTA: an LSTM chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
+"""NA-ALISTA: a network chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from ..shrinkage import soft_threshold, support_schedule
+from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace
 from .calibration import ResidualCalibration
 
@@ -32,6 +32,7 @@ class NAALISTA(Algorithm):
         lstm_inputs: "r", "u" or "r,u".
         sparsity: S of the schedule of support selection; 0 for none.
         ridge: of the analytic weights; 0 for W = Phi; the analytic ones were no better (docs/choices.md).
+        schedule: of support selection, "ofdm" (also where None) or "synthetic".
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
     ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H),
@@ -56,26 +57,40 @@ class NAALISTA(Algorithm):
         lstm_inputs: str = "r,u",
         sparsity: float = 8,
         ridge: float = 0.0,
+        schedule: str | None = None,
     ) -> None:
-        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity}
+        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
         super().__init__(n_iterations, ridge, **others)
         if lstm_inputs not in _FEATURES:
             raise AlgorithmError(f'lstm_inputs: expected "r", "u" or "r,u", got "{lstm_inputs}"')
         if lstm_hidden < 1:
             raise AlgorithmError(f"lstm_hidden: expected at least 1, got {lstm_hidden}")
         n_features = _FEATURES[lstm_inputs]
-        self.lstm_inputs, self.sparsity = lstm_inputs, sparsity
-        self.lstm = nn.LSTMCell(n_features, lstm_hidden)
+        self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
+        self._remember(n_features)
         self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
         self.head = nn.Linear(lstm_hidden, 2)
-        self.initial_hidden = nn.Parameter(torch.zeros(lstm_hidden))
-        self.initial_cell = nn.Parameter(torch.zeros(lstm_hidden))
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_deviation", torch.ones(n_features))
         self.feature_mean: Tensor
         self.feature_deviation: Tensor
         self.calibration = ResidualCalibration()
         self.initialise(torch.Generator().manual_seed(0))
+
+    def _remember(self, n_features: int) -> None:
+        """Make the layer that reads the features, and its initial state."""
+        self.lstm = nn.LSTMCell(n_features, self.lstm_hidden)
+        self.initial_hidden = nn.Parameter(torch.zeros(self.lstm_hidden))
+        self.initial_cell = nn.Parameter(torch.zeros(self.lstm_hidden))
+
+    def initial_state(self, n: int) -> tuple[Tensor, ...]:
+        """The state before the first iteration, for n targets; its last tensor is what the head reads."""
+        return self.initial_hidden.expand(n, -1), self.initial_cell.expand(n, -1)
+
+    def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after reading the features (n, inputs)."""
+        h, cell = self.lstm(features, state)
+        return h, cell
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:
@@ -100,14 +115,13 @@ class NAALISTA(Algorithm):
         noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
-        exempt = support_schedule(self.sparsity, n_iterations)
+        exempt = self.exempt(n_iterations)
         w = self.weights(phi)
         reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
         z = w.adjoint(y)
         x = torch.zeros_like(z)
         batch = z.shape[:-1]
-        h = self.initial_hidden.expand(batch.numel(), -1)
-        cell = self.initial_cell.expand(batch.numel(), -1)
+        state = self.initial_state(batch.numel())
         trace = Trace(record)
         for k in range(n_iterations):
             if "r" in self.lstm_inputs:
@@ -117,8 +131,8 @@ class NAALISTA(Algorithm):
                 b = None
                 c = w.gram(x) - z
             features = (self.features(b, c) - self.feature_mean) / self.feature_deviation
-            h, cell = self.lstm(features.reshape(batch.numel(), -1), (h, cell))
-            gamma, theta = softplus(self.head(self.hidden(cell).relu())).reshape(*batch, 2).split(1, -1)
+            state = self.next_state(features.reshape(batch.numel(), -1), state)
+            gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).reshape(*batch, 2).split(1, -1)
             gamma, theta = gamma * reciprocal_norm, theta * _THRESHOLD
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
@@ -143,3 +157,58 @@ class NAALISTA(Algorithm):
         gathered = torch.stack(rows).flatten(end_dim=-2)
         self.feature_mean.copy_(gathered.mean(0))
         self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
+
+
+class NAALISTARNN(NAALISTA):
+    """NA-ALISTA with a vanilla recurrent network in place of the LSTM (paper, Table 1).
+
+    h <- tanh(weight_ih features + bias_ih + weight_hh h + bias_hh), and the head reads h.
+
+    Args:
+        n_iterations, lstm_hidden, lstm_inputs, sparsity, ridge, schedule: as :class:`NAALISTA`.
+
+    Parameters: as :class:`NAALISTA`, but ``rnn/weight_ih`` (H, inputs), ``rnn/weight_hh`` (H, H), ``rnn/bias_ih``
+    and ``rnn/bias_hh`` (H,) in place of ``lstm``, and no ``initial_cell``.
+
+    >>> NAALISTARNN(lstm_hidden=32).rnn.weight_hh.shape
+    torch.Size([32, 32])
+    """
+
+    name = "na-alista-rnn"
+
+    def _remember(self, n_features: int) -> None:
+        self.rnn = nn.RNNCell(n_features, self.lstm_hidden)
+        self.initial_hidden = nn.Parameter(torch.zeros(self.lstm_hidden))
+
+    def initial_state(self, n: int) -> tuple[Tensor, ...]:
+        return (self.initial_hidden.expand(n, -1),)
+
+    def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (self.rnn(features, *state),)
+
+
+class NAALISTAMLP(NAALISTA):
+    """NA-ALISTA with a perceptron that remembers nothing in place of the LSTM (paper, Table 1).
+
+    The head reads relu(weight features + bias) of the iteration at hand.
+
+    Args:
+        n_iterations, lstm_hidden, lstm_inputs, sparsity, ridge, schedule: as :class:`NAALISTA`.
+
+    Parameters: as :class:`NAALISTA`, but ``input/weight`` (H, inputs) and ``input/bias`` (H,) in place of ``lstm``,
+    and no initial state.
+
+    >>> NAALISTAMLP(lstm_hidden=32).input.weight.shape
+    torch.Size([32, 2])
+    """
+
+    name = "na-alista-mlp"
+
+    def _remember(self, n_features: int) -> None:
+        self.input = nn.Linear(n_features, self.lstm_hidden)
+
+    def initial_state(self, n: int) -> tuple[Tensor, ...]:
+        return ()
+
+    def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (self.input(features).relu(),)

@@ -15,11 +15,12 @@ from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from .base import Algorithm, Posterior, Recovery, Trace
 from .calibration import PosteriorCalibration
+from .gaussian import crowding
 from .noise import noise_level
 from .perceptron import Perceptron
 from .sbl import Moments, em_variances, moments, posterior_mean
 
-_OF_TAP, _OF_NOISE = 10, 5  # features
+_OF_TAP, _OF_NOISE = 12, 7  # features
 _LOG_SCALE = 6.0  # divides logarithmic features
 _LARGEST_EXPONENT = 20.0
 _SMALLEST, _LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
@@ -30,7 +31,8 @@ class NASBL(Algorithm):
 
     Features of a tap, scale-free: log |mu|^2/p, logit(g d), log g/p, log p/s, log |q|^2/d, each divided by 6; the
     tap's place; and what all taps share: log y^H C^-1 y/M, log of the EM update of s over s, log M/75, whether s
-    was given. p is the prior variance of the tap, exp(-decay i/N). A perceptron reads a tap beside its two
+    was given, logit of sum(g d)/M, the share of the pilots that the taps explain, and the :func:`crowding` of the
+    pilots. p is the prior variance of the tap, exp(-decay i/N). A perceptron reads a tap beside its two
     neighbours, where a path between the samples leaves its traces. The noise variance s is corrected by a second
     perceptron per iteration, from what all taps share and log M s.
 
@@ -41,16 +43,16 @@ class NASBL(Algorithm):
         n_hidden: units of the taps' perceptrons; those of the noise have half as many.
         decay: of the prior delay profile; 0 for a flat one.
 
-    Parameters, for k = 0...K-2: ``tap_rules/k/input/weight`` (n_hidden, 30: the features
+    Parameters, for k = 0...K-2: ``tap_rules/k/input/weight`` (n_hidden, 36: the features
     of the tap before, this one, the next), ``tap_rules/k/hidden/weight``
     (n_hidden, n_hidden), ``tap_rules/k/output/weight`` (1, n_hidden), and ``bias`` of each; the same under
-    ``noise_rules/k`` with 5 inputs; ``calibration`` (:class:`PosteriorCalibration`).
+    ``noise_rules/k`` with 7 inputs; ``calibration`` (:class:`PosteriorCalibration`).
 
     Raises:
         AlgorithmError: a size below 1, or a negative decay.
 
     >>> sum(p.numel() for p in NASBL().tap_rules.parameters())
-    10405
+    11365
     """
 
     name = "na-sbl"
@@ -91,11 +93,12 @@ class NASBL(Algorithm):
         s = noise_level(y, phi, noise_variance)
         p = self.prior(phi).to(s)
         g = p.expand(*y.shape[:-1], -1)
+        crowded = crowding(phi, p)
         trace = Trace(record)
         for tap_rule, noise_rule in zip(self.tap_rules, self.noise_rules, strict=True):
             m = moments(y, phi, g, s)
             trace.add(m.mean)
-            taps, noise = self.features(m, g, s, p, phi.n_measurements, known)
+            taps, noise = self.features(m, g, s, p, phi.n_measurements, known, crowded)
             g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(_SMALLEST, _LARGEST)
             s = noise_level(y, phi, (s if known else m.noise) * _factor(noise_rule(noise)))
         x = posterior_mean(y, phi, g, s)
@@ -109,9 +112,9 @@ class NASBL(Algorithm):
         return p / p.sum()
 
     def features(
-        self, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool
+        self, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool, crowded: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What the two perceptrons read: (*batch, N, 10) and (*batch, 5)."""
+        """What the two perceptrons read: (*batch, N, 12) and (*batch, 7)."""
         tiny = torch.finfo(g.dtype).tiny
         d = m.d.clamp_min(tiny)
         log_g, log_d, log_p = g.log(), d.log(), p.log()
@@ -127,7 +130,9 @@ class NASBL(Algorithm):
         fit = m.fit.clamp_min(tiny).log() / _LOG_SCALE
         em = (m.noise.clamp_min(tiny) / s).log() / _LOG_SCALE
         size = torch.full_like(s, math.log(n_measurements / 75))
-        shared = torch.stack([fit, em, size, torch.full_like(s, float(known))], -1)
+        explained = torch.logit(((g * m.d).sum(-1) / n_measurements).clamp(1e-4, 1 - 1e-4)) / _LOG_SCALE
+        told = torch.full_like(s, float(known))
+        shared = torch.stack([fit, em, size, told, explained, crowded.expand_as(s)], -1)
         place = torch.linspace(-1, 1, g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g)
         own = torch.cat([torch.stack(of_taps, -1) / _LOG_SCALE, place.unsqueeze(-1)], -1)
         taps = torch.cat([own, shared.unsqueeze(-2).expand(*g.shape, -1)], -1)

@@ -15,6 +15,8 @@ app = typer.Typer(
 
 ScenarioOption = Annotated[str | None, typer.Option("--scenario", help="Shipped scenario, or a .toml file.")]
 PilotsOption = Annotated[int | None, typer.Option("--pilots", help="Number of pilot subcarriers.")]
+MeasurementsOption = Annotated[int | None, typer.Option("--measurements", help="M of the synthetic setting.")]
+CoefficientsOption = Annotated[int | None, typer.Option("--coefficients", help="N of the synthetic setting.")]
 SnrOption = Annotated[float | None, typer.Option("--snr", help="SNR in dB, in the scenario's convention.")]
 SamplesOption = Annotated[int, typer.Option("--samples", help="Channels to simulate, 1...10,000,000.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of pilots, channels and noise.")]
@@ -42,6 +44,8 @@ def estimate(
     scenario: ScenarioOption = None,
     pilots: PilotsOption = None,
     snr: SnrOption = None,
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
     algorithm: Annotated[
         str | None, typer.Option(help="Estimator: na-alista, na-sbl, omp, ...", show_default="na-alista")
     ] = None,
@@ -59,13 +63,12 @@ def estimate(
     force: ForceOption = False,
 ) -> None:
     """Estimate channels from simulated pilots, or from received ones with --input."""
+    from .common import Setting
     from .estimate import EstimateOptions, run
 
     run(
         EstimateOptions(
-            scenario,
-            pilots,
-            snr,
+            Setting(scenario, pilots, snr, measurements, coefficients),
             algorithm,
             model,
             iterations,
@@ -87,14 +90,17 @@ def simulate(
     scenario: ScenarioOption = None,
     pilots: PilotsOption = None,
     snr: SnrOption = None,
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
     samples: SamplesOption = 1000,
     seed: SeedOption = 0,
     force: ForceOption = False,
 ) -> None:
     """Write a file of received pilots, with the true channels beside them."""
+    from .common import Setting
     from .simulate import run
 
-    run(output, scenario, pilots, snr, samples, seed, force)
+    run(output, Setting(scenario, pilots, snr, measurements, coefficients), samples, seed, force)
 
 
 @app.command()
@@ -102,7 +108,12 @@ def train(
     output: Annotated[Path, typer.Option(help="Model file to write, .h5; a checkpoint lies beside it meanwhile.")],
     scenario: ScenarioOption = None,
     pilots: PilotsOption = None,
-    algorithm: Annotated[str, typer.Option(help="alista, na-alista or na-sbl.")] = "na-alista",
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="A learned one: na-alista, na-sbl, alista, lista, ...", show_default="na-alista")
+    ] = None,
+    start: Annotated[str | None, typer.Option(help="Begin from a model's parameters, grown to --iterations.")] = None,
     steps: Annotated[int, typer.Option(help="Batches in all.")] = 3000,
     batch: Annotated[int | None, typer.Option(help="Samples per batch; a default per algorithm.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak of Adam's rate; a default per algorithm.")] = None,
@@ -119,12 +130,14 @@ def train(
     force: ForceOption = False,
 ) -> None:
     """Train a model for a scenario."""
+    from .common import Setting
     from .train import TrainOptions, run
 
     run(
         TrainOptions(
-            output, scenario, pilots, algorithm, steps, batch, learning_rate, iterations, hidden, inputs,
-            sparsity, ridge, snr, fixed_pattern, seed, device, resume, force,
+            output, Setting(scenario, pilots, None, measurements, coefficients), algorithm, start, steps, batch,
+            learning_rate, iterations, hidden, inputs, sparsity, ridge, snr, fixed_pattern, seed, device, resume,
+            force,
         )
     )  # fmt: skip
 
@@ -134,7 +147,7 @@ def compare(
     output: Annotated[Path, typer.Option(help="CSV to write; two plots lie beside it.")],
     scenarios: Annotated[str, typer.Option(help="Scenarios, with commas between.")] = "lte10",
     algorithms: Annotated[str | None, typer.Option(help="Estimators, with commas between.", show_default="all")] = None,
-    pilots: Annotated[str, typer.Option(help="Numbers of pilots: 50,75,100.")] = "75",
+    pilots: Annotated[str | None, typer.Option(help="Numbers of pilots: 50,75,100.", show_default="75")] = None,
     snr: Annotated[str, typer.Option("--snr", help="SNRs in dB: 0,10,20 or 0:30:10.")] = "0:30:10",
     samples: SamplesOption = 1000,
     seed: SeedOption = 0,
@@ -148,6 +161,32 @@ def compare(
 
     run(
         CompareOptions(output, scenarios, algorithms, pilots, snr, samples, seed, error_variance, device, resume, force)
+    )
+
+
+@app.command()
+def reproduce(
+    figure: Annotated[str, typer.Argument(help="1...13 or table1.")],
+    output: Annotated[Path, typer.Option(help="Folder for the CSV and the pictures.")] = Path("reproduction"),
+    published: Annotated[Path | None, typer.Option(help="CSV of published results to set beside ours.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Minutes of training in all.", show_default="full training")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="Test samples, 1...10,000,000.")] = 10_000,
+    iterations: Annotated[str | None, typer.Option(help="Some K, with commas between.", show_default="all")] = None,
+    algorithms: Annotated[str | None, typer.Option(help="Some algorithms, with commas.", show_default="all")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of trained models.", show_default="models/ in the output")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+) -> None:
+    """Draw a figure of the paper from our own runs; continues where it was interrupted."""
+    from .reproduce import ReproduceOptions, run
+
+    run(
+        ReproduceOptions(figure, output, published, budget, samples, iterations, algorithms, cache, seed, device, force)
     )
 
 

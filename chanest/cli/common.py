@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import AlgorithmError, ChanestError, DeviceError
-from ..scenario import Scenario, load_scenario
+from ..scenario import AnyScenario, Scenario, SyntheticScenario, load_any_scenario, ofdm
 
 DEFAULT_ALGORITHM = "na-alista"
 MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
@@ -42,19 +43,48 @@ def chosen_device(name: str) -> torch.device:
     return torch.device("cuda", int(index or 0))
 
 
-def chosen_scenario(name: str, pilots: int | None, snr: float | None) -> Scenario:
-    """A scenario with the command line's overrides.
+@dataclass(frozen=True)
+class Setting:
+    """What the options say of the scenario: its name and overrides."""
+
+    scenario: str | None
+    pilots: int | None
+    snr: float | None
+    measurements: int | None = None
+    coefficients: int | None = None
+
+
+def chosen_setting(asked: Setting) -> AnyScenario:
+    """A scenario of either setting with the command line's overrides.
 
     Raises:
         ScenarioError: no such scenario, or an option out of range.
+        ChanestError: an option of the other setting.
     """
-    scenario = load_scenario(name)
-    overrides = {"n_pilots": ("--pilots", pilots), "snr_db": ("--snr", snr)}
-    for field, (option, value) in overrides.items():
-        if value is not None:
-            with naming_options({field: option}):
-                scenario = scenario.replace(**{field: value})
-    return scenario
+    scenario = load_any_scenario(asked.scenario or "lte10")
+    synthetic = isinstance(scenario, SyntheticScenario)
+    overrides = {
+        "n_pilots": ("--pilots", asked.pilots, not synthetic),
+        "n_measurements": ("--measurements", asked.measurements, synthetic),
+        "n_coefficients": ("--coefficients", asked.coefficients, synthetic),
+        "snr_db": ("--snr", asked.snr, True),
+    }
+    given = {field: value for field, (_, value, _) in overrides.items() if value is not None}
+    for option, value, fits in overrides.values():
+        if value is not None and not fits:
+            other = "--measurements and --coefficients" if synthetic else "--pilots"
+            raise ChanestError(f"{option}: scenario {scenario.name} has {other}")
+    with naming_options({field: option for field, (option, _, _) in overrides.items()}):
+        return scenario.replace(**given) if given else scenario
+
+
+def chosen_scenario(name: str, pilots: int | None, snr: float | None) -> Scenario:
+    """An OFDM scenario with the command line's overrides.
+
+    Raises:
+        ScenarioError: no such scenario, a synthetic one, or an option out of range.
+    """
+    return ofdm(chosen_setting(Setting(name, pilots, snr)))
 
 
 @contextmanager
@@ -123,6 +153,10 @@ class Bar:
     def advance(self, amount: int = 1) -> None:
         """So much more is done."""
         self._progress.advance(self._task, amount)  # type: ignore[arg-type]
+
+    def note(self, note: str) -> None:
+        """Say what is being done."""
+        self._progress.update(self._task, note=note)  # type: ignore[arg-type]
 
     def at(self, completed: int, note: str = "") -> None:
         """So much is done in all."""

@@ -12,11 +12,11 @@ from rich.table import Table
 from ..arrayfile import refuse_existing
 from ..errors import AlgorithmError, ChanestError, FileError
 from ..experiments import COLUMNS, KEY, compare_point
-from ..picking import ESTIMATORS
+from ..picking import ESTIMATORS, PEERS, SYNTHETIC_PEERS
 from ..plots import check_plot_path, draw_frontier, draw_sweep
-from ..scenario import Scenario
+from ..scenario import AnyScenario, SyntheticScenario, load_any_scenario
 from ..sweeps import Sweep
-from .common import check_samples, chosen_device, chosen_scenario, console, progress_bar
+from .common import Setting, check_samples, chosen_device, chosen_setting, console, progress_bar
 
 _MOST_POINTS = 10_000
 
@@ -28,7 +28,7 @@ class CompareOptions:
     output: Path
     scenarios: str
     algorithms: str | None
-    pilots: str
+    pilots: str | None
     snr: str
     samples: int
     seed: int
@@ -51,8 +51,9 @@ def run(options: CompareOptions) -> None:
         raise FileError(f"{options.output}: no folder {options.output.parent}")
     check_samples(options.samples, options.seed)
     device = chosen_device(options.device)
-    algorithms = _algorithms(options.algorithms)
+    asked = _algorithms(options.algorithms)
     scenarios = _scenarios(options)
+    algorithms = _peers(scenarios) if asked is None else asked
     settings: dict[str, object] = {
         "algorithms": " ".join(algorithms),
         "n_samples": options.samples,
@@ -64,30 +65,30 @@ def run(options: CompareOptions) -> None:
     if options.force and not options.resume:
         options.output.unlink(missing_ok=True)
     sweep = Sweep(options.output, KEY, COLUMNS, settings)
-    points = {(s.name, s.n_pilots, s.snr_db): s for s in scenarios}
+    points = {_point(s): s for s in scenarios}
 
     def measure(point: Sequence[object]) -> list[dict[str, object]]:
         scenario = points[point]  # type: ignore[index]
         return compare_point(
-            scenario, algorithms, options.samples, options.seed, device, error_variance=options.error_variance
+            scenario, asked, options.samples, options.seed, device, error_variance=options.error_variance
         )
 
     with progress_bar("comparing", len(points)) as bar:
         sweep.run(points, measure, lambda point: bar.advance())
-    asked = {(name, str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
-    rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in asked]
+    wanted = {(name, "" if n_pilots is None else str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
+    rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in wanted]
     _print_tables(rows)
     draw_sweep(plots[0], rows)
     draw_frontier(plots[1], rows)
     for name in algorithms:
         if name not in {row["algorithm"] for row in rows}:
-            print(f"left out: {name}: no model for these scenarios is shipped")
+            print(f"left out: {name}: not for these scenarios, or no model for them is shipped")
     print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
 
 
-def _algorithms(given: str | None) -> list[str]:
+def _algorithms(given: str | None) -> list[str] | None:
     if given is None:
-        return list(ESTIMATORS)
+        return None
     names = [name.strip() for name in given.split(",")]
     for name in names:
         if name not in ESTIMATORS:
@@ -95,21 +96,44 @@ def _algorithms(given: str | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _scenarios(options: CompareOptions) -> list[Scenario]:
+def _peers(scenarios: Sequence[AnyScenario]) -> list[str]:
+    """What is compared when nothing is asked for: the peers of every setting that is there."""
+    peers = (SYNTHETIC_PEERS if isinstance(s, SyntheticScenario) else PEERS for s in scenarios)
+    return list(dict.fromkeys(name for names in peers for name in names))
+
+
+def _scenarios(options: CompareOptions) -> list[AnyScenario]:
     names = [name.strip() for name in options.scenarios.split(",")]
-    pilots = [int(n) for n in numbers("--pilots", options.pilots, whole=True)]
+    pilots = [int(n) for n in numbers("--pilots", "75" if options.pilots is None else options.pilots, whole=True)]
     snrs = numbers("--snr", options.snr)
     if len(names) * len(pilots) * len(snrs) > _MOST_POINTS:
         raise ChanestError(f"--snr: expected a grid of at most {_MOST_POINTS} points")
-    made = [chosen_scenario(name, m, snr) for name in names for m in pilots for snr in snrs]
-    if len({(s.name, s.n_pilots, s.snr_db) for s in made}) < len(set(made)):
+    synthetic = {name: isinstance(load_any_scenario(name), SyntheticScenario) for name in names}
+    if options.pilots is not None and all(synthetic.values()):
+        raise ChanestError(f"--pilots: no OFDM scenario among {options.scenarios}; leave it out")
+    if options.error_variance and all(synthetic.values()):
+        raise ChanestError(f"--error-variance: no OFDM scenario among {options.scenarios}; leave it out")
+    made = [
+        chosen_setting(Setting(name, m, snr))
+        for name in names
+        for m in ([None] if synthetic[name] else pilots)
+        for snr in snrs
+    ]
+    if len({_point(s) for s in made}) < len(set(made)):
         raise ChanestError("--scenarios: two different scenarios have one name; change the name in one of the files")
     return made
 
 
-def _fingerprint(scenarios: Sequence[Scenario]) -> str:
+def _point(scenario: AnyScenario) -> tuple[str, int | None, float]:
+    """The key of a scenario's rows; no number of pilots in the synthetic setting."""
+    n_pilots = None if isinstance(scenario, SyntheticScenario) else scenario.n_pilots
+    return scenario.name, n_pilots, scenario.snr_db
+
+
+def _fingerprint(scenarios: Sequence[AnyScenario]) -> str:
     """Tells whether the scenarios of a resumed comparison are still the same, pilots and SNR apart."""
-    known = {s.name: s.replace(n_pilots=2, snr_db=0.0).model_dump_json() for s in scenarios}
+    same = {True: {"snr_db": 0.0}, False: {"snr_db": 0.0, "n_pilots": 2}}
+    known = {s.name: s.replace(**same[isinstance(s, SyntheticScenario)]).model_dump_json() for s in scenarios}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -136,11 +160,13 @@ def numbers(option: str, text: str, whole: bool = False) -> list[float]:
 
 
 def _print_tables(rows: Sequence[dict[str, str]]) -> None:
-    """CFR NMSE, a table per scenario and number of pilots, a column per SNR."""
+    """NMSE of the CFR or of x, a table per scenario and number of pilots, a column per SNR."""
     for scenario, n_pilots in dict.fromkeys((row["scenario"], row["n_pilots"]) for row in rows):
         here = [row for row in rows if (row["scenario"], row["n_pilots"]) == (scenario, n_pilots)]
         snrs = sorted({row["snr_db"] for row in here}, key=float)
-        table = Table(title=f"{scenario}, {n_pilots} pilots: CFR NMSE (dB)", title_justify="left")
+        what = f"{scenario}, {n_pilots} pilots: CFR NMSE (dB)" if n_pilots else f"{scenario}: NMSE (dB)"
+        nmse = "cfr_nmse_db" if n_pilots else "cir_nmse_db"
+        table = Table(title=what, title_justify="left")
         table.add_column("estimator")
         for snr in snrs:
             table.add_column(f"{snr} dB", justify="right")
@@ -148,6 +174,6 @@ def _print_tables(rows: Sequence[dict[str, str]]) -> None:
         for name in dict.fromkeys(row["algorithm"] for row in here):
             own = {row["snr_db"]: row for row in here if row["algorithm"] == name}
             seconds = [float(row["seconds_per_estimate"]) for row in own.values()]
-            cells = [f"{float(own[snr]['cfr_nmse_db']):.2f}" if snr in own else "" for snr in snrs]
+            cells = [f"{float(own[snr][nmse]):.2f}" if snr in own and own[snr][nmse] else "" for snr in snrs]
             table.add_row(name, *cells, f"{sorted(seconds)[len(seconds) // 2] * 1e6:.1f}")
         console().print(table)

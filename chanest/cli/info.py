@@ -11,7 +11,17 @@ from ..arrayfile import ArrayReader
 from ..errors import FileError
 from ..modelfile import describe_model, is_model, shipped_models
 from ..observations import PilotFile
-from ..scenario import PathChannel, ProfileChannel, RecordedChannel, Scenario, TapChannel, load_scenario, scenario_names
+from ..scenario import (
+    AnyScenario,
+    PathChannel,
+    ProfileChannel,
+    RecordedChannel,
+    SyntheticScenario,
+    TapChannel,
+    load_any_scenario,
+    scenario_names,
+)
+from ..vectorfile import VectorFile
 from .common import console
 
 
@@ -22,9 +32,9 @@ def run(name: str) -> None:
     if name in shipped and not path.exists():
         print(_model_words(shipped[name]))
     elif name in scenario_names() and not path.exists():
-        print(_scenario_words(load_scenario(name)))
+        print(_scenario_words(load_any_scenario(name)))
     elif path.suffix == ".toml":
-        print(_scenario_words(load_scenario(path)))
+        print(_scenario_words(load_any_scenario(path)))
     elif not path.exists():
         known = ", ".join([*scenario_names(), *shipped])
         raise FileError(f"{name}: no such file, and not one of {known}")
@@ -42,7 +52,7 @@ def list_models() -> None:
     table.add_column("validation NMSE (dB)")
     for path in shipped_models():
         facts = describe_model(path)
-        scenario: Scenario = facts["scenario"]
+        scenario: AnyScenario = facts["scenario"]
         n_parameters = sum(
             math.prod(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters")
         )
@@ -63,9 +73,11 @@ def list_scenarios() -> None:
     """The table of shipped scenarios."""
     table = Table("scenario", "pilots", "SNR (dB)", "what it is")
     for name in scenario_names():
-        scenario = load_scenario(name)
-        snr = f"{scenario.snr_db:g} ({scenario.snr_convention})"
-        table.add_row(name, str(scenario.n_pilots), snr, scenario.description)
+        scenario = load_any_scenario(name)
+        snr = f"{scenario.snr_db:g}"
+        if not isinstance(scenario, SyntheticScenario):
+            snr += f" ({scenario.snr_convention})"
+        table.add_row(name, _pilots_of(scenario), snr, scenario.description)
     console().print(table)
 
 
@@ -74,17 +86,17 @@ def _model_words(path: Path) -> str:
     training, scenario = facts["training"], facts["scenario"]
     settings = ", ".join(f"{key} = {value}" for key, value in facts["hyperparameters"].items())
     tensors = "\n".join(f"    {name} {tuple(shape)}" for name, shape in facts["tensors"].items())
-    pattern = (
-        f"one fixed pilot pattern (seed {training.get('seed', '?')})"
-        if scenario.training.fixed_pattern
-        else "a new pilot pattern every step"
-    )
+    synthetic = isinstance(scenario, SyntheticScenario)
+    fixed = scenario.training.fixed_matrix if synthetic else scenario.training.fixed_pattern
+    thing = "matrix" if synthetic else "pilot pattern"
+    pattern = f"one fixed {thing} (seed {training.get('seed', '?')})" if fixed else f"a new {thing} every step"
+    convention = "" if synthetic else f" ({scenario.snr_convention} convention)"
     return (
         f"{path.name}: a chanest model, {facts['algorithm']}, made {facts['created']} "
         f"by chanest {facts['chanest_version']}\n"
         f"  hyperparameters: {settings}\n"
-        f"  trained for {scenario.name}: {_pilots(scenario)} pilots, {pattern}, "
-        f"SNR {_range(scenario.training.snr_db)} dB ({scenario.snr_convention} convention)\n"
+        f"  trained for {scenario.name}: {_size(scenario)}, {pattern}, "
+        f"SNR {_range(scenario.training.snr_db)} dB{convention}\n"
         f"  training: {training.get('steps', '?')} steps of {training.get('batch_size', '?')}, "
         f"{_number(training, 'wall_seconds', '.0f')} s, "
         f"validation NMSE {_number(training, 'validation_nmse_db', '.2f')} dB\n"
@@ -93,7 +105,13 @@ def _model_words(path: Path) -> str:
     )
 
 
-def _scenario_words(scenario: Scenario) -> str:
+def _scenario_words(scenario: AnyScenario) -> str:
+    if isinstance(scenario, SyntheticScenario):
+        return (
+            f"{scenario.name}: {scenario.description}\n"
+            f"  {_size(scenario)}, {scenario.sparsity:g} of them not zero on average\n"
+            f"  default: {scenario.snr_db:g} dB; training: SNR {_range(scenario.training.snr_db)} dB"
+        )
     channel = scenario.channel
     match channel:
         case TapChannel():
@@ -136,6 +154,10 @@ def _array_words(path: Path) -> str:
         if {"cfr", "used_subcarriers"} <= fields.keys():
             by = f" by {model}" if model else ""
             return f"{path.name}: channel estimates{by}\n  fields:\n{listed}"
+        if "phi" in fields:
+            return _vector_words(path, listed)
+        if {"x"} <= fields.keys() and model:
+            return f"{path.name}: sparse vectors found by {model}\n  fields:\n{listed}"
         if {"delays_s", "gains"} <= fields.keys():
             return f"{path.name}: recorded channels\n  fields:\n{listed}"
         found = ", ".join(fields) or "no arrays"
@@ -153,12 +175,40 @@ def _array_words(path: Path) -> str:
         )
 
 
+def _vector_words(path: Path, listed: str) -> str:
+    with VectorFile(path) as vectors:
+        origin = f"simulated by chanest from {vectors.scenario_name}" if vectors.scenario_name else "of unknown origin"
+        m, n = vectors.phi.n_measurements, vectors.phi.n_coefficients
+        return (
+            f"{path.name}: measurements of sparse vectors, {origin}\n"
+            f"  {vectors.n_observations} observations, {m} measurements of {n} coefficients each\n"
+            f"  true x: {'there' if vectors.has_x else 'unknown'}\n"
+            f"  fields:\n{listed}"
+        )
+
+
 def _number(fields: dict[str, Any], name: str, form: str) -> str:
     value = fields.get(name)
     return format(value, form) if isinstance(value, int | float) else "?"
 
 
-def _pilots(scenario: Scenario) -> str:
+def _size(scenario: AnyScenario) -> str:
+    if isinstance(scenario, SyntheticScenario):
+        return f"{scenario.n_measurements} measurements of {scenario.n_coefficients} coefficients"
+    return f"{_pilots(scenario)} pilots"
+
+
+def _pilots_of(scenario: AnyScenario) -> str:
+    """The default number of pilots, or M x N."""
+    if isinstance(scenario, SyntheticScenario):
+        return f"{scenario.n_measurements} x {scenario.n_coefficients}"
+    return str(scenario.n_pilots)
+
+
+def _pilots(scenario: AnyScenario) -> str:
+    """The numbers of pilots that a model serves, or M x N."""
+    if isinstance(scenario, SyntheticScenario):
+        return _pilots_of(scenario)
     return _range(scenario.training.n_pilots) if scenario.training.n_pilots else str(scenario.n_pilots)
 
 

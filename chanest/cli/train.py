@@ -10,10 +10,23 @@ from typing import Any
 
 from ..algorithms import ALGORITHMS, Algorithm
 from ..arrayfile import refuse_existing
-from ..errors import AlgorithmError, FileError, TrainingError
-from ..scenario import Scenario, TapChannel
+from ..errors import AlgorithmError, FileError, ModelError, TrainingError
+from ..estimator import Model
+from ..picking import NOT_SYNTHETIC, load_model
+from ..pilots import draw_pattern
+from ..scenario import AnyScenario, SyntheticScenario, TapChannel
 from ..training import TrainingSettings, checkpoint_path, train
-from .common import check_iterations, check_seed, chosen_device, chosen_scenario, naming_options, progress_bar
+from .common import (
+    DEFAULT_ALGORITHM,
+    Setting,
+    check_distinct,
+    check_iterations,
+    check_seed,
+    chosen_device,
+    chosen_setting,
+    naming_options,
+    progress_bar,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,14 @@ _DEFAULTS = {
     "alista": _Defaults(3e-2, 512, 16),
     "na-alista": _Defaults(3e-3, 512, 16),
     "na-sbl": _Defaults(3e-3, 64, 6),
+    "stepsize-ista": _Defaults(3e-2, 512, 16),
+    "lista": _Defaults(1e-3, 512, 16),
+    "lista-cpss": _Defaults(1e-3, 512, 16),
+    "gated-lista": _Defaults(1e-3, 512, 16),
+    "alista-at": _Defaults(3e-2, 512, 16),
+    "aglista": _Defaults(1e-2, 512, 16),
+    "na-alista-rnn": _Defaults(1e-3, 512, 16),
+    "na-alista-mlp": _Defaults(3e-3, 512, 16),
 }
 _OPTIONS = {
     "steps": "--steps",
@@ -46,9 +67,9 @@ class TrainOptions:
     """The options of ``chanest train``, as given."""
 
     output: Path
-    scenario: str | None
-    pilots: int | None
-    algorithm: str
+    setting: Setting
+    algorithm: str | None
+    start: str | None
     steps: int
     batch: int | None
     learning_rate: float | None
@@ -69,6 +90,7 @@ def run(options: TrainOptions) -> None:
     """Train and say what came out."""
     if options.output.suffix != ".h5":
         raise FileError(f"--output: expected a file ending in .h5, got {options.output}")
+    check_distinct(start=Path(options.start) if options.start else None, output=options.output)
     refuse_existing(options.output, options.force)
     checkpoint = checkpoint_path(options.output)
     if checkpoint.exists() and not options.resume and not options.force:
@@ -77,9 +99,10 @@ def run(options: TrainOptions) -> None:
     check_iterations(options.iterations)
     device = chosen_device(options.device)
     scenario = _scenario(options)
+    start = load_model(options.start) if options.start else None
     with naming_options(_OPTIONS):
-        algorithm = _algorithm(options, scenario)
-        settings = _settings(options)
+        algorithm = _algorithm(options, scenario, start)
+        settings = _settings(options, algorithm.name)
     with progress_bar(f"training {algorithm.name}", settings.steps) as bar:
         model = train(
             algorithm,
@@ -87,6 +110,7 @@ def run(options: TrainOptions) -> None:
             settings,
             options.output,
             resume=options.resume,
+            warm=start is not None,
             device=device,
             command=_command(),
             progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
@@ -103,55 +127,113 @@ def _command() -> str:
     return shlex.join(["chanest", *words])
 
 
-def _settings(options: TrainOptions) -> TrainingSettings:
+def _settings(options: TrainOptions, name: str) -> TrainingSettings:
     rate = options.learning_rate
     if rate is None:
-        rate = _DEFAULTS[options.algorithm].learning_rate
+        rate = _DEFAULTS[name].learning_rate
     elif not 0 < rate < math.inf:
         raise TrainingError(f"learning_rate: expected a positive number, got {rate}")
-    batch = _DEFAULTS[options.algorithm].batch if options.batch is None else options.batch
+    batch = _DEFAULTS[name].batch if options.batch is None else options.batch
     return TrainingSettings(steps=options.steps, batch_size=batch, learning_rate=rate, seed=options.seed)
 
 
-def _scenario(options: TrainOptions) -> Scenario:
-    scenario = chosen_scenario(options.scenario or "lte10", options.pilots, None)
+def _scenario(options: TrainOptions) -> AnyScenario:
+    asked = options.setting
+    scenario = chosen_setting(asked)
     changed: dict[str, Any] = {}
     if options.snr is not None:
-        low, _, high = options.snr.partition(":")
-        try:
-            changed["snr_db"] = bounds = (float(low), float(high or low))
-        except ValueError:
-            raise TrainingError(f"--snr: expected DB or LOW:HIGH, got {options.snr}") from None
-        if not -50 <= bounds[0] <= bounds[1] <= 100:
-            raise TrainingError(f"--snr: expected -50 <= LOW <= HIGH <= 100, got {options.snr}")
+        changed["snr_db"] = bounds = _snr(options.snr)
+    if isinstance(scenario, SyntheticScenario):
+        if options.fixed_pattern is not None:
+            changed["fixed_matrix"] = options.fixed_pattern
+        training = {**scenario.training.model_dump(), **changed}
+        at = {"snr_db": min(max(scenario.snr_db, bounds[0]), bounds[1])} if "snr_db" in changed else {}
+        return scenario.replace(training=training, **at)
     if options.fixed_pattern is not None:
         changed["fixed_pattern"] = options.fixed_pattern
-    if options.pilots is not None:
+    if asked.pilots is not None:
         changed["n_pilots"] = None
     if not changed:
         return scenario
     return scenario.replace(training={**scenario.training.model_dump(), **changed})
 
 
-def _algorithm(options: TrainOptions, scenario: Scenario) -> Algorithm:
-    name = options.algorithm
+def _snr(text: str) -> tuple[float, float]:
+    low, _, high = text.partition(":")
+    try:
+        bounds = (float(low), float(high or low))
+    except ValueError:
+        raise TrainingError(f"--snr: expected DB or LOW:HIGH, got {text}") from None
+    if not -50 <= bounds[0] <= bounds[1] <= 100:
+        raise TrainingError(f"--snr: expected -50 <= LOW <= HIGH <= 100, got {text}")
+    return bounds
+
+
+def _algorithm(options: TrainOptions, scenario: AnyScenario, start: Model | None) -> Algorithm:
+    name = options.algorithm or (start.algorithm.name if start else DEFAULT_ALGORITHM)
     learned = [name for name, cls in ALGORITHMS.items() if cls.learned]
     if name not in learned:
         raise AlgorithmError(f"--algorithm: expected one of {', '.join(learned)}, got {name}")
-    given = {
+    asked = {
         "sparsity": options.sparsity,
         "ridge": options.ridge,
         "n_hidden" if name == "na-sbl" else "lstm_hidden": options.hidden,
         "lstm_inputs": options.inputs,
     }
-    hyperparameters: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     known = inspect.signature(ALGORITHMS[name]).parameters
-    for key, value in hyperparameters.items():
+    for key, value in given.items():
         if key not in known:
             raise AlgorithmError(f"{_OPTIONS[key]}: not an option of {name}")
         if isinstance(value, float) and not 0 <= value < math.inf:
             raise AlgorithmError(f"{key}: expected a number not below 0, got {value}")
-    if "decay" in known and isinstance(scenario.channel, TapChannel):
-        hyperparameters["decay"] = scenario.channel.decay
+    if isinstance(scenario, SyntheticScenario) and name in NOT_SYNTHETIC:
+        raise AlgorithmError(f"--algorithm: {name} is for OFDM scenarios only")
+    sizes = _sizes(name, scenario, options.seed) if "n_measurements" in known else {}
+    if start is not None:
+        return _continued(start, name, scenario, {**given, **sizes}, options.iterations)
+    hyperparameters = {key: value for key, value in _of_scenario(scenario).items() if key in known}
     n_iterations = _DEFAULTS[name].iterations if options.iterations is None else options.iterations
-    return ALGORITHMS[name](n_iterations=n_iterations, **hyperparameters)
+    return ALGORITHMS[name](n_iterations=n_iterations, **{**hyperparameters, **sizes, **given})
+
+
+def _of_scenario(scenario: AnyScenario) -> dict[str, Any]:
+    """Hyperparameters that a scenario knows, for the algorithms that have them."""
+    penalty = {"penalty": scenario.penalties.ista}
+    if isinstance(scenario, SyntheticScenario):
+        return {"sparsity": scenario.sparsity, "ridge": 1e-6, "schedule": "synthetic", **penalty}
+    return penalty | ({"decay": scenario.channel.decay} if isinstance(scenario.channel, TapChannel) else {})
+
+
+def _sizes(name: str, scenario: AnyScenario, seed: int) -> dict[str, Any]:
+    """Size and field of the one Phi that an algorithm with learned matrices is bound to."""
+    if isinstance(scenario, SyntheticScenario):
+        thing, fixed = "matrix", scenario.training.fixed_matrix
+        sizes = (scenario.n_measurements, scenario.n_coefficients, "real")
+    else:
+        thing, fixed = "pilot pattern", scenario.training.fixed_pattern
+        sizes = (len(draw_pattern(scenario, seed)), scenario.n_taps, "complex")
+    if not fixed:
+        raise AlgorithmError(
+            f"--algorithm: {name} is bound to one {thing}, scenario {scenario.name} draws a new one every step; "
+            "give --fixed-pattern"
+        )
+    return dict(zip(("n_measurements", "n_coefficients", "field"), sizes, strict=True))
+
+
+def _continued(
+    start: Model, name: str, scenario: AnyScenario, wanted: dict[str, Any], n_iterations: int | None
+) -> Algorithm:
+    """The algorithm of a model with its parameters, grown to the iterations asked for."""
+    algorithm = start.algorithm
+    assert isinstance(algorithm, Algorithm)
+    if algorithm.name != name:
+        raise AlgorithmError(f"--algorithm: {name} asked for, model {start.name} is {algorithm.name}")
+    if isinstance(scenario, SyntheticScenario) != isinstance(start.scenario, SyntheticScenario):
+        raise ModelError(f"--start: model {start.name} was made for {start.scenario.name}, not for {scenario.name}")
+    for key, value in wanted.items():
+        found = algorithm.hyperparameters.get(key)
+        if found != value:
+            option = _OPTIONS.get(key, "--start")
+            raise ModelError(f"{option}: {key} of model {start.name} is {found}, asked for {value}")
+    return algorithm.grown(algorithm.n_iterations if n_iterations is None else n_iterations)

@@ -1,4 +1,4 @@
-"""Comparisons of estimators over grids of scenarios, pilots and SNRs."""
+"""Comparisons of estimators over grids of scenarios, and the paper's figures from our own runs."""
 
 from .compare import COLUMNS, KEY, compare_point
 

@@ -8,9 +8,11 @@ import torch
 from ..errors import ModelError
 from ..estimator import Model
 from ..evaluation import check_band, evaluate
-from ..picking import pick_model
+from ..picking import NOT_SYNTHETIC, PEERS, SYNTHETIC_PEERS, pick_model
 from ..pilots import PilotPattern, draw_pattern
-from ..scenario import Scenario
+from ..scenario import AnyScenario, SyntheticScenario
+from ..vectors import draw_matrix
+from ..vectorscores import evaluate_vectors
 
 KEY = ("scenario", "n_pilots", "snr_db")
 COLUMNS = (
@@ -35,8 +37,8 @@ COLUMNS = (
 
 
 def compare_point(
-    scenario: Scenario,
-    algorithms: Sequence[str],
+    scenario: AnyScenario,
+    algorithms: Sequence[str] | None,
     n_samples: int,
     seed: int,
     device: torch.device | str = "cpu",
@@ -47,36 +49,36 @@ def compare_point(
     """Score estimators and bounds on one scenario: rows with the columns of :data:`COLUMNS`.
 
     Args:
-        scenario: its pilots and SNR are the point.
-        algorithms: names of estimators; one without a shipped model for the scenario's band is left out.
+        scenario: its pilots and SNR are the point. A synthetic one leaves what concerns pilots and CFR empty.
+        algorithms: names of estimators, the peers of the scenario's setting when not given; one that does not fit
+            the setting, or without a shipped model for the scenario, is left out.
         n_samples, seed: what to simulate.
         device: where to estimate.
-        error_variance: also what the estimators expect of their own error.
-        pattern: drawn from the seed when not given.
+        error_variance: also what the estimators expect of their own error, in OFDM.
+        pattern: drawn from the seed when not given; not in the synthetic setting.
 
     >>> from chanest import load_scenario
     >>> rows = compare_point(load_scenario("etu"), ["linear", "omp"], n_samples=64, seed=0)
     >>> [row["algorithm"] for row in rows]
     ['linear', 'omp', 'oracle-ls', 'oracle-mmse']
     """
-    pattern = draw_pattern(scenario, seed) if pattern is None else pattern
-    models: dict[str, Model] = {}
-    for name in algorithms:
-        try:
-            model = pick_model(name, scenario, len(pattern))
-            check_band(model, scenario)
-        except ModelError:
-            continue
-        models[name] = model
-    names = models if error_variance else ()
-    scores = evaluate(scenario, pattern, models, n_samples, seed, torch.device(device), error_variance_of=names)
+    device = torch.device(device)
+    if isinstance(scenario, SyntheticScenario):
+        about: dict[str, object] = {"n_pilots": None, "snr_convention": None, "n_distinct_pilots": None}
+        models = _fitting(scenario, SYNTHETIC_PEERS if algorithms is None else algorithms, None)
+        scores = evaluate_vectors(scenario, draw_matrix(scenario, seed), models, n_samples, seed, device)
+    else:
+        pattern = draw_pattern(scenario, seed) if pattern is None else pattern
+        about = {"n_pilots": scenario.n_pilots, "snr_convention": scenario.snr_convention}
+        about["n_distinct_pilots"] = len(pattern)
+        models = _fitting(scenario, PEERS if algorithms is None else algorithms, len(pattern))
+        names = models if error_variance else ()
+        scores = evaluate(scenario, pattern, models, n_samples, seed, device, error_variance_of=names)
     return [
         {
             "scenario": scenario.name,
-            "n_pilots": scenario.n_pilots,
             "snr_db": scenario.snr_db,
-            "snr_convention": scenario.snr_convention,
-            "n_distinct_pilots": len(pattern),
+            **about,
             "algorithm": name,
             "model": models[name].name if name in models else None,
             "cir_nmse_db": score.cir_nmse_db,
@@ -88,3 +90,19 @@ def compare_point(
         }
         for name, score in scores.items()
     ]
+
+
+def _fitting(scenario: AnyScenario, algorithms: Sequence[str], n_pilots: int | None) -> dict[str, Model]:
+    """The models by name, without those that are not there or not for the scenario."""
+    models: dict[str, Model] = {}
+    for name in algorithms:
+        if isinstance(scenario, SyntheticScenario) and name in NOT_SYNTHETIC:
+            continue
+        try:
+            model = pick_model(name, scenario, n_pilots)
+            if not isinstance(scenario, SyntheticScenario):
+                check_band(model, scenario)
+        except ModelError:
+            continue
+        models[name] = model
+    return models

@@ -3,6 +3,14 @@
 from .base import LinearOperator
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
-from .weights import AnalyticWeights
+from .weights import AnalyticWeights, generalised_coherence, projected_gradient_weights, welch_bound
 
-__all__ = ["AnalyticWeights", "DenseOperator", "LinearOperator", "PartialDFT"]
+__all__ = [
+    "AnalyticWeights",
+    "DenseOperator",
+    "LinearOperator",
+    "PartialDFT",
+    "generalised_coherence",
+    "projected_gradient_weights",
+    "welch_bound",
+]

@@ -1,5 +1,6 @@
 """A matrix as an operator: the synthetic setting, and the yardstick of every fast operator."""
 
+import torch
 from torch import Tensor
 
 from .base import LinearOperator
@@ -11,7 +12,6 @@ class DenseOperator(LinearOperator):
     Args:
         matrix: (*batch_shape, M, N).
 
-    >>> import torch
     >>> phi = DenseOperator(torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
     >>> phi.adjoint(phi.forward(torch.tensor([1.0, 1.0])))
     tensor([3., 7.])
@@ -22,6 +22,10 @@ class DenseOperator(LinearOperator):
         self.n_measurements, self.n_coefficients = matrix.shape[-2:]
         self.batch_shape = matrix.shape[:-2]
         self.dtype, self.device = matrix.dtype, matrix.device
+
+    def to(self, device: torch.device | str) -> "DenseOperator":
+        """The same matrix on another device."""
+        return DenseOperator(self.matrix.to(device))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._apply(self.matrix, x)

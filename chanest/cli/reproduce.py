@@ -1,0 +1,182 @@
+"""``chanest reproduce``."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from ..algorithms import ALGORITHMS
+from ..errors import ChanestError, FileError
+from ..experiments.illustrations import ILLUSTRATIONS, illustrate
+from ..experiments.points import KEY, NMSE_FIGURES, Panel, Point, panels
+from ..experiments.published import distances, read_published, read_published_epochs, summary
+from ..experiments.reproduce import COLUMNS, Bench, ordered
+from ..plots import check_plot_path, draw_panels
+from ..sweeps import Sweep
+from .common import MOST_SAMPLES, Bar, check_seed, chosen_device, console, progress_bar
+
+Curve = list[tuple[float, float]]
+FIGURES = (*map(str, range(1, 14)), "table1")
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """The options of ``chanest reproduce``, as given."""
+
+    figure: str
+    output: Path
+    published: Path | None
+    budget: float | None
+    samples: int
+    iterations: str | None
+    algorithms: str | None
+    cache: Path | None
+    seed: int
+    device: str
+    force: bool
+
+
+def run(options: ReproduceOptions) -> None:
+    """Measure what is missing of a figure, draw it, and say how far it is from the published one."""
+    if options.figure not in FIGURES:
+        raise ChanestError(f"FIGURE: expected one of {', '.join(FIGURES)}, got {options.figure}")
+    if options.budget is not None and not options.budget > 0:
+        raise ChanestError(f"--budget: expected minutes, more than 0, got {options.budget:g}")
+    if not 1 <= options.samples <= MOST_SAMPLES:
+        raise ChanestError(f"--samples: expected 1...{MOST_SAMPLES}, got {options.samples}")
+    check_seed(options.seed)
+    device = chosen_device(options.device)
+    published = read_published(options.published) if options.published else {}
+    _make_folder(options.output)
+    stem = options.output / (options.figure if options.figure == "table1" else f"figure{options.figure}")
+    plots = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    if options.figure in ILLUSTRATIONS:
+        table = stem.with_suffix(".csv")
+        for path in plots:
+            check_plot_path(path, options.force)
+        print(illustrate(options.figure, table, plots, device, options.seed, options.force))
+        _say(table, *plots)
+        return
+    axes = panels(options.figure)
+    wanted = _wanted(options, axes)
+    table = stem.with_suffix(".csv")
+    if options.force:
+        table.unlink(missing_ok=True)
+    sweep = Sweep(table, KEY, COLUMNS, {"n_samples": options.samples, "seed": options.seed, "device": str(device)})
+    chain = ordered(wanted)
+    left = [(point, start) for point, start in chain if not sweep.done(point.key)]
+    with progress_bar(f"figure {options.figure}", len(chain)) as bar:
+        bench = Bench(
+            options.cache or options.output / "models",
+            device,
+            options.samples,
+            options.seed,
+            lambda point, step, steps, nmse: bar.note(
+                f"{point.curve}, K = {point.n_iterations}, step {step} of {steps}, NMSE {nmse:.1f} dB"
+            ),
+        )
+        bar.advance(len(chain) - len(left))
+        _measure(sweep, bench, left, options.budget, bar)
+    rows = sweep.rows()
+    if options.figure == "7":
+        told = read_published_epochs(options.published) if options.published else {}
+        ours = {point.key: bench.history(point) for point in wanted}
+        drawn = [(axes[0].title, "epochs", _curves(wanted, ours), _curves(wanted, told))]
+    else:
+        drawn = _axes(axes, rows, published)
+    for path in plots:
+        draw_panels(path, _title(options.figure), drawn)
+    keys = {point.key for point in wanted}
+    _print(axes, rows, published)
+    if published:
+        print(summary(distances(published, rows, keys)))
+    _say(table, *plots)
+
+
+def _measure(
+    sweep: Sweep, bench: Bench, left: list[tuple[Point, Point | None]], budget: float | None, bar: Bar
+) -> None:
+    """Every point gets of the budget what its share of iterations and coefficients is."""
+    work = {p: float(p.n_iterations * p.n_taps) for p, _ in left if ALGORITHMS[p.algorithm].learned}
+    total = sum(work.values())
+    for point, start in left:
+        share = math.inf if budget is None or point not in work else 60 * budget * work[point] / total
+        sweep.run([point.key], lambda _, p=point, s=start, t=share: [bench.measure(p, s, t)])  # type: ignore[misc]
+        bar.advance()
+
+
+def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:
+    points = [point for panel in axes for point in panel.points]
+    if options.algorithms:
+        names = options.algorithms.split(",")
+        known = {point.algorithm for point in points}
+        for name in names:
+            if name not in known:
+                raise ChanestError(f"--algorithms: expected some of {', '.join(sorted(known))}, got {name}")
+        points = [point for point in points if point.algorithm in names]
+    if options.iterations:
+        known_k = {str(point.n_iterations) for point in points}
+        for k in options.iterations.split(","):
+            if k not in known_k:
+                raise ChanestError(f"--iterations: expected some of {', '.join(sorted(known_k, key=int))}, got {k}")
+        points = [point for point in points if str(point.n_iterations) in options.iterations.split(",")]
+    return points
+
+
+def _curves(points: list[Point], found: Mapping[tuple[str, ...], Curve]) -> dict[str, Curve]:
+    return {point.curve: found[point.key] for point in points if found.get(point.key)}
+
+
+def _axes(
+    axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[tuple[str, ...], float]
+) -> list[tuple[str, str, dict[str, Curve], dict[str, Curve]]]:
+    """Per panel: title, label of x, our curves and the published ones."""
+    ours = {tuple(row[name] for name in KEY): float(row["nmse_db"]) for row in rows}
+    made = []
+    for panel in axes:
+        curves: list[dict[str, Curve]] = [{}, {}]
+        for point in panel.points:
+            for into, found in zip(curves, (ours, published), strict=True):
+                if point.key in found:
+                    x = float(getattr(point, panel.x) or 0)
+                    into.setdefault(point.curve, []).append((x, found[point.key]))
+        made.append((panel.title, panel.x, curves[0], curves[1]))
+    return made
+
+
+def _print(axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[tuple[str, ...], float]) -> None:
+    ours = {tuple(row[name] for name in KEY): row for row in rows}
+    table = Table("where", "algorithm", "K", "NMSE (dB)", "published", "worse by", "steps")
+    for panel in axes:
+        for point in panel.points:
+            row = ours.get(point.key)
+            if row is None:
+                continue
+            told = published.get(point.key)
+            theirs = ("", "") if told is None else (f"{told:.2f}", f"{float(row['nmse_db']) - told:+.2f}")
+            hidden = f", H = {point.lstm_hidden}" if panel.x == "lstm_hidden" else ""
+            name = f"{point.curve}{hidden}"
+            table.add_row(
+                panel.title, name, str(point.n_iterations), f"{float(row['nmse_db']):.2f}", *theirs, row["steps"]
+            )
+    console().print(table)
+
+
+def _title(figure: str) -> str:
+    return "Table 1" if figure == "table1" else f"Figure {figure}"
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be a folder ({error.strerror})") from None
+
+
+def _say(*paths: Path) -> None:
+    print(f"wrote {', '.join(map(str, paths))}")
+
+
+assert set(NMSE_FIGURES) | set(ILLUSTRATIONS) == set(FIGURES)

@@ -22,9 +22,8 @@ from .modelfile import read_model, shipped_models
 from .scenario import AnyScenario, Scenario, SyntheticScenario, TapChannel
 from .signals import delay_profile
 
-_BEYOND = ("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep")  # the table's peers of OFDM
-PEERS = (*_BEYOND, *INTERPOLATORS)
-SYNTHETIC_PEERS = ("ista", "fista", "alista", "alista-at", "aglista", "na-alista", "vamp")
+PEERS = ("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep", *INTERPOLATORS)  # of the table
+SYNTHETIC_PEERS = ("ista", "fista", "alista", "na-alista", "vamp")
 ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
 NOT_SYNTHETIC = ("na-sbl", "omp", "sbl", "ep", *INTERPOLATORS)
 _OTHER_SPARSITY, _OTHER_DECAY = 48.0, 1.5  # EP's prior where a scenario has none of its own: tools/tune_ep.py

@@ -14,10 +14,12 @@ import torch
 from conftest import Ran
 
 from chanest.algorithms import NAALISTA
+from chanest.cli.reproduce import FIGURES
 from chanest.errors import ChanestError, FileError
 from chanest.estimator import Model
 from chanest.experiments import course, illustrations, reproduce
 from chanest.experiments.drawing import charts, write_rows
+from chanest.experiments.illustrations import ILLUSTRATIONS
 from chanest.experiments.points import KEY, NMSE_FIGURES, Point, panels
 from chanest.experiments.published import Distance, distances, read_published, read_results, summary
 from chanest.experiments.reproduce import FEWEST_STEPS, Bench, Recipe, made, ordered, scenario_of
@@ -438,3 +440,7 @@ def test_times_have_a_row_for_every_algorithm_and_size(tmp_path):
 def test_a_figure_that_is_none_of_these_is_refused(tmp_path):
     with pytest.raises(ChanestError, match="figure: expected one of 1, 2, 6, 8, 9, 12, got 3"):
         illustrations.illustrate("3", tmp_path / "t.csv", [], CPU, 0)
+
+
+def test_every_figure_of_the_command_is_drawn_by_somebody():
+    assert sorted((*NMSE_FIGURES, *ILLUSTRATIONS)) == sorted(FIGURES)

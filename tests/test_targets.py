@@ -7,6 +7,7 @@ import torch
 
 from chanest import PilotPattern, load_scenario
 from chanest.evaluation import Score, estimate_file, evaluate
+from chanest.experiments.reproduce import measured_nmse_db
 from chanest.metrics import ErrorSums
 from chanest.observations import PilotFile
 from chanest.picking import PEERS, load_model, pick_model
@@ -148,3 +149,16 @@ def test_the_error_variance_holds_in_a_city(n_pilots, snr_db):
     assert abs(10 * torch.log10(expected.mean() / measured.mean())) <= 1
     for part in torch.argsort(expected).tensor_split(10):
         assert abs(10 * torch.log10(expected[part].mean() / measured[part].mean())) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("na-alista-synthetic-40db", -39.13),
+        ("na-alista-synthetic-20db", -21.3),
+        ("alista-synthetic-40db", -33.55),
+        ("alista-synthetic-20db", -20.55),
+    ],
+)
+def test_the_published_synthetic_results_are_within_1_db(name, published):
+    assert measured_nmse_db(load_model(name), 10_000, 0, torch.device("cpu")) <= published + 1

@@ -17,6 +17,10 @@ declare -A options=(
   [na-sbl-lte10-m75]="--steps 2500"
   [na-sbl-lte10-m50]="--steps 1500"
   [na-sbl-lte10-reference-m75]="--steps 1500"
+  [alista-synthetic-40db]="--steps 500 --learning-rate 2e-2"
+  [alista-synthetic-20db]="--steps 400 --learning-rate 2e-2"
+  [na-alista-synthetic-40db]="--steps 1000 --hidden 128 --learning-rate 2e-3"
+  [na-alista-synthetic-20db]="--steps 600 --hidden 128 --learning-rate 2e-3"
 )
 for algorithm in na-alista alista na-sbl; do
   for job in lte10:75 lte10-reference:75 wide: lte10:100 lte10:50 lte10-reference:100 lte10-reference:50; do
@@ -29,4 +33,12 @@ for algorithm in na-alista alista na-sbl; do
     chanest train --scenario "$scenario" ${pilots:+--pilots "$pilots"} --algorithm "$algorithm" \
       ${options[$name]:-${options[$algorithm]}} --output "$output" $([ -e "$output.checkpoint" ] && echo --resume)
   done
+done
+for name in alista-synthetic-40db na-alista-synthetic-40db alista-synthetic-20db na-alista-synthetic-20db; do
+  [[ $# -eq 0 || " $* " == *" $name "* ]] || continue
+  output=models/$name.h5 snr=${name##*-}
+  [ -e "$output" ] && continue
+  # shellcheck disable=SC2086
+  chanest train --scenario synthetic $([ "$snr" = 40db ] || echo --snr "${snr%db}") --algorithm "${name%-synthetic*}" \
+    ${options[$name]} --output "$output" $([ -e "$output.checkpoint" ] && echo --resume)
 done

@@ -10,7 +10,7 @@ from rich.table import Table
 from ..algorithms import ALGORITHMS
 from ..errors import ChanestError, FileError
 from ..experiments.illustrations import ILLUSTRATIONS, illustrate
-from ..experiments.points import KEY, NMSE_FIGURES, Panel, Point, panels
+from ..experiments.points import KEY, Panel, Point, panels
 from ..experiments.published import distances, read_published, read_published_epochs, summary
 from ..experiments.reproduce import COLUMNS, Bench, ordered
 from ..plots import check_plot_path, draw_panels
@@ -177,6 +177,3 @@ def _make_folder(path: Path) -> None:
 
 def _say(*paths: Path) -> None:
     print(f"wrote {', '.join(map(str, paths))}")
-
-
-assert set(NMSE_FIGURES) | set(ILLUSTRATIONS) == set(FIGURES)

@@ -52,9 +52,9 @@ def training_lesson(
         snr = _snrs(scenario, snr_groups, generator).repeat_interleave(n_samples // snr_groups)
         phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, step))
         drawn = draw_vectors(scenario, phi, n_samples, generator, snr).to(device)
-        return _lesson_of_vectors(drawn, phi.to(device), seed, step, always=step < 0)
+        return _lesson_of_vectors(drawn, phi.to(device), seed, step, exactly=step < 0)
     batch, pattern = training_batch(scenario, seed, step + 1, n_samples, snr_groups)
-    return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, always=step < 0)
+    return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, exactly=step < 0)
 
 
 def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torch.device | str) -> Lesson:
@@ -72,25 +72,25 @@ def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torc
     if isinstance(scenario, SyntheticScenario):
         phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, -2 - index))
         vectors = draw_vectors(scenario, phi, 512, generator, snr_db).to(device)
-        return _lesson_of_vectors(vectors, phi.to(device), seed, index, always=True)
+        return _lesson_of_vectors(vectors, phi.to(device), seed, index, exactly=True)
     pattern = draw_pattern(scenario, seed + (0 if scenario.training.fixed_pattern else index))
     batch = draw(scenario, pattern, 512, generator, snr_db).to(device)
-    return _lesson_of_pilots(scenario, batch, pattern, seed, index, always=True)
+    return _lesson_of_pilots(scenario, batch, pattern, seed, index, exactly=True)
 
 
-def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, always: bool) -> Lesson:
+def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, exactly: bool) -> Lesson:
     y, rms = normalise(drawn.observations)
-    told = _told(drawn.noise_variance, rms, phi.n_measurements, seed, step, always)
+    told = told_noise(drawn.noise_variance, rms, phi.n_measurements, seed, step, exactly)
     scale = rms * math.sqrt(phi.n_measurements)
     return Lesson(y, phi, told, drawn.x, lambda x: x * scale)
 
 
 def _lesson_of_pilots(
-    scenario: Scenario, batch: Simulation, pattern: PilotPattern, seed: int, step: int, always: bool
+    scenario: Scenario, batch: Simulation, pattern: PilotPattern, seed: int, step: int, exactly: bool
 ) -> Lesson:
     y, rms = normalise(batch.observations)
     phi = PartialDFT(pattern, scenario.n_taps, scenario.first_tap_samples, dtype=y.dtype, device=y.device)
-    told = _told(batch.noise_variance, rms, len(pattern), seed, step, always)
+    told = told_noise(batch.noise_variance, rms, len(pattern), seed, step, exactly)
     if batch.cir is not None:
         return Lesson(y, phi, told, batch.cir, lambda x: x * rms)
     return Lesson(y, phi, told, batch.cfr, lambda x: cfr_of(x * rms, scenario))
@@ -146,7 +146,9 @@ def training_pattern(scenario: Scenario, seed: int, step: int) -> PilotPattern:
     return PilotPattern.random(n_pilots, state, **grid)
 
 
-def told_noise(noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: int, step: int) -> Tensor | None:
+def told_noise(
+    noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: int, step: int, exactly: bool = False
+) -> Tensor | None:
     """What the algorithm is told of the noise of y in this step: the truth, a wrong level, or nothing.
 
     Args:
@@ -154,18 +156,13 @@ def told_noise(noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: i
         rms: (batch, 1) of the observations, as :func:`chanest.estimator.normalise` gave it.
         n_measurements: M.
         seed, step: the draw.
+        exactly: always the truth.
 
     >>> {told_noise(torch.ones(16), torch.ones(16, 1), 75, 0, step) is None for step in range(20)} == {True, False}
     True
     """
-    return _told(noise_variance, rms, n_measurements, seed, step, always=step < 0)
-
-
-def _told(
-    noise_variance: Tensor, rms: Tensor, n_measurements: int, seed: int, step: int, always: bool
-) -> Tensor | None:
     told = noise_of_y(noise_variance, rms, n_measurements)
-    if always:
+    if exactly:
         return told
     generator = seeded(seed, "noise", step)
     case = float(torch.rand(1, generator=generator))

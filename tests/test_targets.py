@@ -1,6 +1,7 @@
 """What the shipped models must reach, on 10,000 channels: the paper's published values, and today's receiver."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import pytest
 import torch
@@ -114,14 +115,20 @@ def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
     assert all(found["na-sbl"].cfr_nmse_db < found[rival].cfr_nmse_db for rival in rivals)
 
 
-@pytest.mark.parametrize("pilots", [32, 50, 75, 100, "comb"])
-@pytest.mark.parametrize("name", ["wide", "munich"])
+@pytest.mark.parametrize(
+    ("name", "pilots"),
+    [
+        *product(["munich"], [32, 50, 75, 100, "comb"]),
+        *product(["wide"], [32, 50, 75, 100]),
+        pytest.param(
+            "wide", "comb", marks=pytest.mark.xfail(strict=True, reason="0.53 dB at 30 dB, docs/estimators.md")
+        ),
+    ],
+)
 def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, pilots):
     model = load_model("na-sbl-wide")
     for snr_db in (0, 10, 20, 30):
         few_decide = name == "wide" and snr_db == 30  # the channels that fail: it takes many to average over them
-        if few_decide and pilots == "comb":
-            continue  # 0.5 dB more or less (docs/estimators.md): most of its channels are longer than the comb's alias
         scenario = load_scenario(name).replace(snr_db=snr_db)
         sums = {factor: ErrorSums() for factor in (1.0, None, 0.5, 2.0)}
         for index in range(8):
@@ -136,15 +143,25 @@ def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, 
         assert max(sums[0.5].nmse_db, sums[2.0].nmse_db) <= told + 1, snr_db
 
 
-@pytest.mark.parametrize("n_pilots", [100, 75, 50])
-@pytest.mark.parametrize("snr_db", [0, 10, 20, 30])
-def test_the_error_variance_holds_in_a_city(n_pilots, snr_db):
+@pytest.mark.parametrize(
+    ("name", "n_pilots", "snr_db", "n_samples"),
+    [
+        *product(["munich"], [100, 75, 50], [0, 10, 20, 30], [649]),
+        *product(["eva", "etu"], [75], [10, 20], [4096]),
+        ("tdl-c300", 75, 20, 4096),
+        pytest.param(
+            *("tdl-c300", 75, 10, 4096),
+            marks=pytest.mark.xfail(strict=True, reason="one tenth is 2.1 dB too sure, docs/estimators.md"),
+        ),
+    ],
+)
+def test_the_error_variance_holds(name, n_pilots, snr_db, n_samples):
     """The mean within 1 dB, every tenth of the subcarriers, sorted by it, within 2 dB."""
-    scenario = load_scenario("munich").replace(n_pilots=n_pilots, snr_db=snr_db)
+    scenario = load_scenario(name).replace(n_pilots=n_pilots, snr_db=snr_db)
     pattern = draw_pattern(scenario, 3)
     model = load_model("na-sbl-wide")
     expected, measured = [], []
-    for block in simulate(scenario, pattern, 649, seed=3):
+    for block in simulate(scenario, pattern, n_samples, seed=3):
         found = model.estimate(block.observations, pattern, block.noise_variance, error_variance=True)
         expected.append(found.error_variance.flatten())
         measured.append((found.cfr - block.cfr).abs().square().flatten())
@@ -158,7 +175,7 @@ def test_the_error_variance_holds_in_a_city(n_pilots, snr_db):
     ("name", "published"),
     [
         ("na-alista-synthetic-40db", -39.13),
-        ("na-alista-synthetic-20db", -21.3),
+        ("na-alista-synthetic-20db", -21.33),
         ("alista-synthetic-40db", -33.55),
         ("alista-synthetic-20db", -20.55),
     ],

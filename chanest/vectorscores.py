@@ -96,7 +96,7 @@ def told_the_support(block: Vectors, phi: DenseOperator, mmse: bool) -> Tensor:
     matrix = phi.matrix.double()
     c = torch.einsum("mn,bn,kn->bmk", matrix, present, matrix)
     c = c + load[:, None, None] * torch.eye(len(matrix), dtype=torch.float64)
-    w = torch.linalg.solve(c, block.observations.double())
+    w = torch.cholesky_solve(block.observations.double().unsqueeze(-1), torch.linalg.cholesky(c)).squeeze(-1)
     return (present * (w @ matrix)).float()
 
 

@@ -34,7 +34,9 @@ ORDER = [
     "vectorscores",
     "plots",
     "sweeps",
+    "exports",
     "experiments",
+    "link",
     "cli",
 ]
 ALGORITHMS_SEE = {"errors", "operators", "shrinkage", "algorithms"}

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from .errors import AlgorithmError
 
-SCHEDULES = ("ofdm", "synthetic")
-_FEWEST, _MOST = 3, 10  # entries, of the schedule "ofdm"
+SCHEDULES = ("ofdm", "published", "synthetic")
+_FEWEST, _MOST = 3, 10  # entries, of the schedules "ofdm" and "published"
 
 
 def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor = 0) -> Tensor:
@@ -42,27 +42,30 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
 
 
 def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None) -> tuple[int, ...]:
-    """How many entries pass unshrunk in each iteration, as in the published runs; all zero for S = 0.
+    """How many entries pass unshrunk in each iteration; all zero for S = 0.
 
     Args:
         sparsity: S.
         n_iterations: K.
-        kind: "ofdm", also where None: linspace(1.5 S // K, 1.5 S, K) clipped to 3...10; or "synthetic":
-            linspace(1.2 S / K, 1.2 S, K). Both are rounded down.
+        kind: "ofdm", also where None: linspace(1.5 S // K, 1.5 S, K) clipped to 3...10; "published": one less, which is
+            what passed in the published OFDM runs, where an entry had to be larger than the p-th largest; or
+            "synthetic": linspace(1.2 S / K, 1.2 S, K). All are rounded down.
 
     Raises:
         AlgorithmError: another kind.
 
     >>> support_schedule(8, 16)
     (3, 3, 3, 3, 3, 4, 4, 5, 6, 7, 8, 8, 9, 10, 10, 10)
+    >>> support_schedule(8, 4), support_schedule(8, 4, "published")
+    ((3, 6, 9, 10), (2, 5, 8, 9))
     >>> support_schedule(50, 8, "synthetic")
     (7, 15, 22, 30, 37, 45, 52, 60)
     """
     if kind is not None and kind not in SCHEDULES:
-        raise AlgorithmError(f"schedule: expected {' or '.join(SCHEDULES)}, got {kind}")
+        raise AlgorithmError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {kind}")
     if sparsity == 0:
         return (0,) * n_iterations
     if kind == "synthetic":  # the hair keeps whole numbers whole
         return tuple(int(1.2 * sparsity * k / n_iterations + 1e-9) for k in range(1, n_iterations + 1))
     ramp = torch.linspace(1.5 * sparsity // n_iterations, 1.5 * sparsity, n_iterations, dtype=torch.float64)
-    return tuple(int(p) for p in ramp.clamp(_FEWEST, _MOST).tolist())
+    return tuple(int(p) - (kind == "published") for p in ramp.clamp(_FEWEST, _MOST).tolist())

@@ -25,7 +25,7 @@ class ALISTA(Algorithm):
         sparsity: S of the schedule of support selection (:func:`support_schedule`); 0 for none.
         ridge: of the analytic weights; 0 for W = Phi. The default gains about 1 dB over W = Phi at M = 75
             (docs/choices.md).
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: ``log_step_size`` (K,), ``log_threshold`` (K,); ``calibration`` (:class:`ResidualCalibration`).
 
@@ -84,7 +84,7 @@ class ALISTAAT(ALISTA):
         ridge: of the analytic weights; 0 for W = Phi.
         epsilon: for ||y|| = 1. The default is the published 0.1 for taps of unit variance, 50 of which give
             ||y|| of about sqrt(50).
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: as :class:`ALISTA`.
 
@@ -126,7 +126,7 @@ class AGLISTA(ALISTA):
         sparsity: S of the schedule of support selection; 0 for none.
         ridge: of the analytic weights; 0 for W = Phi.
         epsilon: of the overshoot, for ||y|| = 1; the default is the published 0.01 for taps of unit variance.
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: as :class:`ALISTA`, and ``gates`` (:class:`Gates`).
 

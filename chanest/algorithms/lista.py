@@ -78,7 +78,7 @@ class LISTA(_LearnedMatrices):
         field: "real" or "complex".
         shared: 1 for the same matrices in all layers, 0 for a pair each.
         sparsity: S of the schedule of support selection; 0 for none.
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: ``log_threshold`` (K,); ``w1`` (K or 1, N, M), ``w2`` (K or 1, N, N), with a last axis (real,
     imaginary) in a complex field; ``calibration`` (:class:`ResidualCalibration`).
@@ -202,7 +202,7 @@ class LISTACPSS(_LearnedMatrices):
         n_measurements, n_coefficients: M, N.
         field: "real" or "complex".
         sparsity: S of the schedule of support selection; 0 for none (LISTA-CP).
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: ``log_threshold`` (K,); ``w`` (K, M, N), with a last axis (real, imaginary) in a complex field;
     ``calibration`` (:class:`ResidualCalibration`).

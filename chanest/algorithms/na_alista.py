@@ -32,7 +32,7 @@ class NAALISTA(Algorithm):
         lstm_inputs: "r", "u" or "r,u".
         sparsity: S of the schedule of support selection; 0 for none.
         ridge: of the analytic weights; 0 for W = Phi; the analytic ones were no better (docs/choices.md).
-        schedule: of support selection, "ofdm" (also where None) or "synthetic".
+        schedule: of support selection, "ofdm" (also where None), "published" or "synthetic".
 
     Parameters: ``lstm/weight_ih`` (4H, inputs), ``lstm/weight_hh`` (4H, H), ``lstm/bias_ih`` (4H,) and
     ``lstm/bias_hh`` (4H,), gates in the order input, forget, cell, output; ``hidden/weight`` (H, H),

@@ -237,8 +237,7 @@ def made(point: Point) -> Algorithm:
     32
     """
     settings: dict[str, Any] = {"n_iterations": point.n_iterations, "sparsity": float(point.sparsity)}
-    if point.setting == "synthetic":
-        settings |= {"schedule": "synthetic", "ridge": 1e-6}
+    settings |= {"schedule": "synthetic", "ridge": 1e-6} if point.setting == "synthetic" else {"schedule": "published"}
     if point.algorithm.startswith("na-alista"):
         settings |= {"lstm_inputs": point.lstm_inputs, "lstm_hidden": point.lstm_hidden}
     return ALGORITHMS[point.algorithm](**settings)

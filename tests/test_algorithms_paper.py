@@ -456,7 +456,7 @@ class TestSupportSelection:
         assert support_schedule(50, 1, "synthetic") == (60,)
         assert support_schedule(0, 3, "synthetic") == (0, 0, 0)
         assert support_schedule(8, 16, "ofdm") == support_schedule(8, 16)
-        with pytest.raises(AlgorithmError, match="schedule: expected ofdm or synthetic, got linear"):
+        with pytest.raises(AlgorithmError, match="schedule: expected one of ofdm, published, synthetic, got linear"):
             support_schedule(8, 16, "linear")
 
     @pytest.mark.parametrize("cls", [ALISTA, NAALISTA, ALISTAAT, AGLISTA, LISTA, LISTACPSS, GatedLISTA])

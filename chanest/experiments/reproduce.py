@@ -59,9 +59,9 @@ class Recipe:
 
 RECIPES: dict[str, Mapping[str, Recipe]] = {
     "ofdm": {
-        "alista": Recipe(3e-2, 300),
-        "alista-at": Recipe(3e-2, 300),
-        "aglista": Recipe(1e-2, 300),
+        "alista": Recipe(3e-2, 100),
+        "alista-at": Recipe(3e-2, 100),
+        "aglista": Recipe(1e-2, 120),
         "na-alista": Recipe(3e-3, 300, grown=False),
     },
     "synthetic": {

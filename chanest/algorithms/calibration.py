@@ -75,10 +75,13 @@ class ResidualCalibration(Calibration):
     ) -> tuple[Tensor, Tensor]:
         base = (y - phi.forward(recovery.x)).abs().square().sum(-1).clamp_min(1e-6).log()
         level = (noise_level(y, phi, noise_variance) * phi.n_measurements).log()
+        return base.unsqueeze(-1), self.features(base, level, phi.n_measurements).unsqueeze(-2)
+
+    def features(self, base: Tensor, level: Tensor, n_measurements: int) -> Tensor:
+        """From log ||y - Phi x||^2 and log M s, (*batch,) both: (*batch, 6)."""
         r, t = base / _LOG_SCALE, level / _LOG_SCALE
-        size = torch.full_like(r, math.log(phi.n_measurements / 75))
-        features = torch.stack([r, t, size, r * r, r * t, t * t], -1)
-        return base.unsqueeze(-1), features.unsqueeze(-2)
+        size = torch.full_like(r, math.log(n_measurements / 75))
+        return torch.stack([r, t, size, r * r, r * t, t * t], -1)
 
     def correction(self, features: Tensor) -> Tensor:
         corrected: Tensor = self.linear(features).squeeze(-1)

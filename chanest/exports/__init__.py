@@ -1,0 +1,107 @@
+"""Trained models for other programs; each compared with the model it came from before it is kept."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..errors import ChanestError
+from ..estimator import Model
+from ..modelfile import read_model, write_model
+from ..pilots import PilotPattern
+from ..scenario import SyntheticScenario
+from . import onnx_file, savedmodel, torch_file
+from .matlab import read_mat, write_mat
+from .program import TRACEABLE, ChannelProgram, traceable
+from .verifying import Inputs, Outputs, relative_error, verified
+
+SUFFIXES = {"hdf5": ".h5", "mat": ".mat", "savedmodel": ".savedmodel", "torch-export": ".pt2", "onnx": ".onnx"}
+EXACT = 1e-6
+
+Writer = Callable[[Path], None]
+
+
+def export_model(
+    model: Model, to: str, path: Path, pattern: PilotPattern | None = None, savedmodel_writer: Writer | None = None
+) -> float:
+    """Write a model in another format, and verify it on random pilots with that format's reader.
+
+    Args:
+        model: what to export.
+        to: one of SUFFIXES.
+        path: the file, or for a SavedModel the folder, to write or replace.
+        pattern: random pilots lie there; ONNX files serve it alone, ``.pt2`` any pattern of its size, the others
+            every pattern. Not needed for models of the synthetic setting.
+        savedmodel_writer: writes a SavedModel (this room does not know TensorFlow models).
+
+    Returns:
+        the largest relative error over CFR, CIR and error variance of 32 random channels; for synthetic models, of x.
+
+    Raises:
+        ModelError: the format does not take this model.
+        ExportError: what was written does not give the model's estimates; it is not kept.
+        ExtraError: a package is missing.
+        FileError: cannot be written.
+    """
+    if to not in SUFFIXES:
+        raise ChanestError(f"--to: expected one of {', '.join(SUFFIXES)}, got {to}")
+    if to in ("hdf5", "mat"):
+        return _export_parameters(model, to, path, pattern)
+    kinds = onnx_file.KINDS if to == "onnx" else TRACEABLE
+    algorithm = traceable(model, kinds)
+    assert pattern is not None
+    inputs = Inputs.random(model, pattern)
+    expected = inputs.estimate(model)
+    match to:
+        case "torch-export":
+            write = partial(torch_file.write_torch, model=model, pattern=pattern)
+            return verified(path, write, partial(torch_file.run_torch, inputs=inputs), expected, torch_file.TOLERANCE)
+        case "onnx":
+            write = partial(onnx_file.write_onnx, model=model, pattern=pattern)
+            return verified(path, write, partial(onnx_file.run_onnx, inputs=inputs), expected, onnx_file.TOLERANCE)
+        case _:
+            assert savedmodel_writer is not None
+            run, tolerance = partial(savedmodel.run_savedmodel, inputs=inputs), savedmodel.TOLERANCE[algorithm.name]
+            return verified(path, savedmodel_writer, run, expected, tolerance)
+
+
+def _export_parameters(model: Model, to: str, path: Path, pattern: PilotPattern | None) -> float:
+    """Files of parameters, of any algorithm and either setting."""
+    inputs = None if pattern is None else Inputs.random(model, pattern)
+
+    def outputs(of: Model) -> Outputs:
+        return (_recovered(of),) if inputs is None else inputs.estimate(of)
+
+    def write(to_path: Path) -> None:
+        if to == "mat":
+            write_mat(to_path, model)
+        else:
+            write_model(to_path, model.algorithm, model.scenario, model.training)
+
+    def run(written: Path) -> Outputs:
+        if to == "mat":
+            return outputs(read_mat(written, model))
+        algorithm, scenario, _ = read_model(written)
+        return outputs(Model(algorithm.requires_grad_(False), scenario, model.name))
+
+    return verified(path, write, run, outputs(model), EXACT)
+
+
+def _recovered(model: Model) -> torch.Tensor:
+    """(4, N): what a model of the synthetic setting makes of random measurements."""
+    s = model.scenario
+    assert isinstance(s, SyntheticScenario)
+    generator = torch.Generator().manual_seed(0)
+    phi = torch.randn(s.n_measurements, s.n_coefficients, generator=generator)
+    return model.recover(torch.randn(4, s.n_measurements, generator=generator), phi).x
+
+
+__all__ = [
+    "SUFFIXES",
+    "ChannelProgram",
+    "Inputs",
+    "export_model",
+    "relative_error",
+    "verified",
+]

@@ -1,0 +1,128 @@
+"""Every export is compared with the model it came from, through the reader of its format, before it is kept."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..algorithms import Algorithm
+from ..errors import ExportError, FileError
+from ..estimator import Model
+from ..operators import PartialDFT
+from ..pilots import PilotPattern
+
+SAMPLES = 32
+_PATHS = 8
+
+Outputs = tuple[Tensor, ...]
+"""cfr (batch, n_used), cir (batch, n_taps), error variance (batch, n_used); or one tensor of vectors."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Random pilots for a comparison.
+
+    Attributes:
+        received_pilots: (SAMPLES, n_pilots) complex64; powers, noise and channels differ from sample to sample.
+        noise_variance: (SAMPLES,) float32.
+        pattern: where the pilots lie.
+    """
+
+    received_pilots: Tensor
+    noise_variance: Tensor
+    pattern: PilotPattern
+
+    @classmethod
+    def random(cls, model: Model, pattern: PilotPattern, seed: int = 0) -> "Inputs":
+        """A few taps in the model's delay window each, 0...30 dB, over twelve decades of power."""
+        generator = torch.Generator().manual_seed(seed)
+        s = model.ofdm
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(SAMPLES, 1, generator=generator)
+
+        taps = torch.randn(SAMPLES, s.n_taps, dtype=torch.complex64, generator=generator)
+        taps = taps * (torch.rand(SAMPLES, s.n_taps, generator=generator) < _PATHS / s.n_taps)
+        phi = PartialDFT(pattern, s.n_taps, s.first_tap_samples)
+        clean = phi.forward(taps) * len(pattern) ** 0.5
+        deviation = 10 ** uniform(-1.5, 0) * _PATHS**0.5
+        noise = torch.randn(SAMPLES, len(pattern), dtype=torch.complex64, generator=generator) * deviation
+        units = 10 ** uniform(-6, 6)
+        return cls((clean + noise) * units, (deviation * units).square().squeeze(-1), pattern)
+
+    def part(self, n: int) -> "Inputs":
+        """The first n."""
+        return Inputs(self.received_pilots[:n], self.noise_variance[:n], self.pattern)
+
+    def estimate(self, model: Model) -> Outputs:
+        """What a model makes of them."""
+        assert isinstance(model.algorithm, Algorithm)
+        ask = model.algorithm.gives_error_variance
+        found = model.estimate(self.received_pilots, self.pattern, self.noise_variance, error_variance=ask)
+        return tuple(t for t in (found.cfr, found.cir, found.error_variance) if t is not None)
+
+
+def verified(
+    path: Path,
+    write: Callable[[Path], None],
+    run: Callable[[Path], Outputs],
+    expected: Outputs,
+    tolerance: float,
+) -> float:
+    """Write beside the path, run what was written, compare, and only then move it there.
+
+    Args:
+        path: where to; what lies there is replaced.
+        write: makes a file or folder.
+        run: reads it as a user of the format would, and gives what ``expected`` is compared with.
+        tolerance: the largest error that passes.
+
+    Returns:
+        the largest of :func:`relative_error` over the outputs.
+
+    Raises:
+        ExportError: larger than the tolerance; nothing is left behind, and what was there stays.
+        FileError: cannot be written.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        _remove(partial)
+        write(partial)
+        found = run(partial)
+        error = max(relative_error(f, e) for f, e in zip(found, expected, strict=True))
+        if not error <= tolerance:
+            raise ExportError(
+                f"{path}: not written: what was exported differs from the model by {error:.1e} of the estimate on "
+                f"random pilots, expected at most {tolerance:.0e}; please report this"
+            )
+        if path.is_dir():
+            _remove(path)
+        partial.replace(path)
+    except OSError as failure:
+        raise FileError(f"{path}: cannot be written ({failure.strerror or failure})") from None
+    finally:
+        _remove(partial)
+    return error
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """The largest over samples of ||found - expected|| / ||expected||; infinite where shapes differ.
+
+    >>> relative_error(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    0.5
+    """
+    if found.shape != expected.shape or not bool(found.isfinite().all()):
+        return float("inf")
+    found, expected = (t.to(torch.complex128).flatten(1) for t in (found, expected))
+    norm = torch.linalg.vector_norm
+    return float((norm(found - expected, dim=-1) / norm(expected, dim=-1)).max())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from ..arrayfile import refuse_existing
-from ..errors import ChanestError, ExtraError, FileError
+from ..errors import ChanestError, FileError
 from ..estimator import Model
 from ..exports import SUFFIXES, export_model
 from ..observations import PilotFile
@@ -15,11 +15,11 @@ from ..scenario import SyntheticScenario
 from .common import check_distinct, check_seed, naming_options
 
 _READERS = {
-    "hdf5": "read back from the HDF5 file",
+    "hdf5": "read back",
     "mat": "rebuilt from the struct",
-    "savedmodel": "tf.saved_model.load",
-    "torch-export": "torch.export.load in a fresh process without chanest",
-    "onnx": "onnxruntime",
+    "savedmodel": "by TensorFlow",
+    "torch-export": "in a fresh process without chanest",
+    "onnx": "by onnxruntime",
 }
 
 
@@ -51,9 +51,10 @@ def run(options: ExportOptions) -> None:
     _check_output(output, options.to, suffix, options.force)
     pattern = _pattern(model, options)
     writer = partial(_write_savedmodel, model) if options.to == "savedmodel" else None
-    error = export_model(model, options.to, output, pattern, writer)
+    errors = export_model(model, options.to, output, pattern, writer)
     print(f"wrote {output}: {model.algorithm.name} for {model.scenario.name}, {_served(options.to, pattern)}")
-    print(f"verified by {_READERS[options.to]}: largest relative error on random input {error:.1e}")
+    said = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+    print(f"verified on random input, {_READERS[options.to]}: largest relative errors: {said}")
 
 
 def _pattern(model: Model, options: ExportOptions) -> PilotPattern | None:
@@ -103,8 +104,6 @@ def _check_output(output: Path, to: str, suffix: str, force: bool) -> None:
 
 
 def _write_savedmodel(model: Model, folder: Path) -> None:
-    try:
-        from ..link.tensorflow import export_savedmodel
-    except ModuleNotFoundError:
-        raise ExtraError("--to savedmodel: TensorFlow is not installed; pip install 'chanest[tensorflow]'") from None
+    from ..link.tensorflow import export_savedmodel  # says itself which extra is missing
+
     export_savedmodel(model, folder)

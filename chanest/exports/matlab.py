@@ -43,12 +43,12 @@ def read_mat(path: Path, model: Model) -> Model:
         for name, tensor in tensors_of(algorithm).items():
             value: Any = fields
             for key in name.split("/"):
-                value = value[int(key) if key.isdigit() else key]
+                value = _member(value, key)
             tensor.copy_(torch.from_numpy(np.asarray(value)).reshape(tensor.shape))
         window = {name: fields["scenario"][name] for name in ("n_fft", "n_taps", "first_tap_samples", "n_used")
                   if hasattr(model.scenario, name)}  # fmt: skip
     except (KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise ExportError(f"{path}: not written: cannot be read back ({type(error).__name__}: {error})") from None
+        raise ExportError(f"{path}: cannot be read back ({type(error).__name__}: {error})") from None
     return Model(algorithm.requires_grad_(False), model.scenario.replace(**window), model.name)
 
 
@@ -70,6 +70,13 @@ def _struct_array(structs: list[dict[str, Any]]) -> np.ndarray:
     for row, struct in zip(array, structs, strict=True):
         row[0] = tuple(struct.values())
     return array
+
+
+def _member(struct: Any, key: str) -> Any:
+    """A field, or for a number one of an array of structs; loadmat gives an array of one as the struct itself."""
+    if not key.isdigit():
+        return struct[key]
+    return [struct][int(key)] if isinstance(struct, dict) else struct[int(key)]
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,6 @@ from ..pilots import PilotPattern
 
 TRACEABLE: tuple[type[Algorithm], ...] = (ALISTA, NAALISTA, NASBL)
 PILOTS, SUBCARRIERS, NOISE = "received_pilots", "pilot_subcarriers", "noise_variance"
-OUTPUTS = ("cfr", "cir", "error_variance")
 
 
 class ChannelProgram(nn.Module):

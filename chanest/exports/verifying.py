@@ -1,7 +1,7 @@
 """Every export is compared with the model it came from, through the reader of its format, before it is kept."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
-from ..errors import ExportError, FileError
+from ..errors import ChanestError, ExportError, FileError
 from ..estimator import Model
 from ..operators import PartialDFT
 from ..pilots import PilotPattern
 
+OUTPUTS = ("cfr", "cir", "error_variance")
 SAMPLES = 32
 _PATHS = 8
 
@@ -70,21 +71,21 @@ def verified(
     write: Callable[[Path], None],
     run: Callable[[Path], Outputs],
     expected: Outputs,
-    tolerance: float,
-) -> float:
+    tolerances: Sequence[float],
+) -> dict[str, float]:
     """Write beside the path, run what was written, compare, and only then move it there.
 
     Args:
         path: where to; what lies there is replaced.
         write: makes a file or folder.
         run: reads it as a user of the format would, and gives what ``expected`` is compared with.
-        tolerance: the largest error that passes.
+        tolerances: the largest error of each that passes.
 
     Returns:
-        the largest of :func:`relative_error` over the outputs.
+        :func:`relative_error` of each by its name.
 
     Raises:
-        ExportError: larger than the tolerance; nothing is left behind, and what was there stays.
+        ExportError: larger than its tolerance; nothing is left behind, and what was there stays.
         FileError: cannot be written.
     """
     partial = path.with_name(f".partial-{path.name}")
@@ -92,20 +93,24 @@ def verified(
         _remove(partial)
         write(partial)
         found = run(partial)
-        error = max(relative_error(f, e) for f, e in zip(found, expected, strict=True))
-        if not error <= tolerance:
-            raise ExportError(
-                f"{path}: not written: what was exported differs from the model by {error:.1e} of the estimate on "
-                f"random pilots, expected at most {tolerance:.0e}; please report this"
-            )
+        names = OUTPUTS if len(expected) > 1 else ("x",)
+        errors = {name: relative_error(f, e) for name, f, e in zip(names, found, expected, strict=False)}
+        for (name, error), tolerance in zip(errors.items(), tolerances, strict=False):
+            if not error <= tolerance:
+                raise ExportError(
+                    f"{path}: not written: what was exported differs from the model on random input, {name} by "
+                    f"{error:.1e} of its size, expected at most {tolerance:.0e}; please report this"
+                )
         if path.is_dir():
             _remove(path)
         partial.replace(path)
+    except ChanestError as failure:
+        raise type(failure)(str(failure).replace(str(partial), str(path))) from None
     except OSError as failure:
         raise FileError(f"{path}: cannot be written ({failure.strerror or failure})") from None
     finally:
         _remove(partial)
-    return error
+    return errors
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..operators import LinearOperator
 
 LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
-_CHUNK = 64
+CHUNK = 64
 _LOADS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6)
 
 
@@ -171,7 +171,7 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
     rows_g, rows_s = g, noise_variance.expand(batch)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1
     if not phi.batch_shape:
-        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), _CHUNK
+        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), CHUNK
     parts = zip(rows_g.split(size), rows_s.split(size), strict=True)
     return torch.cat([_explained_away(phi, band, *part) for part in parts]).reshape(*batch, -1)
 

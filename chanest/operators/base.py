@@ -7,19 +7,6 @@ import torch
 from torch import Tensor
 
 
-@cache
-def power_start(n_coefficients: int) -> Tensor:
-    """Where the power iteration for L starts, the same in every run: (N,) float64.
-
-    Model files carry it for readers without torch.
-
-    >>> power_start(3).tolist() == power_start(3).tolist()
-    True
-    """
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(n_coefficients, generator=generator, dtype=torch.float64)
-
-
 class LinearOperator(ABC):
     """A linear map Phi from (*batch, N) to (*batch, M).
 
@@ -83,3 +70,15 @@ class LinearOperator(ABC):
             x = self.gram(x / norm.unsqueeze(-1))
             norm = torch.linalg.vector_norm(x, dim=-1)
         return norm
+
+
+@cache
+def power_start(n_coefficients: int) -> Tensor:
+    """Where the power iteration starts, (n_coefficients,) float64: the same in every run.
+
+    Model files carry it for readers without torch.
+
+    >>> power_start(3).tolist()  # doctest: +ELLIPSIS
+    [1.54...
+    """
+    return torch.randn(n_coefficients, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -1,8 +1,8 @@
 """The HDF5 model file: self-describing, without pickle or code. The only room that knows its schema.
 
 Root attributes ``format``, ``format_version``, ``algorithm``, ``chanest_version``, ``created``; groups
-``hyperparameters``, ``parameters``, ``normalisation``, ``constants``, ``scenario``, ``training``. A training checkpoint is a
-model file with one more group, ``optimiser``.
+``hyperparameters``, ``parameters``, ``normalisation``, ``constants``, ``scenario``, ``training``. A training
+checkpoint is a model file with one more group, ``optimiser``.
 """
 
 import inspect

@@ -142,7 +142,9 @@ TENSORS = ["log_step_size", "log_threshold", "calibration/linear/weight", "calib
 
 def by_octave(folder, path):
     write_mat(folder / "model.mat", load_model(path))
-    lines = [f"load('{folder / 'model.mat'}'); p = model.parameters; printf('%d\\n', model.hyperparameters.n_iterations);"]
+    lines = [
+        f"load('{folder / 'model.mat'}'); p = model.parameters; printf('%d\\n', model.hyperparameters.n_iterations);"
+    ]
     lines += [f"printf('%.9g ', p.{name.replace('/', '.')}); printf('\\n');" for name in TENSORS]
     command = ["octave", "--quiet", "--no-init-file", "--eval", " ".join(lines)]
     first, *rows = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()

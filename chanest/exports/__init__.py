@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..algorithms import Algorithm
 from ..errors import ChanestError
 from ..estimator import Model
 from ..modelfile import read_model, write_model
@@ -36,7 +37,8 @@ def export_model(
         savedmodel_writer: writes a SavedModel (this room does not know TensorFlow models).
 
     Returns:
-        the largest relative error over 32 random channels of cfr, cir and error_variance; of x in the synthetic setting.
+        the largest relative error of cfr, cir and error_variance over 32 random channels; that of x in the synthetic
+        setting.
 
     Raises:
         ModelError: the format does not take this model.
@@ -76,7 +78,7 @@ def _export_parameters(model: Model, to: str, path: Path, pattern: PilotPattern 
     def write(to_path: Path) -> None:
         if to == "mat":
             write_mat(to_path, model)
-        else:
+        elif isinstance(model.algorithm, Algorithm):
             write_model(to_path, model.algorithm, model.scenario, model.training)
 
     def run(written: Path) -> Outputs:

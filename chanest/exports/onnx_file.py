@@ -51,7 +51,7 @@ class RealProgram(nn.Module):
         super().__init__()
         algorithm = traceable(model, KINDS)
         assert isinstance(algorithm, ALISTA | NAALISTA)
-        self.algorithm = algorithm
+        self.algorithm: ALISTA | NAALISTA = algorithm
         self.exempt = algorithm.exempt(algorithm.n_iterations)
         phi = model.operator(pattern, torch.complex128, "cpu")
         weights, band = algorithm.weights(phi), model.band(torch.complex128, "cpu")
@@ -72,23 +72,21 @@ class RealProgram(nn.Module):
         rms = (relative.square().sum(-1, keepdim=True) / self.n_pilots).sqrt()
         y = relative / torch.where(rms > 0, rms, 1.0) / self.n_pilots**0.5
         scale = rms * peak
-        x = self._alista(y) if isinstance(self.algorithm, ALISTA) else self._na_alista(y)
+        algorithm = self.algorithm
+        x = self._alista(algorithm, y) if isinstance(algorithm, ALISTA) else self._na_alista(algorithm, y)
         variance = self._error_variance(y - x @ self.phi, noise_of_y(noise_variance, scale, self.n_pilots))
         cir = x * scale
         variance = (variance * scale.square()).expand(-1, self.n_used)
         return _pairs(cir @ self.band), _pairs(cir), variance
 
-    def _alista(self, y: Tensor) -> Tensor:
-        gamma = self.algorithm.log_step_size.exp() / self.lipschitz
-        theta = self.algorithm.log_threshold.exp()
+    def _alista(self, algorithm: ALISTA, y: Tensor) -> Tensor:
+        gamma, theta = algorithm.log_step_size.exp() / self.lipschitz, algorithm.log_threshold.exp()
         x = torch.zeros_like(y @ self.adjoint)
         for k, exempt in enumerate(self.exempt):
             x = _soft_threshold(x - gamma[k] * ((x @ self.phi - y) @ self.adjoint), theta[k], exempt)
         return x
 
-    def _na_alista(self, y: Tensor) -> Tensor:
-        network = self.algorithm
-        assert isinstance(network, NAALISTA)
+    def _na_alista(self, network: NAALISTA, y: Tensor) -> Tensor:
         x = torch.zeros_like(y @ self.adjoint)
         state = network.initial_state(y.shape[0])
         for exempt in self.exempt:

@@ -128,7 +128,8 @@ def _loaded_factor(c: Tensor) -> Tensor:
 def _mended(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
     """What :func:`cholesky` returns where some entries failed, without looking at values, for torch.export."""
     failed = info != 0
-    exact, load_of_one = _exact(torch.where(failed[..., None, None], c, torch.eye(c.shape[-1], dtype=c.dtype)))
+    identity = torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
+    exact, load_of_one = _exact(torch.where(failed[..., None, None], c, identity))
     found, pending = torch.zeros_like(exact), torch.ones_like(failed.any())
     for load in _LOADS:
         again, left = torch.linalg.cholesky_ex(exact + load * load_of_one)

@@ -1,5 +1,6 @@
 """``chanest export``."""
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,7 @@ def _check_output(output: Path, to: str, suffix: str, force: bool) -> None:
 
 
 def _write_savedmodel(model: Model, folder: Path) -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow would greet on stderr
     from ..link.tensorflow import export_savedmodel  # says itself which extra is missing
 
     export_savedmodel(model, folder)

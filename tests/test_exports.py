@@ -221,6 +221,14 @@ def test_savedmodels(tmp_path, monkeypatch, chanest, name):
 # verification -----------------------------------------------------------------------------------------------
 
 
+def test_the_error_is_that_of_the_worst_sample():
+    expected = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    assert relative_error(expected, expected) == 0
+    assert relative_error(expected + torch.tensor([[0.3, 0.4], [0.0, 0.0]]), expected) == pytest.approx(0.1)
+    assert relative_error(expected + 1e-9, expected) > 1
+    assert relative_error(expected[:1], expected) == relative_error(expected * torch.nan, expected) == float("inf")
+
+
 def test_what_differs_is_not_kept(tmp_path):
     (tmp_path / "old").write_text("precious")
     expected = (torch.ones(2, 3),)

@@ -167,6 +167,12 @@ def test_other_algorithms_and_synthetic_models_are_refused(tmp_path):
     fista = pick_model("fista", load_scenario("lte10"))
     with pytest.raises(ModelError, match=r"takes alista and na-alista and na-sbl, the model is fista; --to hdf5"):
         export_model(fista, "torch-export", tmp_path / "x.pt2", PATTERN)
+    with pytest.raises(ModelError, match=r"linear has no parameters to export"):
+        export_model(pick_model("linear", load_scenario("lte10")), "mat", tmp_path / "x.mat")
+    with pytest.raises(ExportError, match=r"to: expected one of hdf5, mat, .*, got matlab"):
+        export_model(fista, "matlab", tmp_path / "x.mat")
+    with pytest.raises(ExportError, match=r"savedmodel: give savedmodel_writer"):
+        export_model(fista, "savedmodel", tmp_path / "x")
     with pytest.raises(ModelError, match=r"made for synthetic vectors"):
         ChannelProgram(load_model("alista-synthetic-40db"))
     assert not any(tmp_path.iterdir())

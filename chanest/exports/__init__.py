@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from ..algorithms import Algorithm
-from ..errors import ChanestError
+from ..algorithms import Algorithm, Interpolator
+from ..errors import ExportError, ModelError
 from ..estimator import Model
 from ..modelfile import read_model, write_model
-from ..pilots import PilotPattern
+from ..pilots import PilotPattern, draw_pattern
 from ..scenario import SyntheticScenario
 from . import onnx_file, savedmodel, torch_file
 from .matlab import read_mat, write_mat
@@ -33,7 +33,7 @@ def export_model(
         to: one of SUFFIXES.
         path: the file, or for a SavedModel the folder, to write or replace.
         pattern: random pilots lie there; ONNX files serve it alone, ``.pt2`` any pattern of its size, the others
-            every pattern. Not needed for models of the synthetic setting.
+            every pattern. The scenario's, seed 0, when not given.
         savedmodel_writer: writes a SavedModel (this room does not know TensorFlow models).
 
     Returns:
@@ -45,13 +45,26 @@ def export_model(
         ExportError: what was written does not give the model's estimates; it is not kept.
         ExtraError: a package is missing.
         FileError: cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from chanest import load_model
+    >>> with TemporaryDirectory() as folder:
+    ...     export_model(load_model("alista-lte10-m75"), "mat", Path(folder, "alista.mat"))
+    {'cfr': 0.0, 'cir': 0.0, 'error_variance': 0.0}
     """
     if to not in SUFFIXES:
-        raise ChanestError(f"--to: expected one of {', '.join(SUFFIXES)}, got {to}")
+        raise ExportError(f"to: expected one of {', '.join(SUFFIXES)}, got {to}")
+    if to == "savedmodel" and savedmodel_writer is None:
+        raise ExportError("savedmodel: give savedmodel_writer, or call chanest.link.tensorflow.export_savedmodel")
+    if isinstance(model.algorithm, Interpolator):
+        raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
+    if isinstance(model.scenario, SyntheticScenario):
+        pattern = None
+    elif pattern is None:
+        pattern = draw_pattern(model.scenario, seed=0)
     if to in ("hdf5", "mat"):
-        return _export_parameters(model, to, path, pattern)
-    kinds = onnx_file.KINDS if to == "onnx" else TRACEABLE
-    algorithm = traceable(model, kinds)
+        return _export_parameters(model, model.algorithm, to, path, pattern)
+    algorithm = traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
     assert pattern is not None
     inputs = Inputs.random(model, pattern)
     expected = inputs.estimate(model)
@@ -68,7 +81,9 @@ def export_model(
             return verified(path, savedmodel_writer, run, expected, savedmodel.TOLERANCES[algorithm.name])
 
 
-def _export_parameters(model: Model, to: str, path: Path, pattern: PilotPattern | None) -> dict[str, float]:
+def _export_parameters(
+    model: Model, algorithm: Algorithm, to: str, path: Path, pattern: PilotPattern | None
+) -> dict[str, float]:
     """Files of parameters, of any algorithm and either setting."""
     inputs = None if pattern is None else Inputs.random(model, pattern)
 
@@ -78,14 +93,14 @@ def _export_parameters(model: Model, to: str, path: Path, pattern: PilotPattern 
     def write(to_path: Path) -> None:
         if to == "mat":
             write_mat(to_path, model)
-        elif isinstance(model.algorithm, Algorithm):
-            write_model(to_path, model.algorithm, model.scenario, model.training)
+        else:
+            write_model(to_path, algorithm, model.scenario, model.training)
 
     def run(written: Path) -> Outputs:
         if to == "mat":
             return outputs(read_mat(written, model))
-        algorithm, scenario, _ = read_model(written)
-        return outputs(Model(algorithm.requires_grad_(False), scenario, model.name))
+        found, scenario, _ = read_model(written)
+        return outputs(Model(found.requires_grad_(False), scenario, model.name))
 
     return verified(path, write, run, outputs(model), _EXACT)
 

@@ -20,6 +20,13 @@ def write_mat(path: Path, model: Model) -> None:
 
     Matrices have the axes of the HDF5 file, vectors are columns, numbered groups (``tap_rules/0``...) are struct
     arrays (``tap_rules(1)``...), attributes are fields.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from chanest import load_model
+    >>> with TemporaryDirectory() as folder:
+    ...     write_mat(Path(folder, "m.mat"), load_model("na-sbl-wide"))
+    ...     read_mat(Path(folder, "m.mat"), load_model("na-sbl-wide")).algorithm.n_iterations
+    6
     """
     assert isinstance(model.algorithm, Algorithm)
     fields = _matlab(model_fields(model.algorithm, model.scenario, model.training))

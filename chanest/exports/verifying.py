@@ -38,7 +38,12 @@ class Inputs:
 
     @classmethod
     def random(cls, model: Model, pattern: PilotPattern, seed: int = 0) -> "Inputs":
-        """A few taps in the model's delay window each, 0...30 dB, over twelve decades of power."""
+        """A few taps in the model's delay window each, 0...30 dB, over twelve decades of power.
+
+        >>> from chanest import load_model
+        >>> Inputs.random(load_model("alista-lte10-m75"), PilotPattern.random(75, seed=0)).received_pilots.shape
+        torch.Size([32, 75])
+        """
         generator = torch.Generator().manual_seed(seed)
         s = model.ofdm
 
@@ -87,6 +92,12 @@ def verified(
     Raises:
         ExportError: larger than its tolerance; nothing is left behind, and what was there stays.
         FileError: cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path, x = Path(folder, "x.pt"), (torch.ones(1, 2),)
+    ...     verified(path, lambda p: torch.save(x, p), lambda p: torch.load(p), x, (0.0,))
+    {'x': 0.0}
     """
     partial = path.with_name(f".partial-{path.name}")
     try:

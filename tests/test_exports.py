@@ -148,19 +148,24 @@ def test_a_program_runs_in_a_fresh_process_without_chanest_and_says_what_it_is(p
     assert done.stdout.strip() == "na-alista 12 [[5, 600], [5, 256], [5, 600]]", done.stderr
 
 
+class Factors(torch.nn.Module):
+    def forward(self, c):
+        return gaussian.cholesky(c)
+
+
 def test_where_a_factorisation_fails_the_program_mends_it_as_the_model_does():
-    """torch.cond's branches against the retries with their looks at values."""
+    """torch.cond's branches, exported, against the retries with their looks at values."""
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(6, 5, 5, dtype=torch.complex64, generator=generator)
     good = a @ a.mH + 0.1 * torch.eye(5)
+    batch = ({0: torch.export.Dim("batch", min=1)},)
+    program = torch.export.export(Factors(), (good[:2],), dynamic_shapes=batch, strict=False).module()
     for bad in ({}, {1: -1.0}, {0: 1e-3, 4: -5.0}, {2: float("nan"), 3: -1.0}, {0: 0.0}):
         c = good.clone()
         for index, scale in bad.items():
             c[index] = scale * good[index] - (1e-4 if scale == 1e-3 else 0) * torch.eye(5)
-        expected = gaussian.cholesky(c)
-        factor, info = torch.linalg.cholesky_ex(c)
-        branch = gaussian._mended if bool(info.any()) else gaussian._kept
-        torch.testing.assert_close(branch(c, factor, info), expected, rtol=0, atol=0, equal_nan=True)
+        assert bool(torch.linalg.cholesky_ex(c).info.any()) == bool(bad)
+        torch.testing.assert_close(program(c), gaussian.cholesky(c), rtol=0, atol=0, equal_nan=True)
 
 
 def test_other_algorithms_and_synthetic_models_are_refused(tmp_path):

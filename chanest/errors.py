@@ -49,3 +49,11 @@ class DeviceError(ChanestError):
 
 class TrainingError(ChanestError):
     """A training that cannot start, continue, or that diverged."""
+
+
+class ExtraError(ChanestError, ImportError):
+    """A package that an extra of chanest brings is not installed, or is too old."""
+
+
+class ExportError(ChanestError):
+    """An export that does not run, or that differs from its model."""

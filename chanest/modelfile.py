@@ -1,8 +1,8 @@
 """The HDF5 model file: self-describing, without pickle or code. The only room that knows its schema.
 
 Root attributes ``format``, ``format_version``, ``algorithm``, ``chanest_version``, ``created``; groups
-``hyperparameters``, ``parameters``, ``normalisation``, ``scenario``, ``training``. A training checkpoint is a
-model file with one more group, ``optimiser``.
+``hyperparameters``, ``parameters``, ``normalisation``, ``constants``, ``scenario``, ``training``. A training
+checkpoint is a model file with one more group, ``optimiser``.
 """
 
 import inspect
@@ -22,8 +22,9 @@ from torch import Tensor
 
 from .algorithms import ALGORITHMS, Algorithm
 from .errors import AlgorithmError, ChanestError, FileError, ModelError
+from .operators import power_start
 from .resources import shipped
-from .scenario import AnyScenario, scenario_from_fields
+from .scenario import AnyScenario, SyntheticScenario, scenario_from_fields
 
 FORMAT, FORMAT_VERSION = "chanest-model", 1
 _KINDS = {int: "a whole number", float: "a finite number", str: "text"}
@@ -51,16 +52,7 @@ def write_model(
     partial = path.with_name(f".{path.name}.partial")
     try:
         with h5py.File(partial, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["format_version"] = FORMAT_VERSION
-            file.attrs["algorithm"] = algorithm.name
-            file.attrs["chanest_version"] = version("chanest")
-            file.attrs["created"] = datetime.now(UTC).isoformat(timespec="seconds")
-            _write(file.create_group("hyperparameters"), algorithm.hyperparameters)
-            _write(file.create_group("parameters"), _nested(algorithm.named_parameters()))
-            _write(file.create_group("normalisation"), _nested(algorithm.named_buffers()))
-            _write(file.create_group("scenario"), scenario.model_dump())
-            _write(file.create_group("training"), training)
+            _write(file, model_fields(algorithm, scenario, training))
             if optimiser is not None:
                 _write(file.create_group("optimiser"), optimiser)
         with partial.open("rb") as written:
@@ -70,6 +62,30 @@ def write_model(
         raise FileError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def model_fields(algorithm: Algorithm, scenario: AnyScenario, training: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model file holds, group by group.
+
+    >>> from chanest.algorithms import ALISTA
+    >>> from chanest.scenario import load_scenario
+    >>> sorted(model_fields(ALISTA(n_iterations=4), load_scenario("lte10"), {})["parameters"])
+    ['calibration', 'log_step_size', 'log_threshold']
+    """
+    constants = {} if isinstance(scenario, SyntheticScenario) else {"power_start": power_start(scenario.n_taps)}
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "algorithm": algorithm.name,
+        "chanest_version": version("chanest"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hyperparameters": algorithm.hyperparameters,
+        "parameters": _nested(algorithm.named_parameters()),
+        "normalisation": _nested(algorithm.named_buffers()),
+        "constants": constants,
+        "scenario": scenario.model_dump(),
+        "training": training,
+    }
 
 
 def read_model(path: Path) -> tuple[Algorithm, AnyScenario, dict[str, Any]]:
@@ -124,7 +140,7 @@ def describe_model(path: Path) -> dict[str, Any]:
             "hyperparameters": algorithm.hyperparameters,
             "scenario": scenario,
             "training": training,
-            "tensors": {name: tuple(tensor.shape) for name, tensor in _tensors_of(algorithm).items()},
+            "tensors": {name: tuple(tensor.shape) for name, tensor in tensors_of(algorithm).items()},
         }
 
 
@@ -188,8 +204,13 @@ def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     return found
 
 
-def _tensors_of(algorithm: Algorithm) -> dict[str, Tensor]:
-    """The tensors of an algorithm by their names in the file."""
+def tensors_of(algorithm: Algorithm) -> dict[str, Tensor]:
+    """The tensors of an algorithm by their names in the file.
+
+    >>> from chanest.algorithms import ALISTA
+    >>> list(tensors_of(ALISTA()))[:2]
+    ['parameters/log_step_size', 'parameters/log_threshold']
+    """
     tensors = {f"parameters/{n.replace('.', '/')}": p.data for n, p in algorithm.named_parameters()}
     return tensors | {f"normalisation/{n.replace('.', '/')}": b for n, b in algorithm.named_buffers()}
 
@@ -204,7 +225,7 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
             algorithm = cls(**hyperparameters)
     except (AlgorithmError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{path}: hyperparameters: {error}") from None
-    found, expected = _datasets(file, path), _tensors_of(algorithm)
+    found, expected = _datasets(file, path), tensors_of(algorithm)
     settings = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
     for name in sorted(expected.keys() - found.keys()):
         raise ModelError(f"{path}: {name}: missing")
@@ -220,7 +241,7 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
         if dataset.dtype.kind != "f":
             raise ModelError(f"{path}: {name}: expected floating-point numbers, the file has {dataset.dtype}")
     algorithm = algorithm.to_empty(device="cpu")
-    for name, tensor in _tensors_of(algorithm).items():
+    for name, tensor in tensors_of(algorithm).items():
         with np.errstate(over="ignore"):
             values = np.asarray(found[name][()]).astype(np.float32)
         if not np.isfinite(values).all():

@@ -67,5 +67,10 @@ def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None
         return (0,) * n_iterations
     if kind == "synthetic":  # the hair keeps whole numbers whole
         return tuple(int(1.2 * sparsity * k / n_iterations + 1e-9) for k in range(1, n_iterations + 1))
-    ramp = torch.linspace(1.5 * sparsity // n_iterations, 1.5 * sparsity, n_iterations, dtype=torch.float64)
-    return tuple(int(p) - (kind == "published") for p in ramp.clamp(_FEWEST, _MOST).tolist())
+    low, high = 1.5 * sparsity // n_iterations, 1.5 * sparsity
+    step = (high - low) / max(1, n_iterations - 1)
+    ramp = [  # from either end, so that both are met exactly
+        low + step * k if n_iterations == 1 or k < n_iterations // 2 else high - step * (n_iterations - 1 - k)
+        for k in range(n_iterations)
+    ]
+    return tuple(int(min(max(p, _FEWEST), _MOST)) - (kind == "published") for p in ramp)

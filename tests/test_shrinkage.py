@@ -56,3 +56,11 @@ def test_published_schedule():
     assert support_schedule(8, 16)[-1] == 10
     assert support_schedule(0, 4) == (0, 0, 0, 0)
     assert all(3 <= p <= 10 for k in range(1, 25) for p in support_schedule(8, k))
+
+
+@pytest.mark.parametrize("n_iterations", [1, 2, 3, 7, 16, 33])
+def test_the_schedule_is_the_published_linspace(n_iterations):
+    for sparsity in torch.arange(1, 120).div(4).tolist():
+        ramp = torch.linspace(1.5 * sparsity // n_iterations, 1.5 * sparsity, n_iterations, dtype=torch.float64)
+        expected = tuple(int(p) for p in ramp.clamp(3, 10))
+        assert support_schedule(sparsity, n_iterations) == expected

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..operators import LinearOperator
 
 LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
-_CHUNK = 64
+CHUNK = 64
+_LOADS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6)
 
 
 def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
@@ -102,22 +103,51 @@ def cholesky(c: Tensor) -> Tensor:
     NaN or Inf in a matrix gives NaN in its factor.
     """
     factor, info = torch.linalg.cholesky_ex(c)
+    if torch.compiler.is_exporting():
+        return torch.cond((info != 0).any(), _mended, _kept, (c, factor, info))
     if not bool(info.any()):
         return factor
     failed = info != 0
-    exact = c[failed].to(torch.complex128 if c.is_complex() else torch.float64)
-    identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
-    scale = exact.diagonal(dim1=-2, dim2=-1).real.abs().mean(-1)[:, None, None]
-    scale = torch.where(scale > 0, scale, 1.0)
-    for load in (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6):
-        again, info = torch.linalg.cholesky_ex(exact + load * scale * identity)
+    factor = factor.clone()
+    factor[failed] = _loaded_factor(c[failed])
+    return factor
+
+
+def _loaded_factor(c: Tensor) -> Tensor:
+    """Factors of (n, M, M) in double precision, with the first load at which none of them fails."""
+    exact, load_of_one = _exact(c)
+    for load in _LOADS:
+        factor, info = torch.linalg.cholesky_ex(exact + load * load_of_one)
         if not bool(info.any()):
             break
     else:
-        again = torch.where((info != 0)[:, None, None], torch.nan, again)
-    factor = factor.clone()
-    factor[failed] = again.to(c.dtype)
-    return factor
+        factor = torch.where((info != 0)[:, None, None], torch.nan, factor)
+    return factor.to(c.dtype)
+
+
+def _mended(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
+    """What :func:`cholesky` returns where some entries failed, without looking at values, for torch.export."""
+    failed = info != 0
+    identity = torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
+    exact, load_of_one = _exact(torch.where(failed[..., None, None], c, identity))
+    found, pending = torch.zeros_like(exact), torch.ones_like(failed.any())
+    for load in _LOADS:
+        again, left = torch.linalg.cholesky_ex(exact + load * load_of_one)
+        found = torch.where(pending, torch.where((left != 0)[..., None, None], torch.nan, again), found)
+        pending = pending & (left != 0).any()
+    return torch.where(failed[..., None, None], found.to(c.dtype), factor)
+
+
+def _kept(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
+    return factor.clone()
+
+
+def _exact(c: Tensor) -> tuple[Tensor, Tensor]:
+    """c in double precision, and the load that is one mean diagonal entry."""
+    exact = c.to(torch.complex128 if c.is_complex() else torch.float64)
+    identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
+    scale = exact.diagonal(dim1=-2, dim2=-1).real.abs().mean(-1)[..., None, None]
+    return exact, torch.where(scale > 0, scale, 1.0) * identity
 
 
 @torch.no_grad()
@@ -137,15 +167,19 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
         (*batch, M') real, not negative.
     """
     batch = g.shape[:-1]
+    if torch.compiler.is_exporting():  # a batch of unknown size cannot be cut
+        return _explained_away(phi, band, g, noise_variance.expand(batch))
     rows_g, rows_s = g, noise_variance.expand(batch)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1
     if not phi.batch_shape:
-        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), _CHUNK
-    parts = []
-    for g_part, s_part in zip(rows_g.split(size), rows_s.split(size), strict=True):
-        factor = cholesky(covariance(phi, g_part, s_part))
-        v = phi.cross_covariance(band, g_part)
-        explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)
-        total = g_part.sum(-1, keepdim=True)
-        parts.append((total - band.n_measurements * explained).clamp_min(0))
-    return torch.cat(parts).reshape(*batch, -1)
+        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), CHUNK
+    parts = zip(rows_g.split(size), rows_s.split(size), strict=True)
+    return torch.cat([_explained_away(phi, band, *part) for part in parts]).reshape(*batch, -1)
+
+
+def _explained_away(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """What :func:`posterior_variance` returns, for a batch that fits memory."""
+    factor = cholesky(covariance(phi, g, noise_variance))
+    v = phi.cross_covariance(band, g)
+    explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)
+    return (g.sum(-1, keepdim=True) - band.n_measurements * explained).clamp_min(0)

@@ -13,7 +13,7 @@ from .base import Algorithm, Recovery, Trace
 from .calibration import ResidualCalibration
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
-_THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
+THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
 
 
 class NAALISTA(Algorithm):
@@ -121,7 +121,7 @@ class NAALISTA(Algorithm):
         z = w.adjoint(y)
         x = torch.zeros_like(z)
         batch = z.shape[:-1]
-        state = self.initial_state(batch.numel())
+        state = self.initial_state(math.prod(batch))
         trace = Trace(record)
         for k in range(n_iterations):
             if "r" in self.lstm_inputs:
@@ -131,9 +131,9 @@ class NAALISTA(Algorithm):
                 b = None
                 c = w.gram(x) - z
             features = (self.features(b, c) - self.feature_mean) / self.feature_deviation
-            state = self.next_state(features.reshape(batch.numel(), -1), state)
+            state = self.next_state(features.reshape(math.prod(batch), -1), state)
             gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).reshape(*batch, 2).split(1, -1)
-            gamma, theta = gamma * reciprocal_norm, theta * _THRESHOLD
+            gamma, theta = gamma * reciprocal_norm, theta * THRESHOLD
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
         return trace.recovery(x)

@@ -191,6 +191,22 @@ def reproduce(
 
 
 @app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped model, or an HDF5 file.")],
+    to: Annotated[str, typer.Option(help="hdf5, mat, savedmodel, torch-export or onnx.")],
+    output: Annotated[Path | None, typer.Option(help="What to write.", show_default="MODEL.h5, .mat, ...")] = None,
+    pilots: PilotsOption = None,
+    seed: Annotated[int | None, typer.Option(help="Of the pilot pattern.", show_default="0")] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="Received pilots whose pattern to take.")] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write a model for other programs, and verify it against the original."""
+    from .export import ExportOptions, run
+
+    run(ExportOptions(model, to, output, pilots, seed, input_, force))
+
+
+@app.command()
 def info(
     name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")],
 ) -> None:

@@ -1,6 +1,6 @@
 """Linear operators: Phi, its adjoint, and what follows from the two."""
 
-from .base import LinearOperator
+from .base import LinearOperator, power_start
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
 from .weights import AnalyticWeights, generalised_coherence, projected_gradient_weights, welch_bound
@@ -11,6 +11,7 @@ __all__ = [
     "LinearOperator",
     "PartialDFT",
     "generalised_coherence",
+    "power_start",
     "projected_gradient_weights",
     "welch_bound",
 ]

@@ -55,7 +55,8 @@ class PartialDFT(LinearOperator):
             bins, n_fft = torch.from_numpy(np.stack([p.bins for p in pattern])), pattern[0].n_fft
         if not 1 <= n_taps <= n_fft:
             raise OperatorError(f"n_taps: expected 1...n_fft = {n_fft}, got {n_taps}")
-        if bins.shape[-1:].numel() < 1 or bool((bins < 0).any() | (bins >= n_fft).any()):
+        exporting = torch.compiler.is_exporting()  # values are not there to look at
+        if bins.shape[-1] < 1 or (not exporting and bool((bins < 0).any() | (bins >= n_fft).any())):
             raise OperatorError(f"bins: expected at least one per pattern, each in 0...{n_fft - 1}")
         self.bins = bins.to(device, torch.int64)
         self.n_fft, self.first_tap_samples = n_fft, first_tap_samples

@@ -41,12 +41,12 @@ class SparseChannelEstimator(BaseChannelEstimator):
 
     For each stream its pilots that are not zero count, on each OFDM symbol by themselves. Pilots of differing moduli
     are divided out; the algorithm is then told the mean of the noise variances over the pilots. Between pilot symbols
-    h_hat and err_var are interpolated linearly, before the first and after the last they are held. With
-    ``time="static"`` the channel is taken as constant over the slot: pilots of all symbols are pooled, those on one
-    subcarrier combined by maximum ratio, and the one estimate serves all symbols.
+    estimates are interpolated linearly, before the first and after the last they are held; err_var is the variance of
+    that, errors of different symbols counting as independent. With ``time="static"`` the channel is taken as constant
+    over the slot: pilots of all symbols are pooled, those on one subcarrier combined by maximum ratio, and the one
+    estimate serves all symbols.
 
-    Gradients reach y, the pilots and the model's parameters through h_hat, except where an algorithm chooses
-    a support (OMP); err_var carries none.
+    Gradients reach y and the pilots through h_hat (with OMP: for the atoms it chose); err_var carries none.
 
     Args:
         resource_grid: any with pilots.
@@ -98,7 +98,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
             raise AlgorithmError(f'time: expected "linear" or "static", got {time!r}')
         self._grid_shape = resource_grid.num_ofdm_symbols, resource_grid.fft_size
         picked = _picked(resource_grid, model, algorithm, scenario, n_iterations)
-        self.model = picked.rescaled(max(picked.ofdm.n_fft, resource_grid.fft_size))
+        self.model = picked.rescaled(_dft_length(picked.ofdm.n_fft, resource_grid))
         self.n_iterations = n_iterations
         self._groups: dict[PilotPattern, list[_Snapshot]] = {}
         self._time_weights: list[Tensor] = []  # of every stream: (num_ofdm_symbols, snapshots)
@@ -160,6 +160,16 @@ class SparseChannelEstimator(BaseChannelEstimator):
         return torch.cat(cfrs).unflatten(0, batch), torch.cat(errors).detach().unflatten(0, batch)
 
 
+def _dft_length(n_fft: int, resource_grid: ResourceGrid) -> int:
+    """The model's own, or the grid's, or twice that: the first that leaves a third of the bins beside the band.
+
+    Without them a path between the taps leaks over all of them (docs/choices.md).
+    """
+    band = grid_band(resource_grid)
+    wanted = 1.5 * (band[-1] - band[0] + 1)
+    return next(n for n in (n_fft, resource_grid.fft_size, 2 * resource_grid.fft_size) if n >= wanted)
+
+
 def _picked(
     resource_grid: ResourceGrid,
     model: str | Path | Model | None,
@@ -204,7 +214,7 @@ def _observe(
 
 
 def _over_time(estimates: dict[int, tuple[Tensor, Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """[..., num_ofdm_symbols, n_used] from a stream's snapshots."""
+    """[..., num_ofdm_symbols, n_used] from a stream's snapshots; their errors count as independent."""
     in_turn = (estimates[turn] for turn in range(len(estimates)))
     h, error = (torch.stack(parts, -2) for parts in zip(*in_turn, strict=True))
-    return weights.to(h.dtype) @ h, weights @ error
+    return weights.to(h.dtype) @ h, weights.square() @ error

@@ -21,7 +21,7 @@ class Estimate:
 
     Attributes:
         cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on; None from an interpolator.
-        cfr: (*batch, n_used) complex on ``used_subcarriers``.
+        cfr: (*batch, n_used) complex on ``used_subcarriers``: the pattern's band, or else the scenario's.
         used_subcarriers: (n_used,) int64.
         first_tap_samples: delay of the first tap.
         error_variance: (*batch, n_used), expected |error|^2 of the CFR, when asked for.
@@ -44,8 +44,8 @@ class Estimate:
 class Model:
     """An algorithm with its parameters, and the scenario it was made for.
 
-    An OFDM scenario gives the delay window (first_tap_samples, n_taps) and the band; the pilot pattern is free. With
-    a synthetic one, :meth:`recover` takes any matrix of real numbers.
+    An OFDM scenario gives the delay window (first_tap_samples, n_taps) and the band; the pilot pattern is free, and
+    may bring a band of its own. With a synthetic one, :meth:`recover` takes any matrix of real numbers.
     """
 
     algorithm: Algorithm | Interpolator
@@ -90,7 +90,7 @@ class Model:
         Args:
             received_pilots: (*batch, n_pilots) complex64 or complex128, in the order of the pattern. Device
                 and precision of the result are theirs.
-            pattern: where the pilots lie.
+            pattern: where the pilots lie; the CFR is estimated on its band where it has one.
             noise_variance: complex variance per received pilot, a number or (*batch,); estimated where it is
                 needed and not given. The estimates of the ISTA family do not use it.
             pilot_symbols: what was sent, a number or (n_pilots,), of one modulus; 1 when not given.
@@ -124,10 +124,11 @@ class Model:
         phi = self.operator(pattern, y.dtype, y.device)
         algorithm = self.algorithm.to(y.device, y.real.dtype)
         recovery = algorithm(y, phi, n_iterations, record, noise)
-        estimate = self._estimate(recovery, scale)
+        band = self.band(y.dtype, y.device, pattern)
+        estimate = self._estimate(recovery, scale, band, self._used(pattern))
         if not error_variance:
             return estimate
-        variance = algorithm.error_variance(recovery, y, phi, self.band(y.dtype, y.device), noise)
+        variance = algorithm.error_variance(recovery, y, phi, band, noise)
         return replace(estimate, error_variance=variance * scale.square())
 
     def recover(
@@ -175,9 +176,13 @@ class Model:
         scale = rms * sqrt(y.shape[-1]) / norms
         return replace(found, x=found.x * scale, iterates=tuple(x * scale for x in found.iterates), posterior=None)
 
-    def band(self, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
-        """Phi for all used subcarriers, as if each were a pilot."""
-        return band_operator(self.ofdm, self.ofdm.n_taps, self.ofdm.first_tap_samples, dtype, device)
+    def band(self, dtype: torch.dtype, device: torch.device | str, pattern: PilotPattern | None = None) -> PartialDFT:
+        """Phi for all used subcarriers, the pattern's where it has a band, as if each were a pilot."""
+        window = (self.ofdm.n_taps, self.ofdm.first_tap_samples)
+        if pattern is None or pattern.band is None:
+            return band_operator(self.ofdm, *window, dtype, device)
+        used = PilotPattern(pattern.band, pattern.n_fft, band=pattern.band)
+        return PartialDFT(used, *window, dtype=dtype, device=device)
 
     def cfr(self, cir: Tensor) -> Tensor:
         """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
@@ -189,12 +194,16 @@ class Model:
                 f"n_fft: model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}"
             )
 
-    def _estimate(self, recovery: Recovery, scale: Tensor) -> Estimate:
+    def _used(self, pattern: PilotPattern) -> Tensor:
+        source = self.ofdm if pattern.band is None else pattern
+        return torch.from_numpy(source.used_subcarriers)
+
+    def _estimate(self, recovery: Recovery, scale: Tensor, band: PartialDFT, used: Tensor) -> Estimate:
         cir = recovery.x * scale
         return Estimate(
             cir,
-            self.cfr(cir),
-            torch.from_numpy(self.ofdm.used_subcarriers).to(cir.device),
+            band.forward(cir) * band.n_measurements**0.5,
+            used.to(cir.device),
             self.ofdm.first_tap_samples,
             None,
             tuple(x * scale for x in recovery.iterates),
@@ -213,7 +222,7 @@ class Model:
     ) -> Estimate:
         m = len(pattern)
         pilots = torch.tensor(pattern.subcarriers, device=y.device)
-        used = torch.from_numpy(self.ofdm.used_subcarriers).to(y.device)
+        used = self._used(pattern).to(y.device)
         relative = None if noise is None else noise * m
         cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
         variance = None if variance is None else variance * scale.square()

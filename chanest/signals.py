@@ -106,12 +106,7 @@ def draw(
         snr_db: one SNR, or one per sample, (n_samples,); the scenario's when not given.
     """
     n_drawn = -(-n_samples // BLOCK) * BLOCK if scenario.snr_convention == "reference" else n_samples
-    if isinstance(scenario.channel, RecordedChannel):
-        delays, gains = _draw_recorded(scenario, n_drawn, generator)
-        variances = gains.abs().square()
-    else:
-        delays, variances = _draw_paths(scenario, n_drawn, generator)
-        gains = _complex_normal(delays.shape, generator) * variances.sqrt()
+    delays, gains, variances = draw_paths(scenario, n_drawn, generator)
     cfr = frequency_response(delays, gains, scenario)
     positions = np.searchsorted(scenario.used_subcarriers, pattern.subcarriers)
     at_pilots = cfr[:, positions]
@@ -139,6 +134,21 @@ def draw(
         at_pilots + noise,
         level,
     )
+
+
+def draw_paths(scenario: Scenario, n_samples: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Delays in samples (float64), gains (complex64) and prior variances (float32) of paths: (n_samples, paths) each.
+
+    >>> from chanest import load_scenario
+    >>> delays, gains, variances = draw_paths(load_scenario("eva"), 5, seeded(0, "test"))
+    >>> gains.shape, round(float(variances[0].sum()), 6)
+    (torch.Size([5, 9]), 1.0)
+    """
+    if isinstance(scenario.channel, RecordedChannel):
+        delays, gains = _draw_recorded(scenario, n_samples, generator)
+        return delays, gains, gains.abs().square()
+    delays, variances = _draw_paths(scenario, n_samples, generator)
+    return delays, _complex_normal(delays.shape, generator) * variances.sqrt(), variances
 
 
 def frequency_response(delays: Tensor, gains: Tensor, scenario: Scenario) -> Tensor:

@@ -134,16 +134,16 @@ def training_pattern(scenario: Scenario, seed: int, step: int) -> PilotPattern:
         return draw_pattern(scenario, seed)
     generator = seeded(seed, "pattern", step)
     n_pilots = scenario.n_pilots
-    grid = {"n_fft": scenario.n_fft, "n_used": scenario.n_used}
+    grid = scenario.n_fft, scenario.n_used
     if training.n_pilots is not None:
         low, high = (math.log(n) for n in training.n_pilots)
         n_pilots = round(math.exp(low + (high - low) * float(torch.rand(1, generator=generator))))
     if float(torch.rand(1, generator=generator)) < training.comb_fraction:
         spacing = max(1, round(scenario.n_used / n_pilots))
         offset = int(torch.randint(spacing, (1,), generator=generator))
-        return PilotPattern.comb(spacing, offset, **grid)
+        return PilotPattern.comb(spacing, offset, *grid)
     state = int(torch.randint(2**62, (1,), generator=generator))
-    return PilotPattern.random(n_pilots, state, **grid)
+    return PilotPattern.random(n_pilots, state, *grid)
 
 
 def told_noise(

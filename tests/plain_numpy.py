@@ -191,7 +191,7 @@ def schedule(sparsity, n, kind):
     a, b = 1.5 * sparsity // n, 1.5 * sparsity
     h = (b - a) / max(n - 1, 1)
     u = [a + h * k if k < n // 2 or n == 1 else b - h * (n - 1 - k) for k in range(n)]
-    return [int(np.clip(value, 3, 10)) for value in u]
+    return [int(np.clip(value, 3, 10)) - (kind == "published") for value in u]
 
 
 def shrink(x, theta, exempt):

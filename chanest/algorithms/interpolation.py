@@ -1,6 +1,7 @@
 """From pilots to the CFR directly, without taps: least squares with linear or spline interpolation, and LMMSE."""
 
 from abc import ABC, abstractmethod
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +37,10 @@ class Interpolator(nn.Module, ABC):
         if asked not in (None, 1):
             raise AlgorithmError(f"iterations: {self.name} does not iterate, asked for {asked}; leave it out")
         return 1
+
+    def rescaled(self, factor: float) -> "Interpolator":
+        """The same interpolator where the samples are shorter by a factor; itself where it knows no delays."""
+        return self
 
     @abstractmethod
     def forward(
@@ -156,6 +161,9 @@ class LMMSE(Interpolator):
             raise AlgorithmError(f"{self.name}: expected a power, not negative, for each of the delays")
         self.delays, self.powers = delays_samples.double(), powers.double() / powers.double().sum()
 
+    def rescaled(self, factor: float) -> "LMMSE":
+        return type(self)(self.delays * factor, self.powers)
+
     def forward(
         self,
         h: Tensor,
@@ -200,6 +208,9 @@ class FlatLMMSE(LMMSE):
     def __init__(self, n_taps: int = 256) -> None:
         super().__init__(torch.arange(n_taps), torch.ones(n_taps), n_taps=n_taps)
 
+    def rescaled(self, factor: float) -> "FlatLMMSE":
+        return FlatLMMSE(ceil(len(self.delays) * factor))
+
 
 class ExponentialLMMSE(LMMSE):
     """LMMSE with the profile exp(-n / spread), n = 0...n_taps - 1.
@@ -217,6 +228,10 @@ class ExponentialLMMSE(LMMSE):
     def __init__(self, spread_samples: float = 20.0, n_taps: int = 256) -> None:
         n = torch.arange(n_taps, dtype=torch.float64)
         super().__init__(n, torch.exp(-n / spread_samples), spread_samples=spread_samples, n_taps=n_taps)
+
+    def rescaled(self, factor: float) -> "ExponentialLMMSE":
+        spread, n_taps = self.hyperparameters["spread_samples"], self.hyperparameters["n_taps"]
+        return ExponentialLMMSE(spread * factor, ceil(n_taps * factor))
 
 
 class TrueLMMSE(LMMSE):

@@ -250,6 +250,14 @@ def test_a_learned_curve_is_trained_within_a_budget(tmp_path, chanest, bench):
     assert len(list(cache.glob("*.h5"))) == 2
 
 
+def test_a_part_of_a_figure_is_measured_alone(tmp_path, chanest):
+    options = ("--algorithms", "ista,fista", "--coefficients", 500, "--snr", "20", "--iterations", 1, "--samples", 64)
+    assert chanest("reproduce", 11, "--output", tmp_path, *options).code == 0
+    rows = list(csv.DictReader((tmp_path / "figure11.csv").open()))
+    found = {(row["algorithm"], row["n_taps"], row["snr_db"], row["n_iterations"]) for row in rows}
+    assert found == {("ista", "500", "20", "1"), ("fista", "500", "20", "1")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -260,6 +268,9 @@ def test_a_learned_curve_is_trained_within_a_budget(tmp_path, chanest, bench):
         ("13 --algorithms nonsense", "--algorithms: expected some of aglista, .* got nonsense"),
         ("7 --algorithms ista", "--algorithms: expected some of aglista, alista, alista-at, na-alista, got ista"),
         ("13 --iterations 3", "--iterations: expected some of 1, 2, 4, .* got 3"),
+        ("11 --coefficients 1500", "--coefficients: expected some of 500, 1000, 2000, got 1500"),
+        ("11 --snr 30", "--snr: expected some of 20, 40, got 30"),
+        ("4 --coefficients 500 --iterations 26 --snr 40,30", "--snr: expected some of 20, 40, got 30"),
         ("9 --output there", "there/figure9.png: exists already"),
         ("9 --output taken.csv", r"taken\.csv: cannot be a folder"),
     ],

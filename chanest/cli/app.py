@@ -175,6 +175,8 @@ def reproduce(
     samples: Annotated[int, typer.Option("--samples", help="Test samples, 1...10,000,000.")] = 10_000,
     iterations: Annotated[str | None, typer.Option(help="Some K, with commas between.", show_default="all")] = None,
     algorithms: Annotated[str | None, typer.Option(help="Some algorithms, with commas.", show_default="all")] = None,
+    coefficients: Annotated[str | None, typer.Option(help="Some N, with commas.", show_default="all")] = None,
+    snr: Annotated[str | None, typer.Option("--snr", help="Some SNRs, with commas.", show_default="all")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of trained models.", show_default="models/ in the output")
     ] = None,
@@ -186,7 +188,21 @@ def reproduce(
     from .reproduce import ReproduceOptions, run
 
     run(
-        ReproduceOptions(figure, output, published, budget, samples, iterations, algorithms, cache, seed, device, force)
+        ReproduceOptions(
+            figure,
+            output,
+            published,
+            budget,
+            samples,
+            iterations,
+            algorithms,
+            coefficients,
+            snr,
+            cache,
+            seed,
+            device,
+            force,
+        )
     )
 
 

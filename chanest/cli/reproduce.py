@@ -32,6 +32,8 @@ class ReproduceOptions:
     samples: int
     iterations: str | None
     algorithms: str | None
+    coefficients: str | None
+    snr: str | None
     cache: Path | None
     seed: int
     device: str
@@ -108,20 +110,25 @@ def _measure(
 
 
 def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:
-    points = [point for panel in axes for point in panel.points]
-    if options.algorithms:
-        names = options.algorithms.split(",")
-        known = {point.algorithm for point in points}
+    every = [point for panel in axes for point in panel.points]
+    asked = {
+        "algorithms": ("algorithm", options.algorithms),
+        "iterations": ("n_iterations", options.iterations),
+        "coefficients": ("n_taps", options.coefficients),
+        "snr": ("snr_db", options.snr),
+    }
+    points = every
+    for option, (field, text) in asked.items():
+        if not text:
+            continue
+        known = dict.fromkeys(str(value) for value in sorted(getattr(point, field) for point in every))
+        names = [name.strip() for name in text.split(",")]
         for name in names:
             if name not in known:
-                raise ChanestError(f"--algorithms: expected some of {', '.join(sorted(known))}, got {name}")
-        points = [point for point in points if point.algorithm in names]
-    if options.iterations:
-        known_k = {str(point.n_iterations) for point in points}
-        for k in options.iterations.split(","):
-            if k not in known_k:
-                raise ChanestError(f"--iterations: expected some of {', '.join(sorted(known_k, key=int))}, got {k}")
-        points = [point for point in points if str(point.n_iterations) in options.iterations.split(",")]
+                raise ChanestError(f"--{option}: expected some of {', '.join(known)}, got {name}")
+        points = [point for point in points if str(getattr(point, field)) in names]
+    if not points:
+        raise ChanestError(f"figure {options.figure}: has no point with all that was asked for; leave an option out")
     return points
 
 

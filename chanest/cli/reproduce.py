@@ -139,7 +139,7 @@ def _curves(points: list[Point], found: Mapping[tuple[str, ...], Curve]) -> dict
 def _axes(
     axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[tuple[str, ...], float]
 ) -> list[tuple[str, str, dict[str, Curve], dict[str, Curve]]]:
-    """Per panel: title, label of x, our curves and the published ones."""
+    """Per panel that we have a point of: title, label of x, our curves and the published ones."""
     ours = {tuple(row[name] for name in KEY): float(row["nmse_db"]) for row in rows}
     made = []
     for panel in axes:
@@ -149,7 +149,8 @@ def _axes(
                 if point.key in found:
                     x = float(getattr(point, panel.x) or 0)
                     into.setdefault(point.curve, []).append((x, found[point.key]))
-        made.append((panel.title, panel.x, curves[0], curves[1]))
+        if curves[0]:  # a panel of published values alone shows nothing of ours
+            made.append((panel.title, panel.x, curves[0], curves[1]))
     return made
 
 

@@ -253,7 +253,7 @@ def test_a_learned_curve_is_trained_within_a_budget(tmp_path, chanest, bench):
 def test_a_part_of_a_figure_is_measured_alone(tmp_path, chanest):
     options = ("--algorithms", "ista,fista", "--coefficients", 500, "--snr", "20", "--iterations", 1, "--samples", 64)
     assert chanest("reproduce", 11, "--output", tmp_path, *options).code == 0
-    rows = list(csv.DictReader((tmp_path / "figure11.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "figure11.csv").read_text().splitlines()))
     found = {(row["algorithm"], row["n_taps"], row["snr_db"], row["n_iterations"]) for row in rows}
     assert found == {("ista", "500", "20", "1"), ("fista", "500", "20", "1")}
 

@@ -49,3 +49,7 @@ class DeviceError(ChanestError):
 
 class TrainingError(ChanestError):
     """A training that cannot start, continue, or that diverged."""
+
+
+class ExtraError(ChanestError, ImportError):
+    """A package that an extra of chanest brings is not installed, or is too old."""

@@ -14,9 +14,9 @@ from .gaussian import crowding, posterior_variance
 from .noise import noise_level
 from .perceptron import Perceptron
 
-_LOG_SCALE = 6.0
-_TINY = 1e-30
-_WEAK = 0.03
+LOG_SCALE = 6.0
+TINY = 1e-30
+WEAK = 0.03
 
 
 class Calibration(nn.Module, ABC):
@@ -75,7 +75,7 @@ class ResidualCalibration(Calibration):
     ) -> tuple[Tensor, Tensor]:
         base = (y - phi.forward(recovery.x)).abs().square().sum(-1).clamp_min(1e-6).log()
         level = (noise_level(y, phi, noise_variance) * phi.n_measurements).log()
-        r, t = base / _LOG_SCALE, level / _LOG_SCALE
+        r, t = base / LOG_SCALE, level / LOG_SCALE
         size = torch.full_like(r, math.log(phi.n_measurements / 75))
         features = torch.stack([r, t, size, r * r, r * t, t * t], -1)
         return base.unsqueeze(-1), features.unsqueeze(-2)
@@ -111,24 +111,24 @@ class PosteriorCalibration(Perceptron, Calibration):
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
         noise = s * phi.n_measurements
         total = g.sum(-1)
-        base = posterior_variance(phi, band, g, s).clamp_min(_TINY).log()
-        base = torch.maximum(base, (1e-7 * total).clamp_min(_TINY).log().unsqueeze(-1))
+        base = posterior_variance(phi, band, g, s).clamp_min(TINY).log()
+        base = torch.maximum(base, (1e-7 * total).clamp_min(TINY).log().unsqueeze(-1))
         r = y - phi.forward(recovery.x)
         shared = (
             noise,
             (y.conj() * r).real.sum(-1) / noise,
             r.abs().square().sum(-1) / noise,
-            total.square() / g.square().sum(-1).clamp_min(_TINY),
-            (g * (g < _WEAK * total.unsqueeze(-1))).sum(-1) / noise,
+            total.square() / g.square().sum(-1).clamp_min(TINY),
+            (g * (g < WEAK * total.unsqueeze(-1))).sum(-1) / noise,
         )
-        own = (base - noise.log().unsqueeze(-1), base - total.clamp_min(_TINY).log().unsqueeze(-1))
-        of_all = [f.clamp_min(1e-6).log() / _LOG_SCALE for f in shared]
-        of_all.append((g.amax(-1) / total.clamp_min(_TINY)).clamp_min(1e-6).log())
+        own = (base - noise.log().unsqueeze(-1), base - total.clamp_min(TINY).log().unsqueeze(-1))
+        of_all = [f.clamp_min(1e-6).log() / LOG_SCALE for f in shared]
+        of_all.append((g.amax(-1) / total.clamp_min(TINY)).clamp_min(1e-6).log())
         of_all.append(torch.full_like(s, math.log(phi.n_measurements / 75)))
         of_all.append(torch.full_like(s, float(noise_variance is not None)))
         of_all.append(crowding(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0])).expand_as(s))
         everyone = torch.stack(of_all, -1).unsqueeze(-2).expand(*base.shape, -1)
-        return base, torch.cat([torch.stack(own, -1) / _LOG_SCALE, everyone], -1)
+        return base, torch.cat([torch.stack(own, -1) / LOG_SCALE, everyone], -1)
 
     def correction(self, features: Tensor) -> Tensor:
         return self.forward(features)

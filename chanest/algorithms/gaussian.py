@@ -13,7 +13,7 @@ from torch import Tensor
 from ..operators import LinearOperator
 
 LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
-_CHUNK = 64
+CHUNK = 64
 
 
 def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
     rows_g, rows_s = g, noise_variance.expand(batch)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1
     if not phi.batch_shape:
-        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), _CHUNK
+        rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), CHUNK
     parts = []
     for g_part, s_part in zip(rows_g.split(size), rows_s.split(size), strict=True):
         factor = cholesky(covariance(phi, g_part, s_part))

@@ -13,7 +13,7 @@ from .base import Algorithm, Recovery, Trace
 from .calibration import ResidualCalibration
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
-_THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
+THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
 
 
 class NAALISTA(Algorithm):
@@ -133,7 +133,7 @@ class NAALISTA(Algorithm):
             features = (self.features(b, c) - self.feature_mean) / self.feature_deviation
             state = self.next_state(features.reshape(batch.numel(), -1), state)
             gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).reshape(*batch, 2).split(1, -1)
-            gamma, theta = gamma * reciprocal_norm, theta * _THRESHOLD
+            gamma, theta = gamma * reciprocal_norm, theta * THRESHOLD
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
         return trace.recovery(x)

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from ..operators import LinearOperator
 
-_FLOOR, _CEILING = 1e-5, 4.0  # of the mean power of the entries of y
-_DECAYS = (2.0, 6.0, 20.0, 60.0, 1e9)  # samples
-_GRID = torch.logspace(-4, 0, 41, dtype=torch.float64)
+FLOOR, CEILING = 1e-5, 4.0  # of the mean power of the entries of y
+DECAYS = (2.0, 6.0, 20.0, 60.0, 1e9)  # samples
+GRID = torch.logspace(-4, 0, 41, dtype=torch.float64)
 
 
 def noise_level(y: Tensor, phi: LinearOperator, noise_variance: Tensor | None) -> Tensor:
@@ -20,7 +20,7 @@ def noise_level(y: Tensor, phi: LinearOperator, noise_variance: Tensor | None) -
     """
     m = phi.n_measurements
     s = estimate_noise(y, phi) if noise_variance is None else noise_variance
-    return s.to(y.real.dtype).expand(y.shape[:-1]).clamp(_FLOOR / m, _CEILING / m)
+    return s.to(y.real.dtype).expand(y.shape[:-1]).clamp(FLOOR / m, CEILING / m)
 
 
 def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
@@ -46,10 +46,10 @@ def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
     True
     """
     n = torch.arange(phi.n_coefficients, dtype=torch.float64, device=y.device)
-    profiles = torch.stack([torch.exp(-n / c) for c in _DECAYS]).to(y.real.dtype)
+    profiles = torch.stack([torch.exp(-n / c) for c in DECAYS]).to(y.real.dtype)
     profiles = profiles.reshape(-1, *(1,) * len(phi.batch_shape), n.numel())
     covariances = phi.covariance(profiles.expand(-1, *phi.batch_shape, -1)).to(_double(y.dtype))
-    share = _GRID.to(y.device).unsqueeze(-1)
+    share = GRID.to(y.device).unsqueeze(-1)
     costs = []
     for eigenvalues, basis in zip(*torch.linalg.eigh(covariances), strict=True):
         relative = (eigenvalues / eigenvalues.sum(-1, keepdim=True)).clamp_min(0)
@@ -60,8 +60,8 @@ def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
         else:
             fit = (y.to(basis.dtype) @ basis.conj()).abs().square() @ (1 / c).mT
         costs.append(c.log().sum(-1) + fit)
-    weight = torch.softmax(-torch.cat(costs, -1), -1).unflatten(-1, (-1, len(_GRID))).sum(-2)
-    return (weight @ _GRID.to(y.device) / phi.n_measurements).to(y.real.dtype)
+    weight = torch.softmax(-torch.cat(costs, -1), -1).unflatten(-1, (-1, len(GRID))).sum(-2)
+    return (weight @ GRID.to(y.device) / phi.n_measurements).to(y.real.dtype)
 
 
 def _double(dtype: torch.dtype) -> torch.dtype:

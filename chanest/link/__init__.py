@@ -1,0 +1,1 @@
+"""In a link: chanest's estimators inside the receivers of other packages."""

@@ -80,7 +80,8 @@ class NAALISTA(IterativeShrinkage):
                 b = None
                 c = w.gram(x) - z
             h, cell = self._lstm(self._features({"r": b, "u": c}, inputs), h, cell)
-            chosen = tf.nn.softplus(self.linear("head", tf.nn.relu(self.linear("hidden", cell))))
+            chosen = self.linear("head", tf.nn.relu(self.linear("hidden", cell)))
+            chosen = tf.where(chosen > 20, chosen, tf.nn.softplus(chosen))  # as PyTorch's softplus
             gamma, theta = chosen[:, :1] / norm, chosen[:, 1:] * THRESHOLD
             x = soft_threshold(x - tf.cast(gamma, x.dtype) * c, theta, n_exempt)
         return Recovery(x)

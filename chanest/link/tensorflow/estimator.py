@@ -73,6 +73,7 @@ class SparseEstimator(tf.Module):
         self.used_subcarriers = used
         self.algorithm = ALGORITHMS[model.algorithm.name](model.algorithm)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and tracing takes a third of the time
     def __call__(
         self,
         received_pilots: tf.Tensor,
@@ -104,7 +105,8 @@ class SparseEstimator(tf.Module):
         y, rms = normalise(tf.reshape(received, [-1, tf.shape(received)[-1]]))
         noise = None
         if noise_variance is not None:
-            told = tf.broadcast_to(tf.cast(noise_variance, tf.float64), batch)
+            told = noise_variance if tf.is_tensor(noise_variance) else tf.constant(noise_variance, tf.float64)
+            told = tf.broadcast_to(tf.cast(told, tf.float64), batch)
             noise = noise_of_y(tf.reshape(told, [-1]), rms, phi)
         found = self.algorithm(y, phi, noise)
         cir = tf.cast(rms, received.dtype) * found.x
@@ -144,7 +146,7 @@ def normalise(observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """y of unit norm and the RMS of the observations, (batch, M) and (batch, 1): as chanest.estimator.normalise."""
     parts = tf.stack([tf.math.real(observations), tf.math.imag(observations)])
     peak = tf.reduce_max(tf.abs(parts), [0, 2])[:, tf.newaxis]
-    audible = peak >= np.finfo(peak.dtype.as_numpy_dtype).tiny
+    audible = tf.logical_not(peak < np.finfo(peak.dtype.as_numpy_dtype).tiny)  # so is NaN
     peak = tf.where(audible, peak, 1)
     relative = tf.where(audible, parts / peak, 0)
     rms = tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(relative), 0), -1, keepdims=True))

@@ -57,13 +57,13 @@ class _Served(tf.Module):
         super().__init__()
         self.estimator = estimator
 
-    @tf.function
+    @tf.function(autograph=False)
     def known_noise(
         self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         return self._outputs(received_pilots, pilot_subcarriers, noise_variance)
 
-    @tf.function
+    @tf.function(autograph=False)
     def unknown_noise(self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._outputs(received_pilots, pilot_subcarriers, None)
 

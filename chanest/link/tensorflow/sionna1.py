@@ -122,6 +122,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
             snapshot = _Snapshot(number, turn, places, np.eye(found.size)[inverse])
             self._groups.setdefault(tuple(found.tolist()), []).append(snapshot)
 
+    @tf.autograph.experimental.do_not_convert
     def call(self, y: tf.Tensor, no: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Estimate the channel; see the class."""
         used = self._remove_nulled_scs(y)
@@ -142,7 +143,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         n_streams = len(self._time_weights)
         batch = tf.shape(y_pilots)[:3]
         received = tf.reshape(y_pilots, tf.concat([batch, [n_streams, y_pilots.shape[-1]]], 0))
-        pilots = tf.reshape(self._pilot_pattern.pilots, [n_streams, -1])
+        pilots = tf.cast(tf.reshape(self._pilot_pattern.pilots, [n_streams, -1]), self.cdtype)
         noise = self._per_antenna(no, batch)
         estimates: list[dict[int, tuple[tf.Tensor, tf.Tensor]]] = [{} for _ in range(n_streams)]
         for subcarriers, snapshots in self._groups.items():

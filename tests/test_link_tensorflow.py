@@ -98,7 +98,7 @@ def test_every_shipped_model_equals_that_of_pytorch(path):
     for snr_db in (0.0, 10.0, 20.0, 30.0):
         for pattern in (PilotPattern.random(model.ofdm.n_pilots, seed) for seed in (1, 2)):
             ours, theirs, _ = both(model, pattern, snr_db, torch.complex128, True, 32)
-            assert distances(theirs.cfr, ours.cfr).max() < 10 * double
+            assert distances(theirs.cfr, ours.cfr).max() < double
             ours, theirs, truth = both(model, pattern, snr_db, torch.complex64, True, 32)
             distance = distances(theirs.cfr, ours.cfr)
             far.append(distance > single)
@@ -201,7 +201,7 @@ np.savez(result, used=told["used_subcarriers"], told=told["cfr"], untold=untold[
 """
 
 
-@pytest.mark.parametrize("name", SMALL[1:] + SHIPPED)
+@pytest.mark.parametrize("name", SMALL[1:2] + SHIPPED)
 def test_a_savedmodel_runs_without_chanest(name, tmp_path):
     model, pattern = made(name), PilotPattern.random(60, 1)
     export_savedmodel(model, tmp_path / "model")

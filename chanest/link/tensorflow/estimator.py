@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from ...algorithms import Interpolator
 from ...errors import ModelError, ObservationError
 from ...estimator import Model
 from ...picking import load_model
@@ -56,9 +57,10 @@ class SparseEstimator(tf.Module):
     def __init__(self, model: str | Path | Model, used_subcarriers: Sequence[int] | np.ndarray | None = None) -> None:
         super().__init__(name="sparse_estimator")
         model = model if isinstance(model, Model) else load_model(model)
-        if model.algorithm.name not in ALGORITHMS:
+        algorithm = model.algorithm
+        if isinstance(algorithm, Interpolator) or algorithm.name not in ALGORITHMS:
             raise ModelError(
-                f"model {model.name}: {model.algorithm.name} has no TensorFlow version, "
+                f"model {model.name}: {algorithm.name} has no TensorFlow version, "
                 f"expected {', '.join(ALGORITHMS)}"
             )
         scenario = model.ofdm
@@ -71,7 +73,7 @@ class SparseEstimator(tf.Module):
                 f"{model.name}, got {np.abs(used).max()}"
             )
         self.used_subcarriers = used
-        self.algorithm = ALGORITHMS[model.algorithm.name](model.algorithm)
+        self.algorithm = ALGORITHMS[algorithm.name](algorithm)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and tracing takes a third of the time
     def __call__(
@@ -131,9 +133,7 @@ class SparseEstimator(tf.Module):
             pattern = tf.constant(pattern.subcarriers, tf.int64)
         subcarriers = tf.cast(pattern, tf.int64)
         if received.dtype not in (tf.complex64, tf.complex128):
-            raise ObservationError(
-                f"received_pilots: expected complex64 or complex128, got {received.dtype.name}"
-            )
+            raise ObservationError(f"received_pilots: expected complex64 or complex128, got {received.dtype.name}")
         if not received.shape[-1:].is_compatible_with(subcarriers.shape):
             raise ObservationError(
                 f"received_pilots: expected shape (*batch, {subcarriers.shape[0]}) for as many pilot subcarriers, "

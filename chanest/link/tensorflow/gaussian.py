@@ -42,9 +42,7 @@ def crowding(phi: PartialDFT, g: tf.Tensor) -> tf.Tensor:
     return tf.math.log(phi.n_measurements * tf.reduce_sum(power(c)) / tf.square(trace))
 
 
-def posterior_variance(
-    phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor
-) -> tf.Tensor:
+def posterior_variance(phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor) -> tf.Tensor:
     """Variance of sqrt(M') (Phi' x) given y: p[k] = sum(g) - M' v_k^H C^-1 v_k, v_k = Phi diag(g) Phi'_k^H.
 
     In chunks of the batch, to bound the memory: (batch, M') real, not negative.

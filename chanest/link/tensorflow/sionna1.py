@@ -24,7 +24,7 @@ if not (1, 2) <= tuple(map(int, sionna.__version__.split(".")[:2])) < (2,):
         "for Sionna 2 take chanest.link.sionna.SparseChannelEstimator"
     )
 
-from sionna.phy.ofdm import BaseChannelEstimator, ResourceGrid  # noqa: E402
+from sionna.phy.ofdm import BaseChannelEstimator, ResourceGrid
 
 _CHUNK = 2**23  # entries of the largest matrices of one call of the algorithm
 
@@ -135,7 +135,9 @@ class SparseChannelEstimator(BaseChannelEstimator):
         for part in self._over_grid(y_pilots, no):
             flat = tf.reshape(part, tf.concat([tf.shape(part)[:-2], [part.shape[-2] * part.shape[-1]]], 0))
             by_stream = tf.transpose(flat, [3, 4, 5, 0, 1, 2])
-            at_pilots.append(tf.transpose(tf.gather(by_stream, self._pilot_ind, axis=2, batch_dims=2), [3, 4, 5, 0, 1, 2]))
+            at_pilots.append(
+                tf.transpose(tf.gather(by_stream, self._pilot_ind, axis=2, batch_dims=2), [3, 4, 5, 0, 1, 2])
+            )
         return at_pilots[0], at_pilots[1]
 
     def _over_grid(self, y_pilots: tf.Tensor, no: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -175,9 +177,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         h = tf.tensordot(matched, tf.constant(snapshot.pool, self.cdtype), 1) / tf.cast(energy, self.cdtype)
         return h, noise * tf.reduce_mean(1 / energy)
 
-    def _estimate(
-        self, h: tf.Tensor, noise: tf.Tensor, subcarriers: tuple[int, ...]
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _estimate(self, h: tf.Tensor, noise: tf.Tensor, subcarriers: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         """CFR and its error variance on the band from (*batch, n_pilots) observations."""
         where = tf.constant(subcarriers, tf.int64)
         size = max(1, _CHUNK // (len(subcarriers) * max(len(subcarriers), self._estimator.n_taps)))

@@ -90,9 +90,10 @@ def test_estimates_equal_those_of_pytorch(name, dtype, known):
 def test_every_shipped_model_equals_that_of_pytorch(path):
     """At its own number of pilots, 0 to 30 dB; docs/tensorflow.md has the figures.
 
-    In float32 steps of NA-ALISTA that amplify take a few estimates as far from PyTorch's as those are from PyTorch's
-    float64. NA-SBL's float32 is that of TensorFlow's double-precision factorisation: near PyTorch's float64, from which
-    PyTorch's float32 strays at high SNR.
+    In float32 those estimates are compared that rounding leaves alone, PyTorch's float32 and float64 being near:
+    steps of NA-ALISTA that amplify, and ties of the support selection, take the others as far apart. NA-SBL's float32
+    is that of TensorFlow's double-precision factorisation: near PyTorch's float64, from which PyTorch's float32 strays
+    at high SNR.
     """
     model = load_model(path.stem)
     limits = LIMITS[model.algorithm.name]
@@ -102,11 +103,13 @@ def test_every_shipped_model_equals_that_of_pytorch(path):
             exact, found, truth = both(model, pattern, snr_db, torch.complex128, True, 32)
             far[1].append(distances(found.cfr, exact.cfr) > limits[1])
             ours, theirs, _ = both(model, pattern, snr_db, torch.complex64, True, 32)
-            far[0].append(distances(theirs.cfr, ours.cfr) > limits[0])
+            settled = np.linalg.norm(ours.cfr - exact.cfr, axis=-1) < limits[0] / 3 * np.linalg.norm(exact.cfr, axis=-1)
+            far[0].append((distances(theirs.cfr, ours.cfr) > limits[0])[settled])
             cfr = torch.from_numpy(theirs.cfr.numpy())
             assert abs(nmse_db(cfr, truth) - nmse_db(exact.cfr, truth.to(torch.complex128))) < 0.02
             assert snr_db > 10 or abs(nmse_db(cfr, truth) - nmse_db(ours.cfr, truth)) < 0.02
-    assert np.mean(far[0]) <= 0.03
+    assert np.concatenate(far[0]).size > 200
+    assert np.mean(np.concatenate(far[0])) <= 0.01
     assert np.mean(far[1]) <= (0.02 if model.algorithm.name == "na-sbl" else 0)
 
 

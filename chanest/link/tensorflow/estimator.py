@@ -60,8 +60,7 @@ class SparseEstimator(tf.Module):
         algorithm = model.algorithm
         if isinstance(algorithm, Interpolator) or algorithm.name not in ALGORITHMS:
             raise ModelError(
-                f"model {model.name}: {algorithm.name} has no TensorFlow version, "
-                f"expected {', '.join(ALGORITHMS)}"
+                f"model {model.name}: {algorithm.name} has no TensorFlow version, expected {', '.join(ALGORITHMS)}"
             )
         scenario = model.ofdm
         self.model_name, self.n_fft, self.n_taps = model.name, scenario.n_fft, scenario.n_taps

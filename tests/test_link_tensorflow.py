@@ -62,7 +62,7 @@ def both(
     return ours, theirs, data.cfr
 
 
-def distances(found: tf.Tensor, expected: torch.Tensor) -> np.ndarray:
+def distances(found: tf.Tensor | torch.Tensor, expected: torch.Tensor) -> np.ndarray:
     """Relative distance of every estimate."""
     wanted = expected.numpy()
     return np.linalg.norm(found.numpy() - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
@@ -103,13 +103,13 @@ def test_every_shipped_model_equals_that_of_pytorch(path):
             exact, found, truth = both(model, pattern, snr_db, torch.complex128, True, 32)
             far[1].append(distances(found.cfr, exact.cfr) > limits[1])
             ours, theirs, _ = both(model, pattern, snr_db, torch.complex64, True, 32)
-            settled = np.linalg.norm(ours.cfr - exact.cfr, axis=-1) < limits[0] / 3 * np.linalg.norm(exact.cfr, axis=-1)
+            settled = distances(ours.cfr, exact.cfr) < limits[0] / 10
             far[0].append((distances(theirs.cfr, ours.cfr) > limits[0])[settled])
             cfr = torch.from_numpy(theirs.cfr.numpy())
             assert abs(nmse_db(cfr, truth) - nmse_db(exact.cfr, truth.to(torch.complex128))) < 0.02
             assert snr_db > 10 or abs(nmse_db(cfr, truth) - nmse_db(ours.cfr, truth)) < 0.02
-    assert np.concatenate(far[0]).size > 200
-    assert np.mean(np.concatenate(far[0])) <= 0.01
+    assert np.concatenate(far[0]).size > 100
+    assert np.mean(np.concatenate(far[0])) <= 0.02
     assert np.mean(far[1]) <= (0.02 if model.algorithm.name == "na-sbl" else 0)
 
 

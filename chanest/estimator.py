@@ -261,7 +261,7 @@ def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> 
     tensor([0.0010])
     """
     rms = scale.squeeze(-1)
-    noise = torch.as_tensor(noise_variance, device=rms.device).double().expand(rms.shape)
+    noise = torch.as_tensor(noise_variance, dtype=torch.float64, device=rms.device).expand(rms.shape)
     tiny = torch.finfo(rms.dtype).tiny
     relative = (noise.sqrt() / rms.double().clamp_min(tiny)).square().clamp_max(1e6)
     return (relative / n_pilots).to(rms.dtype)

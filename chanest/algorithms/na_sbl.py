@@ -21,9 +21,9 @@ from .perceptron import Perceptron
 from .sbl import Moments, em_variances, moments, posterior_mean
 
 _OF_TAP, _OF_NOISE = 12, 7  # features
-_LOG_SCALE = 6.0  # divides logarithmic features
-_LARGEST_EXPONENT = 20.0
-_SMALLEST, _LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
+LOG_SCALE = 6.0  # divides logarithmic features
+LARGEST_EXPONENT = 20.0
+SMALLEST, LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
 
 
 class NASBL(Algorithm):
@@ -99,7 +99,7 @@ class NASBL(Algorithm):
             m = moments(y, phi, g, s)
             trace.add(m.mean)
             taps, noise = self.features(m, g, s, p, phi.n_measurements, known, crowded)
-            g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(_SMALLEST, _LARGEST)
+            g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(SMALLEST, LARGEST)
             s = noise_level(y, phi, (s if known else m.noise) * _factor(noise_rule(noise)))
         x = posterior_mean(y, phi, g, s)
         trace.add(x)
@@ -127,23 +127,23 @@ class NASBL(Algorithm):
             log_p - s.log().unsqueeze(-1),
             log_q - log_d,
         )
-        fit = m.fit.clamp_min(tiny).log() / _LOG_SCALE
-        em = (m.noise.clamp_min(tiny) / s).log() / _LOG_SCALE
+        fit = m.fit.clamp_min(tiny).log() / LOG_SCALE
+        em = (m.noise.clamp_min(tiny) / s).log() / LOG_SCALE
         size = torch.full_like(s, math.log(n_measurements / 75))
-        explained = torch.logit(((g * m.d).sum(-1) / n_measurements).clamp(1e-4, 1 - 1e-4)) / _LOG_SCALE
+        explained = torch.logit(((g * m.d).sum(-1) / n_measurements).clamp(1e-4, 1 - 1e-4)) / LOG_SCALE
         told = torch.full_like(s, float(known))
         shared = torch.stack([fit, em, size, told, explained, crowded.expand_as(s)], -1)
         place = torch.linspace(-1, 1, g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g)
-        own = torch.cat([torch.stack(of_taps, -1) / _LOG_SCALE, place.unsqueeze(-1)], -1)
+        own = torch.cat([torch.stack(of_taps, -1) / LOG_SCALE, place.unsqueeze(-1)], -1)
         taps = torch.cat([own, shared.unsqueeze(-2).expand(*g.shape, -1)], -1)
-        level = (n_measurements * s).log() / _LOG_SCALE
+        level = (n_measurements * s).log() / LOG_SCALE
         noise = torch.cat([shared, level.unsqueeze(-1)], -1)
         return taps, noise
 
 
 def _factor(f: Tensor) -> Tensor:
     """exp(2 f), kept where float32 and its gradient stay finite."""
-    return torch.exp((2 * f).clamp(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+    return torch.exp((2 * f).clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT))
 
 
 def _beside_neighbours(features: Tensor) -> Tensor:

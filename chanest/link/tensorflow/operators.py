@@ -1,0 +1,167 @@
+"""Phi and W of chanest.operators in TensorFlow; the pilots are a tensor, so one graph serves every pattern.
+
+Vectors have the shape (batch, n), matrices (batch, m, m).
+"""
+
+import tensorflow as tf
+from scipy.fft import next_fast_len
+
+from ...operators.base import power_start
+
+
+def real(dtype: tf.DType) -> tf.DType:
+    """The real type of a complex one."""
+    return tf.float32 if dtype == tf.complex64 else tf.float64
+
+
+def power(z: tf.Tensor) -> tf.Tensor:
+    """|z|^2."""
+    return tf.square(tf.math.real(z)) + tf.square(tf.math.imag(z))
+
+
+class Operator:
+    """What follows from ``adjoint`` and ``gram``."""
+
+    n_coefficients: int
+    dtype: tf.DType
+
+    def adjoint(self, y: tf.Tensor) -> tf.Tensor:
+        """W^H y: (batch, M) -> (batch, N)."""
+        raise NotImplementedError
+
+    def gram(self, x: tf.Tensor) -> tf.Tensor:
+        """W^H Phi x: (batch, N) -> (batch, N)."""
+        raise NotImplementedError
+
+    def squared_norm(self, n_iterations: int = 30) -> tf.Tensor:
+        """The largest eigenvalue of W^H Phi, as LinearOperator.squared_norm finds it: a number."""
+        x = tf.cast(tf.constant(power_start(self.n_coefficients).numpy()), self.dtype)[tf.newaxis]
+
+        def step(x: tf.Tensor, norm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            x = self.gram(x / tf.cast(norm, self.dtype))
+            return x, tf.sqrt(tf.reduce_sum(power(x)))
+
+        start = (x, tf.ones([], real(self.dtype)))
+        return tf.while_loop(lambda x, norm: True, step, start, maximum_iterations=n_iterations)[1]
+
+
+class PartialDFT(Operator):
+    """Phi[m, n] = exp(-2 pi i k_m n / n_fft) / sqrt(M), as chanest.PartialDFT.
+
+    Args:
+        subcarriers: (M,) int64, k_m counted from DC; distinct.
+        n_taps: N.
+        first_tap_samples: delay of the first column.
+        n_fft: DFT length.
+        dtype: tf.complex64 or tf.complex128.
+    """
+
+    def __init__(
+        self, subcarriers: tf.Tensor, n_taps: int, first_tap_samples: int, n_fft: int, dtype: tf.DType
+    ) -> None:
+        self.bins = tf.math.floormod(subcarriers, n_fft)
+        self.n_taps = self.n_coefficients = n_taps
+        self.first_tap_samples, self.n_fft, self.dtype = first_tap_samples, n_fft, dtype
+        self.n_pilots = tf.size(self.bins)
+        self.n_measurements = tf.cast(self.n_pilots, real(dtype))
+        self._unit_phase = self._unit(-self.bins * first_tap_samples)
+        self._phase = self._unit_phase / tf.cast(tf.sqrt(self.n_measurements), dtype)
+        self._pilot_of_bin = self._inverse_of_bins()
+        self._circulant = self._toeplitz_eigenvalues()
+
+    def to(self, dtype: tf.DType) -> "PartialDFT":
+        """The same operator in another precision."""
+        return PartialDFT(self.bins, self.n_taps, self.first_tap_samples, self.n_fft, dtype)
+
+    def forward(self, x: tf.Tensor) -> tf.Tensor:
+        """Phi x: (batch, N) -> (batch, M)."""
+        return tf.gather(self._spectrum(x), self.bins, axis=-1) * self._phase
+
+    def adjoint(self, y: tf.Tensor) -> tf.Tensor:
+        y = y * tf.math.conj(self._phase)
+        with_nothing = tf.concat([y, tf.zeros_like(y[:, :1])], -1)
+        return self._taps(tf.gather(with_nothing, self._pilot_of_bin, axis=-1))
+
+    def gram(self, x: tf.Tensor) -> tf.Tensor:
+        padded = tf.pad(x, [[0, 0], [0, self._circulant.shape[0] - self.n_taps]])
+        spectrum = tf.signal.fft(padded) * self._circulant
+        return tf.signal.ifft(spectrum)[:, : self.n_taps]
+
+    def covariance(self, g: tf.Tensor) -> tf.Tensor:
+        """Phi diag(g) Phi^H for real g: (batch, N) -> (batch, M, M)."""
+        return self.cross_covariance(self, g)
+
+    def cross_covariance(self, other: "PartialDFT", g: tf.Tensor) -> tf.Tensor:
+        """Phi diag(g) Phi'^H for real g and other subcarriers: (batch, M, M')."""
+        spectrum = self._spectrum(tf.cast(g, self.dtype))
+        lag = self._phase[:, tf.newaxis] * tf.math.conj(other._phase)
+        return tf.gather(spectrum, self._differences(other), axis=-1) * lag
+
+    def quadratic_diagonal(self, c: tf.Tensor) -> tf.Tensor:
+        """diag(Phi^H C Phi), real, for Hermitian C: (batch, M, M) -> (batch, N)."""
+        lag = tf.math.conj(self._unit_phase)[:, tf.newaxis] * self._unit_phase
+        entries = tf.reshape(c * lag, [tf.shape(c)[0], -1])
+        index = tf.reshape(self._differences(self), [-1])
+        grid = tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(entries), index, self.n_fft))
+        return tf.math.real(self._taps(grid)) / self.n_measurements
+
+    # the pieces -------------------------------------------------------------------------------------------
+
+    def _spectrum(self, x: tf.Tensor) -> tf.Tensor:
+        return tf.signal.fft(tf.pad(x, [[0, 0], [0, self.n_fft - self.n_taps]]))
+
+    def _taps(self, grid: tf.Tensor) -> tf.Tensor:
+        """The first N outputs of the unnormalised inverse DFT: (batch, n_fft) -> (batch, N)."""
+        return tf.signal.ifft(grid)[:, : self.n_taps] * self.n_fft
+
+    def _inverse_of_bins(self) -> tf.Tensor:
+        """(n_fft,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
+        nothing = tf.fill([self.n_fft], self.n_pilots)
+        return tf.tensor_scatter_nd_update(nothing, self.bins[:, tf.newaxis], tf.range(self.n_pilots))
+
+    def _differences(self, other: "PartialDFT") -> tf.Tensor:
+        """(M, M'): (k_m - k'_m') mod n_fft."""
+        return tf.math.floormod(self.bins[:, tf.newaxis] - other.bins, self.n_fft)
+
+    def _toeplitz_eigenvalues(self) -> tf.Tensor:
+        """Eigenvalues of a circulant matrix whose corner is Phi^H Phi; see chanest.PartialDFT."""
+        n, length = self.n_taps, next_fast_len(2 * self.n_taps - 1)
+        ones = tf.ones([self.n_pilots], tf.float64)
+        occupied = tf.scatter_nd(self.bins[:, tf.newaxis], ones, tf.constant([self.n_fft], self.bins.dtype))
+        per_bin = occupied * self.n_fft / tf.cast(self.n_pilots, tf.float64)
+        if length >= self.n_fft:
+            return tf.cast(per_bin, self.dtype)
+        t = tf.signal.ifft(tf.cast(per_bin, tf.complex128))
+        gap = tf.zeros([length - 2 * n + 1], tf.complex128)
+        column = tf.concat([t[:n], gap, tf.reverse(tf.math.conj(t[1:n]), [0])], 0)
+        return tf.cast(tf.math.real(tf.signal.fft(column)), self.dtype)
+
+    def _unit(self, turns: tf.Tensor) -> tf.Tensor:
+        """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
+        reduced = tf.cast(tf.math.floormod(turns, self.n_fft), tf.float64)
+        angle = 2 * tf.constant(3.141592653589793, tf.float64) * reduced / self.n_fft
+        return tf.cast(tf.complex(tf.cos(angle), tf.sin(angle)), self.dtype)
+
+
+class AnalyticWeights(Operator):
+    """W = A^-1 Phi, column-scaled to W_i^H Phi_i = 1, as chanest.AnalyticWeights.
+
+    A^-1 by a Cholesky factor, since XLA knows no inverse: A = Phi Phi^H + ridge is positive definite.
+    """
+
+    def __init__(self, phi: PartialDFT, ridge: float) -> None:
+        self.phi, self.n_coefficients, self.dtype = phi, phi.n_coefficients, phi.dtype
+        exact = phi.to(tf.complex128)
+        a = exact.covariance(tf.ones([1, phi.n_taps], tf.float64))
+        load = ridge * tf.reduce_mean(tf.math.real(tf.linalg.diag_part(a)), -1)
+        identity = tf.eye(phi.n_pilots, dtype=tf.complex128)
+        loaded = a + tf.cast(load, a.dtype)[:, tf.newaxis, tf.newaxis] * identity
+        inverse = tf.linalg.cholesky_solve(tf.linalg.cholesky(loaded), identity[tf.newaxis])
+        self.inverse = tf.cast((inverse + tf.linalg.adjoint(inverse)) / 2, phi.dtype)
+        self.scale = tf.cast(1 / phi.quadratic_diagonal(self.inverse), phi.dtype)
+
+    def adjoint(self, y: tf.Tensor) -> tf.Tensor:
+        return self.scale * self.phi.adjoint(tf.linalg.matmul(y, self.inverse[0], transpose_b=True))
+
+    def gram(self, x: tf.Tensor) -> tf.Tensor:
+        return self.adjoint(self.phi.forward(x))

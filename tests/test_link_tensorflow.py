@@ -238,6 +238,11 @@ def test_what_a_user_can_do_wrong(tmp_path, monkeypatch):
         estimator(tf.ones([2, 74], tf.complex64), pattern)
     with pytest.raises(ObservationError, match="n_fft: model alista-lte10-m75 was made for 1024, the pilots have 512"):
         estimator(tf.ones([2, 75], tf.complex64), PilotPattern.random(75, 1, n_fft=512, n_used=300))
+    elsewhere = PilotPattern.random(75, 1, band=tuple(range(-200, 201)))
+    with pytest.raises(ObservationError, match="band: the pattern's is not where this estimator gives the CFR"):
+        estimator(tf.ones([2, 75], tf.complex64), elsewhere)
+    there = SparseEstimator("alista-lte10-m75", elsewhere.used_subcarriers)
+    assert there(tf.ones([2, 75], tf.complex64), elsewhere).cfr.shape == (2, 401)
     with pytest.raises(ModelError, match="ista has no TensorFlow version, expected alista, na-alista, na-sbl"):
         SparseEstimator(Model(ISTA(), load_scenario("lte10")))
     with pytest.raises(ModelError, match="made for synthetic vectors"):

@@ -97,7 +97,7 @@ class SparseEstimator(tf.Module):
             error_variance: estimate it too, on every used subcarrier.
 
         Raises:
-            ObservationError: real numbers, another number of pilots than the pattern's, or another DFT length.
+            ObservationError: real numbers, another number of pilots than the pattern's, another DFT length or band.
         """
         received = tf.convert_to_tensor(received_pilots)
         phi = self._operator(self._subcarriers(pattern, received), received.dtype)
@@ -128,6 +128,11 @@ class SparseEstimator(tf.Module):
             if pattern.n_fft != self.n_fft:
                 raise ObservationError(
                     f"n_fft: model {self.model_name} was made for {self.n_fft}, the pilots have {pattern.n_fft}"
+                )
+            if pattern.band is not None and not np.array_equal(pattern.band, self.used_subcarriers):
+                raise ObservationError(
+                    "band: the pattern's is not where this estimator gives the CFR; make it with "
+                    "used_subcarriers=pattern.used_subcarriers"
                 )
             pattern = tf.constant(pattern.subcarriers, tf.int64)
         subcarriers = tf.cast(pattern, tf.int64)

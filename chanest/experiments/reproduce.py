@@ -5,7 +5,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -48,13 +48,22 @@ _CONTENT = 1  # raised when training itself changes, so that no model of before 
 class Recipe:
     """How an algorithm is trained for a point: Adam's peak rate, the steps of a full training, where it begins.
 
-    ``grown``: from the next smaller K of its curve. An LSTM that was made for a few steps is no better than a new one.
+    ``grown_from``: a point begins at the next smaller K of its curve, if that is at least this. An LSTM made for few
+    iterations is no better than a new one; one made for 16 is. A new one for K < 8 gets 8/K times the steps.
     """
 
     learning_rate: float
     steps: int
     batch_size: int = 512
-    grown: bool = True
+    grown_from: int = 1
+
+    def full_steps(self, n_iterations: int) -> int:
+        """The steps of a full training for K iterations.
+
+        >>> Recipe(3e-3, 300, grown_from=16).full_steps(2), Recipe(3e-2, 100).full_steps(2)
+        (1200, 100)
+        """
+        return self.steps if self.grown_from == 1 else round(self.steps * max(1.0, 8 / n_iterations))
 
 
 RECIPES: dict[str, Mapping[str, Recipe]] = {
@@ -62,15 +71,15 @@ RECIPES: dict[str, Mapping[str, Recipe]] = {
         "alista": Recipe(3e-2, 100),
         "alista-at": Recipe(3e-2, 100),
         "aglista": Recipe(1e-2, 120),
-        "na-alista": Recipe(3e-3, 300, grown=False),
+        "na-alista": Recipe(3e-3, 300, grown_from=16),
     },
     "synthetic": {
         "alista": Recipe(2e-2, 600),
         "alista-at": Recipe(2e-2, 600),
         "aglista": Recipe(1e-2, 600),
-        "na-alista": Recipe(2e-3, 1500, grown=False),
-        "na-alista-mlp": Recipe(2e-3, 1500, grown=False),
-        "na-alista-rnn": Recipe(1e-3, 1500, grown=False),
+        "na-alista": Recipe(2e-3, 1500, grown_from=16),
+        "na-alista-mlp": Recipe(2e-3, 1500, grown_from=16),
+        "na-alista-rnn": Recipe(1e-3, 1500, grown_from=16),
     },
 }
 
@@ -117,7 +126,7 @@ class Bench:
         if ALGORITHMS[point.algorithm].learned:
             recipe = RECIPES[point.setting][point.algorithm]
             algorithm = made(point)
-            start = start if recipe.grown else None
+            start = start if start and start.n_iterations >= recipe.grown_from else None
             begun_from = self._trained_before(start)
             if begun_from is not None:
                 algorithm = begun_from[0].grown(point.n_iterations)
@@ -156,7 +165,7 @@ class Bench:
             "scenario": scenario.model_dump(),
             "algorithm": algorithm.name,
             "hyperparameters": algorithm.hyperparameters,
-            "recipe": asdict(recipe),
+            "recipe": (recipe.learning_rate, recipe.batch_size),
             "steps": steps,
             "seed": self.seed,
             "start": start,
@@ -207,8 +216,9 @@ class Bench:
 
     def _affordable(self, algorithm: Algorithm, scenario: AnyScenario, recipe: Recipe, seconds: float) -> int:
         """The steps of the recipe, or as many as the time allows."""
+        full = recipe.full_steps(algorithm.n_iterations)
         if math.isinf(seconds):
-            return recipe.steps
+            return full
         lesson = training_lesson(scenario, self.seed, 0, recipe.batch_size, 8, self.device)
         algorithm = algorithm.to(self.device)
         laps = []
@@ -217,7 +227,7 @@ class Bench:
             algorithm(lesson.y, lesson.phi).x.abs().square().sum().backward()
             laps.append(time.perf_counter() - began)
         algorithm.zero_grad()
-        return max(FEWEST_STEPS, min(recipe.steps, int(seconds / min(laps))))
+        return max(FEWEST_STEPS, min(full, int(seconds / min(laps))))
 
 
 def scenario_of(point: Point) -> AnyScenario:

@@ -167,12 +167,11 @@ def _print_tables(rows: Rows) -> None:
 
     for (n_pilots, modulation), here in _cases(rows).items():
         ebnos = sorted({row["ebno_db"] for row in here}, key=float)
-        for column, what, digits in (("bler", "BLER", 3), ("goodput", "goodput (symbols per slot)", 0)):
-            title = f"{here[0]['scenario']}, {n_pilots} pilots, {modulation}: {what} at Eb/N0 (dB)"
-            table = Table(title=title, title_justify="left")
+        for column, what, digits in (("bler", "BLER", 3), ("goodput", "symbols delivered per slot", 0)):
+            table = Table(title=f"{here[0]['scenario']}, {n_pilots} pilots, {modulation}: {what}", title_justify="left")
             table.add_column("estimator", no_wrap=True)
             for ebno in ebnos:
-                table.add_column(ebno, justify="right")
+                table.add_column(f"{ebno} dB", justify="right")
             if column == "bler":
                 table.add_column(f"dB at {_LEVEL:g}", justify="right")
             for name in dict.fromkeys(row["estimator"] for row in here):

@@ -111,7 +111,7 @@ def simulate_point(
     (['perfect', 'linear'], True)
     """
     made = {name: link.estimator(name) for name in estimators}
-    batch_size = max(1, _SYMBOLS_PER_BATCH // link.grid.num_ofdm_symbols)
+    batch_size = min(n_slots, max(1, _SYMBOLS_PER_BATCH // link.grid.num_ofdm_symbols))
     transmitted = lru_cache(maxsize=_KEPT)(lambda index: link.transmit(ebno_db, batch_size, index))
     data_symbols = link.n_blocks * link.symbols_per_block
     rows: list[dict[str, object]] = []

@@ -1,7 +1,7 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
 from dataclasses import dataclass, field, replace
-from math import ceil, floor, sqrt
+from math import sqrt
 from typing import Any
 
 import torch
@@ -71,24 +71,6 @@ class Model:
         self._check_n_fft(pattern)
         window = (self.ofdm.n_taps, self.ofdm.first_tap_samples)
         return PartialDFT(pattern, *window, dtype=dtype, device=device)
-
-    def rescaled(self, n_fft: int) -> "Model":
-        """The same model for another DFT length: delays keep their share of the symbol, taps lie denser or wider.
-
-        >>> from chanest import load_model
-        >>> model = load_model("na-alista-wide").rescaled(2048)
-        >>> model.ofdm.n_taps, model.ofdm.first_tap_samples
-        (544, -16)
-        """
-        scenario, factor = self.ofdm, n_fft / self.ofdm.n_fft
-        algorithm = self.algorithm.rescaled(factor) if isinstance(self.algorithm, Interpolator) else self.algorithm
-        sizes = {
-            "n_fft": n_fft,
-            "n_taps": ceil(scenario.n_taps * factor),
-            "first_tap_samples": floor(scenario.first_tap_samples * factor),
-            "cp_samples": ceil(scenario.cp_samples * factor),
-        }
-        return replace(self, algorithm=algorithm, scenario=scenario.replace(**sizes))
 
     def estimate(
         self,

@@ -1,8 +1,11 @@
 """Which estimator serves: shipped models by name, files, and the one that fits a scenario best."""
 
 import re
-from math import log
+from dataclasses import replace
+from math import ceil, floor, log
 from pathlib import Path
+
+import numpy as np
 
 from .algorithms import (
     ALGORITHMS,
@@ -19,6 +22,7 @@ from .algorithms import (
 from .errors import AlgorithmError, ModelError
 from .estimator import Model
 from .modelfile import read_model, shipped_models
+from .pilots import PilotPattern
 from .scenario import AnyScenario, Scenario, SyntheticScenario, TapChannel
 from .signals import delay_profile
 
@@ -82,6 +86,41 @@ def pick_model(
         if fitting:
             return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
     raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
+
+
+def rescaled(model: Model, n_fft: int) -> Model:
+    """A model for another DFT length: delays keep their share of the symbol, taps lie denser or wider.
+
+    >>> scenario = rescaled(load_model("na-alista-wide"), 2048).ofdm
+    >>> scenario.n_taps, scenario.first_tap_samples
+    (544, -16)
+    """
+    scenario, factor = model.ofdm, n_fft / model.ofdm.n_fft
+    algorithm = model.algorithm.rescaled(factor) if isinstance(model.algorithm, Interpolator) else model.algorithm
+    sizes = {
+        "n_fft": n_fft,
+        "n_taps": ceil(scenario.n_taps * factor),
+        "first_tap_samples": floor(scenario.first_tap_samples * factor),
+        "cp_samples": ceil(scenario.cp_samples * factor),
+    }
+    return replace(model, algorithm=algorithm, scenario=scenario.model_copy(update=sizes))
+
+
+def unambiguous(model: Model, pattern: PilotPattern) -> Model:
+    """A model whose delay window is no longer than what the pilots tell apart.
+
+    On pilots that all stand on a comb of spacing d, delays n_fft/d apart look the same; a longer window would hold
+    every path twice. At most a quarter of the window lies before delay 0.
+
+    >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 300, 10)))).ofdm.n_taps
+    102
+    """
+    spacing = int(np.gcd.reduce(np.diff(pattern.subcarriers)))
+    n_taps = max(1, pattern.n_fft // spacing)
+    if n_taps >= model.ofdm.n_taps:
+        return model
+    window = {"n_taps": n_taps, "first_tap_samples": max(model.ofdm.first_tap_samples, -(n_taps // 4))}
+    return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 
 def _pilot_distance(path: Path, n_pilots: int) -> float:

@@ -11,9 +11,9 @@ from ...signals import draw_paths, seeded
 class SparseCIR(ChannelModel):
     """The channels of a scenario, constant over a slot, for Sionna's OFDMChannel and TimeChannel.
 
-    Every pair of a receiver and a transmitter has a channel of its own, E||h||^2 = 1. The antennas of a pair share
-    the delays; their gains are independent (of a recorded channel: the phases of its paths, but for the first
-    antenna, which has the channel as recorded). Delays in seconds are those of the scenario in samples over its
+    Every pair of a receiver and a transmitter has a channel of its own, E|H|^2 = 1. The antennas of a pair share
+    the delays; their gains are independent (of a recorded channel, the phases of its paths; the first antenna has the
+    channel as recorded). Delays in seconds are those of the scenario in samples over its
     sample_rate_hz: ``scenario.replace(subcarrier_spacing_hz=30e3)`` for another numerology.
 
     Draws come from a generator of its own, neither torch's nor Sionna's: one seed gives the same channels in the same
@@ -81,6 +81,7 @@ class SparseCIR(ChannelModel):
         shape = len(gains), n, gains.shape[-1]
         if isinstance(self.scenario.channel, RecordedChannel):
             turns = torch.rand(shape, generator=self._generator)
-            return gains.unsqueeze(1) * torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+            phases = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+            return gains.unsqueeze(1) * phases / variances.sum(-1).sqrt()[:, None, None]
         drawn = torch.randn(shape, dtype=gains.dtype, generator=self._generator)
         return drawn * variances.sqrt().unsqueeze(1)

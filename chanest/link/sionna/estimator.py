@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import AlgorithmError, ModelError, ObservationError
 from ...estimator import Model
-from ...picking import load_model, pick_model
+from ...picking import load_model, pick_model, rescaled, unambiguous
 from ...pilots import PilotPattern
 from ...scenario import Scenario, load_scenario
 from .patterns import checked_pattern, grid_band, pilot_elements
@@ -35,18 +35,19 @@ class SparseChannelEstimator(BaseChannelEstimator):
     """Estimates the channel on a resource grid by any model or algorithm of this package.
 
     Takes the place of LSChannelEstimator or LMMSEChannelEstimator: the same call, the same shapes. Whatever the grid,
-    delays are measured in parts of the OFDM symbol: shipped models look for paths at delays up to a quarter of it.
+    delays are measured in parts of the OFDM symbol: shipped models look for paths at delays up to a quarter of it, or
+    up to 1/d of it where all pilots of a symbol stand on a comb of spacing d, which tells no more apart.
     All antennas, batch entries and streams whose pilots stand on the same subcarriers go through one call of the
     algorithm.
 
     For each stream its pilots that are not zero count, on each OFDM symbol by themselves. Pilots of differing moduli
     are divided out; the algorithm is then told the mean of the noise variances over the pilots. Between pilot symbols
-    h_hat and err_var are interpolated linearly, before the first and after the last they are held. With
-    ``time="static"`` the channel is taken as constant over the slot: pilots of all symbols are pooled, those on one
-    subcarrier combined by maximum ratio, and the one estimate serves all symbols.
+    estimates are interpolated linearly, before the first and after the last they are held; err_var is the variance of
+    that, errors of different symbols counting as independent. With ``time="static"`` the channel is taken as constant
+    over the slot: pilots of all symbols are pooled, those on one subcarrier combined by maximum ratio, and the one
+    estimate serves all symbols.
 
-    Gradients reach y, the pilots and the model's parameters through h_hat, except where an algorithm chooses
-    a support (OMP); err_var carries none.
+    Gradients reach y and the pilots through h_hat (with OMP: for the atoms it chose); err_var carries none.
 
     Args:
         resource_grid: any with pilots.
@@ -98,7 +99,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
             raise AlgorithmError(f'time: expected "linear" or "static", got {time!r}')
         self._grid_shape = resource_grid.num_ofdm_symbols, resource_grid.fft_size
         picked = _picked(resource_grid, model, algorithm, scenario, n_iterations)
-        self.model = picked.rescaled(max(picked.ofdm.n_fft, resource_grid.fft_size))
+        self.model = rescaled(picked, _dft_length(picked.ofdm.n_fft, resource_grid))
         self.n_iterations = n_iterations
         self._groups: dict[PilotPattern, list[_Snapshot]] = {}
         self._time_weights: list[Tensor] = []  # of every stream: (num_ofdm_symbols, snapshots)
@@ -126,10 +127,10 @@ class SparseChannelEstimator(BaseChannelEstimator):
     @torch.compiler.disable  # checks of values, and complex numbers
     def call(self, y: Tensor, no: Tensor) -> tuple[Tensor, Tensor]:
         """Estimate the channel; see the class."""
-        if y.ndim != 5 or tuple(y.shape[-2:]) != self._grid_shape:
+        if not y.is_complex() or y.ndim != 5 or tuple(y.shape[-2:]) != self._grid_shape:
             raise ObservationError(
-                "y: expected shape (batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size), the last two "
-                f"{self._grid_shape}, got {tuple(y.shape)}"
+                "y: expected complex numbers of shape (batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size), "
+                f"the last two {self._grid_shape}, got {str(y.dtype).removeprefix('torch.')} of {tuple(y.shape)}"
             )
         noise = _per_antenna(torch.as_tensor(no, device=y.device).to(self.dtype), y.shape[:3])
         received = y.flatten(-2)
@@ -148,16 +149,27 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def _estimate(self, observations: Tensor, noise: Tensor, pattern: PilotPattern) -> tuple[Tensor, Tensor]:
         """CFR and its error variance on the band from (*batch, n_pilots) observations."""
         batch = noise.shape
-        size = max(1, _CHUNK // (len(pattern) * max(len(pattern), self.model.ofdm.n_taps)))
+        model = unambiguous(self.model, pattern)
+        size = max(1, _CHUNK // (len(pattern) * max(len(pattern), model.ofdm.n_taps)))
         chunks = zip(observations.flatten(0, -2).split(size), noise.flatten().split(size), strict=True)
         cfrs: list[Tensor] = []
         errors: list[Tensor] = []
         for h, variance in chunks:
-            found = self.model.estimate(h, pattern, variance, n_iterations=self.n_iterations, error_variance=True)
+            found = model.estimate(h, pattern, variance, n_iterations=self.n_iterations, error_variance=True)
             assert found.error_variance is not None
             cfrs.append(found.cfr)
             errors.append(found.error_variance)
         return torch.cat(cfrs).unflatten(0, batch), torch.cat(errors).detach().unflatten(0, batch)
+
+
+def _dft_length(n_fft: int, resource_grid: ResourceGrid) -> int:
+    """The model's own, or the grid's, or twice that: the first that leaves a third of the bins beside the band.
+
+    Without them a path between the taps leaks over all of them (docs/choices.md).
+    """
+    band = grid_band(resource_grid)
+    wanted = 1.5 * (band[-1] - band[0] + 1)
+    return next(n for n in (n_fft, resource_grid.fft_size, 2 * resource_grid.fft_size) if n >= wanted)
 
 
 def _picked(
@@ -204,7 +216,7 @@ def _observe(
 
 
 def _over_time(estimates: dict[int, tuple[Tensor, Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """[..., num_ofdm_symbols, n_used] from a stream's snapshots."""
+    """[..., num_ofdm_symbols, n_used] from a stream's snapshots; their errors count as independent."""
     in_turn = (estimates[turn] for turn in range(len(estimates)))
     h, error = (torch.stack(parts, -2) for parts in zip(*in_turn, strict=True))
-    return weights.to(h.dtype) @ h, weights @ error
+    return weights.to(h.dtype) @ h, weights.square() @ error

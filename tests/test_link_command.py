@@ -305,3 +305,27 @@ def test_without_sionna_the_extra_is_named(tmp_path, monkeypatch, chanest):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sionna", None)
     assert_refused(chanest("link", "--output", tmp_path / "x.csv"), "pip install 'chanest[sionna]'")
+
+
+# what must be reached ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_best_estimator_is_near_least_squares_on_the_true_taps():
+    """QPSK, rate 1/2, one pilot symbol, 75 random pilots, the sparse channel: Eb/N0 at BLER 0.1, on the same slots."""
+    link = Link(LTE10)
+    names = ["perfect", "oracle-ls", "na-sbl", "na-alista"]
+    rows = [row for ebno in (7, 8, 9, 10) for row in simulate_point(link, names, ebno, n_slots=512, target_errors=0)]
+    needed = {
+        name: ebno_at({key: str(value) for key, value in row.items()} for row in rows if row["estimator"] == name)
+        for name in names
+    }
+    print(needed)
+    assert needed["na-sbl"] - needed["oracle-ls"] <= 0.5
+    assert needed["na-sbl"] <= needed["na-alista"] <= needed["na-sbl"] + 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "ls-linear", "lmmse-exponential"])
+def test_what_knows_nothing_of_sparsity_never_gets_there(name):
+    assert min(simulate_point(Link(LTE10), [name], ebno, n_slots=64)[0]["bler"] for ebno in (12, 20, 30)) > 0.5

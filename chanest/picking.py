@@ -112,7 +112,7 @@ def unambiguous(model: Model, pattern: PilotPattern) -> Model:
     On pilots that all stand on a comb of spacing d, delays n_fft/d apart look the same; a longer window would hold
     every path twice. At most a quarter of the window lies before delay 0.
 
-    >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 300, 10)))).ofdm.n_taps
+    >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 0, 10)))).ofdm.n_taps
     102
     """
     spacing = int(np.gcd.reduce(np.diff(pattern.subcarriers)))

@@ -7,12 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
 from chanest.errors import AlgorithmError, ModelError, ObservationError
 from chanest.estimator import Model, cfr_of, normalise
 from chanest.modelfile import shipped_models
-from chanest.picking import pick_model
+from chanest.picking import pick_model, rescaled, unambiguous
 from chanest.signals import draw, seeded
 
 LTE10 = load_scenario("lte10")
@@ -97,6 +97,46 @@ def test_normalise_survives_extreme_units(scale):
     y, rms = normalise(scale * pilots())
     torch.testing.assert_close(y.norm(dim=-1), torch.ones(4))
     torch.testing.assert_close(y * 75**0.5 * rms, scale * pilots())
+
+
+class TestOtherBands:
+    NAMES = ("na-alista", "na-sbl", "omp", "linear", "spline", "lmmse-exponential")
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_cfr_is_that_of_the_patterns_band(self, name):
+        """A band that holds LTE's: the same values there, and more beside them."""
+        model = pick_model(name, LTE10, 75)
+        band = tuple(range(-310, 330))
+        wider = PilotPattern(PATTERN.subcarriers, band=band)
+        found = model.estimate(pilots(), wider, 0.1, error_variance=True)
+        expected = model.estimate(pilots(), PATTERN, 0.1, error_variance=True)
+        assert found.used_subcarriers.tolist() == list(band)
+        inside = torch.isin(found.used_subcarriers, expected.used_subcarriers)
+        torch.testing.assert_close(found.cfr[:, inside], expected.cfr, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found.error_variance[:, inside], expected.error_variance, rtol=1e-3, atol=1e-4)
+
+    @pytest.mark.parametrize("name", ["na-sbl", "omp", "linear", "spline", "lmmse-exponential", "lmmse-true"])
+    def test_on_a_longer_dft_a_model_finds_the_same_channel(self, name):
+        """Twice as many taps on the same band; NA-ALISTA, trained on sparser ones, would lose 10 dB."""
+        model = pick_model(name, LTE10, 75)
+        longer = PilotPattern(PATTERN.subcarriers, 2048, band=tuple(LTE10.used_subcarriers.tolist()))
+        data = draw(LTE10, PATTERN, 64, seeded(0, "test"))
+        found = rescaled(model, 2048).estimate(data.observations, longer, data.noise_variance)
+        expected = model.estimate(data.observations, PATTERN, data.noise_variance)
+        assert abs(nmse_db(found.cfr, data.cfr) - nmse_db(expected.cfr, data.cfr)) < 2.5
+
+    @pytest.mark.parametrize(("spacing", "window"), [(1, (256, 0)), (4, (256, 0)), (5, (204, 0)), (64, (16, 0))])
+    def test_on_a_comb_the_window_is_what_the_pilots_tell_apart(self, spacing, window):
+        pattern = PilotPattern(tuple(range(-300, 0, spacing)))
+        fitted = unambiguous(pick_model("sbl", LTE10), pattern)
+        assert (fitted.ofdm.n_taps, fitted.ofdm.first_tap_samples) == window
+        columns = fitted.operator(pattern, torch.complex128, "cpu").dense()
+        coherence = (columns.mH @ columns).abs() - torch.eye(columns.shape[-1])
+        assert float(coherence.max()) < 1 - 1e-6
+
+    def test_a_short_window_still_begins_near_delay_zero(self):
+        fitted = unambiguous(pick_model("sbl", load_scenario("wide")), PilotPattern((-300, -100, 100)))
+        assert (fitted.ofdm.n_taps, fitted.ofdm.first_tap_samples) == (5, -1)
 
 
 class TestPicking:

@@ -39,6 +39,11 @@ from chanest.signals import draw, seeded
 LTE = {"num_guard_carriers": (212, 211), "dc_null": True, "cyclic_prefix_length": 256}
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    config.seed = 1  # of Sionna's noise, bits and TDL
+
+
 def lte_grid(n_symbols: int = 1, pilot_symbols: tuple[int, ...] = (0,), n_pilots: int = 75, **others) -> ResourceGrid:
     """LTE 10 MHz with random pilots."""
     grid = ResourceGrid(n_symbols, 1024, 15e3, **LTE, **others)
@@ -158,8 +163,8 @@ class TestAsADropIn:
         )
         estimator = SparseChannelEstimator(grid)
         assert len(estimator._groups) == n_streams
-        x = ResourceGridMapper(grid)(complex_normal(3, 1, n_streams, grid.num_data_symbols))[:, 0]
-        channel = OFDMChannel(SparseCIR("eva", num_rx_ant=2, num_tx_ant=n_streams), grid, return_channel=True)
+        x = ResourceGridMapper(grid)(complex_normal(2, 1, n_streams, grid.num_data_symbols))[:, 0]
+        channel = OFDMChannel(SparseCIR("eva", num_tx_ant=n_streams), grid, return_channel=True)
         y, h = channel(x.unsqueeze(1))
         h_hat, err_var = estimator(y, 1e-4)
         assert nmse_db(h_hat, h) < -25
@@ -264,12 +269,12 @@ class TestOverTime:
 
     def test_static_pools_the_pilots_of_all_symbols(self):
         grid = lte_grid(6, (1, 4))
-        y, h = sent_over(grid, SparseCIR("lte10"), 0.1, 32)
+        y, h = sent_over(grid, SparseCIR("lte10"), 0.1, 16)
         pooled, err_var = SparseChannelEstimator(grid, "na-sbl-lte10-m100", time="static")(y, 0.1)
         apart, _ = SparseChannelEstimator(grid, "na-sbl-lte10-m75")(y, 0.1)
         assert nmse_db(pooled, h) < nmse_db(apart, h) - 1
         assert bool((pooled == pooled[..., :1, :]).all() & (err_var == err_var[..., :1, :]).all())
-        sums, counts = torch.zeros(32, 1024, dtype=y.dtype), torch.zeros(1024)
+        sums, counts = torch.zeros(16, 1024, dtype=y.dtype), torch.zeros(1024)
         for pilots in pilot_patterns(grid):
             at = torch.tensor(pilots.pattern.subcarriers) + grid.dc_ind
             sent = grid.pilot_pattern.pilots[0, 0, torch.from_numpy(pilots.places)]
@@ -281,7 +286,7 @@ class TestOverTime:
         expected = load_model("na-sbl-lte10-m100").estimate(
             sums[:, at] / counts[at], pattern, float(0.1 * (1 / counts[at]).mean())
         )
-        close(pooled[..., 0, :].reshape(32, 600), expected.cfr, 1e-3)
+        close(pooled[..., 0, :].reshape(16, 600), expected.cfr, 1e-2)
 
     def test_a_symbol_with_one_pilot_is_refused_unless_pooled(self):
         grid = ResourceGrid(3, 64, 15e3)
@@ -449,8 +454,7 @@ class TestChannels:
         assert not bool((again(4, 1)[1] == tau).any())
         assert not bool((SparseCIR("wide", seed=2)(4, 1)[1] == tau).all())
 
-    @pytest.mark.parametrize("scenario", ["lte10", "munich"])
-    @pytest.mark.parametrize("precision", ["single", "double"])
+    @pytest.mark.parametrize(("scenario", "precision"), [("lte10", "double"), ("munich", "single")])
     def test_antennas_share_delays_and_have_unit_power_and_gains_of_their_own(self, scenario, precision):
         model = SparseCIR(scenario, num_rx=2, num_rx_ant=3, num_tx=2, num_tx_ant=2, precision=precision)
         a, tau = model(300, 5, 1e6)
@@ -509,8 +513,8 @@ class TestInALinkOfSionna:
     def test_swapping_the_estimator_lowers_the_block_error_rate(self):
         grid = lte_grid(3, (0,))
         no = 10 ** (-5 / 10)
-        theirs = self.bler(grid, LSChannelEstimator(grid, interpolation_type="lin"), no, 100)  # 0.67
-        ours = self.bler(grid, SparseChannelEstimator(grid), no, 100)  # 0.20
+        theirs = self.bler(grid, LSChannelEstimator(grid, interpolation_type="lin"), no, 60)
+        ours = self.bler(grid, SparseChannelEstimator(grid), no, 60)
         assert ours < theirs - 0.3
 
 

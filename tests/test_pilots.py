@@ -65,3 +65,43 @@ def test_published_patterns():
         pattern = draw_pattern(load_scenario("lte10-reference").replace(n_pilots=nominal), seed=7)
         assert len(pattern) == distinct
         assert set(pattern.subcarriers) == set((draws - 300).tolist())
+
+
+class TestAnyBand:
+    BAND = (-4, -3, -2, 0, 1, 3)
+
+    def test_pilots_may_stand_wherever_the_band_is(self):
+        pattern = PilotPattern((-4, 0, 3), n_fft=8, band=self.BAND)
+        assert pattern.bins.tolist() == [4, 0, 3]
+        assert pattern.n_used == 6
+        assert pattern.used_subcarriers.tolist() == list(self.BAND)
+
+    def test_without_one_it_is_ltes(self):
+        assert np.array_equal(PilotPattern((1, 2)).used_subcarriers, load_scenario("lte10").used_subcarriers)
+
+    @given(n_pilots=st.integers(2, 6), seed=st.integers(0, 2**32))
+    def test_random_ones_stay_in_it(self, n_pilots, seed):
+        pattern = PilotPattern.random(n_pilots, seed, 8, band=self.BAND)
+        assert set(pattern.subcarriers) <= set(self.BAND)
+        assert len(pattern) == n_pilots
+
+    def test_of_ltes_band_the_draw_is_the_same(self):
+        band = tuple(load_scenario("lte10").used_subcarriers.tolist())
+        assert PilotPattern.random(75, 4, band=band).subcarriers == PilotPattern.random(75, 4).subcarriers
+
+    @pytest.mark.parametrize(
+        ("subcarriers", "band", "said"),
+        [
+            ((-4, 2), BAND, r"\[1\] = 2: outside the band, 6 subcarriers in -4...3"),
+            ((-4, -4), BAND, "more than once"),
+            ((0,), BAND, "expected 2...6 of them"),
+            ((0, 1), (1, 0), "band: expected ascending"),
+            ((0, 1), (0, 0, 1), "band: expected ascending"),
+            ((0, 1), (0, 1, 8), "within n_fft = 8 of each other"),
+            ((0, 1), (0, 1.5), "whole numbers"),
+            ((0, 1), (), "at least two"),
+        ],
+    )
+    def test_impossible_ones_are_refused(self, subcarriers, band, said):
+        with pytest.raises(PilotError, match=said):
+            PilotPattern(subcarriers, n_fft=8, band=band)

@@ -22,16 +22,17 @@ MODELS = {
 }
 
 
-def nmse(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int) -> str:
-    """NMSE of the CFR on the pattern's band for TDL-C300, delays between the taps."""
+def measured(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int) -> str:
+    """NMSE in dB of the CFR on the pattern's band for TDL-C300, and its mean error variance over the error it has."""
     delays, gains, _ = draw_paths(load_scenario("tdl-c300"), n_samples, seeded(0, "test"))
     turns = delays.unsqueeze(-1) * torch.from_numpy(pattern.used_subcarriers) / 1024
     cfr = (gains.unsqueeze(-1) * torch.exp(-2j * torch.pi * turns)).sum(1).to(torch.complex64)
     at = [pattern.band.index(k) for k in pattern.subcarriers]
     noise = torch.randn(n_samples, len(at), dtype=cfr.dtype, generator=torch.Generator().manual_seed(0))
     variance = 10 ** (-snr_db / 10)
-    found = model.estimate(cfr[:, at] + variance**0.5 * noise, pattern, variance)
-    return f"{nmse_db(found.cfr, cfr):.1f}"
+    found = model.estimate(cfr[:, at] + variance**0.5 * noise, pattern, variance, error_variance=True)
+    ratio = found.error_variance.mean() / (found.cfr - cfr).abs().square().mean()
+    return f"{nmse_db(found.cfr, cfr):.1f} ({float(ratio):.2f})"
 
 
 def main() -> None:
@@ -44,14 +45,14 @@ def main() -> None:
         for n_fft in lengths:
             pattern = PilotPattern.random(n_pilots, 0, n_fft, band=band)
             small = [replace(m, scenario=rescaled(m, n_fft).ofdm) for m in MODELS.values()]
-            print(f"{n_used}, {n_pilots}: {n_fft}: " + ", ".join(nmse(m, pattern, 30, n_samples) for m in small))
-    print("combs on a band of 624, 20 dB: spacing: " + ", ".join(MODELS))
-    for spacing in (4, 8, 12):
+            print(f"{n_used}, {n_pilots}: {n_fft}: " + ", ".join(measured(m, pattern, 30, n_samples) for m in small))
+    print("combs on a band of 624: spacing, SNR: " + ", ".join(MODELS))
+    for spacing, snr_db in ((4, 5), (4, 20), (8, 5), (8, 20), (12, 5), (12, 20)):
         band = tuple(range(-312, 312))
         pattern = PilotPattern(band[::spacing], band=band)
         for what, fit in (("whole window", lambda m, _: m), ("what the comb tells apart", unambiguous)):
-            row = ", ".join(nmse(fit(m, pattern), pattern, 20, n_samples) for m in MODELS.values())
-            print(f"{spacing}: {what}: {row}", flush=True)
+            row = ", ".join(measured(fit(m, pattern), pattern, snr_db, n_samples) for m in MODELS.values())
+            print(f"{spacing}, {snr_db} dB: {what}: {row}", flush=True)
 
 
 if __name__ == "__main__":

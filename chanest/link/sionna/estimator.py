@@ -132,7 +132,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
                 "y: expected complex numbers of shape (batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size), "
                 f"the last two {self._grid_shape}, got {str(y.dtype).removeprefix('torch.')} of {tuple(y.shape)}"
             )
-        noise = _per_antenna(torch.as_tensor(no, device=y.device).to(self.dtype), y.shape[:3])
+        noise = _per_antenna(torch.as_tensor(no, dtype=self.dtype, device=y.device), y.shape[:3])
         received = y.flatten(-2)
         pilots = self._pilot_pattern.pilots.to(y.device, y.dtype).flatten(0, 1)
         estimates: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self._time_weights]

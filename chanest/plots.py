@@ -217,14 +217,15 @@ class Chart:
     log: bool = False
 
 
-def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = True) -> None:
-    """Draw charts two abreast.
+def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = True, across: int = 2) -> None:
+    """Draw charts some abreast.
 
     Args:
         path: where to, .png, .pdf or .svg.
         title: above them.
         charts: at least one.
         force: replace a file that exists.
+        across: how many abreast.
 
     Raises:
         FileError: another suffix, or a file in the way.
@@ -239,7 +240,7 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    across = min(2, len(charts))
+    across = min(across, len(charts))
     down = -(-len(charts) // across)
     figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
     FigureCanvasAgg(figure)

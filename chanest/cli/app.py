@@ -165,6 +165,37 @@ def compare(
 
 
 @app.command()
+def link(
+    output: Annotated[Path, typer.Option(help="CSV to write; a plot lies beside it.")],
+    scenario: Annotated[str, typer.Option(help="Channels: a shipped scenario, or a .toml file.")] = "lte10",
+    algorithms: Annotated[
+        str | None, typer.Option(help="Estimators, with commas between.", show_default="the usual ones")
+    ] = None,
+    pilots: Annotated[str, typer.Option(help="Numbers of pilots on each pilot symbol: 50,75,100.")] = "75",
+    ebno: Annotated[str, typer.Option(help="Eb/N0 in dB: 0,6,12 or 0:12:1.")] = "0:12:1",
+    modulation: Annotated[str, typer.Option(help="qpsk, 16qam or 64qam, with commas between.")] = "qpsk",
+    rate: Annotated[float, typer.Option(help="Of the LDPC code.")] = 0.5,
+    symbols: Annotated[int, typer.Option(help="OFDM symbols of a slot.")] = 12,
+    pilot_symbols: Annotated[int, typer.Option(help="How many of them carry pilots: 1 or 2.")] = 1,
+    slots: Annotated[int, typer.Option(help="Slots to send per point, at most.")] = 256,
+    block_errors: Annotated[int, typer.Option(help="Enough for an estimator at a point; 0 for all slots.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of pilots, channels, bits and noise.")] = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Error rates of an LDPC-coded link, per estimator: tables, a CSV, a plot. Needs Sionna: chanest[sionna]."""
+    from .link import LinkOptions, run
+
+    run(
+        LinkOptions(
+            output, scenario, algorithms, pilots, ebno, modulation, rate, symbols, pilot_symbols, slots,
+            block_errors, seed, device, resume, force,
+        )
+    )  # fmt: skip
+
+
+@app.command()
 def reproduce(
     figure: Annotated[str, typer.Argument(help="1...13 or table1.")],
     output: Annotated[Path, typer.Option(help="Folder for the CSV and the pictures.")] = Path("reproduction"),

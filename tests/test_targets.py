@@ -115,6 +115,7 @@ def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
     assert all(found["na-sbl"].cfr_nmse_db < found[rival].cfr_nmse_db for rival in rivals)
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("name", "pilots"),
     [

@@ -238,7 +238,7 @@ def test_an_interrupted_simulation_continues_to_the_same_file(tmp_path, monkeypa
 
     simulate = simulation.simulate_point
     with monkeypatch.context() as patched:
-        patched.setattr("chanest.link.simulation.simulate_point", dies_at_the_third)
+        patched.setattr(simulation, "simulate_point", dies_at_the_third)
         assert chanest("link", *options, "--output", "cut.csv").code == 130
     assert len(rows_of("cut.csv")) == 2 * 3
     assert_refused(chanest("link", *options, "--output", "cut.csv"), "cut.csv: exists already")

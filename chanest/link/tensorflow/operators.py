@@ -3,6 +3,8 @@
 Vectors have the shape (batch, n), matrices (batch, m, m).
 """
 
+from abc import ABC, abstractmethod
+
 import tensorflow as tf
 from scipy.fft import next_fast_len
 
@@ -19,19 +21,19 @@ def power(z: tf.Tensor) -> tf.Tensor:
     return tf.square(tf.math.real(z)) + tf.square(tf.math.imag(z))
 
 
-class Operator:
+class Operator(ABC):
     """What follows from ``adjoint`` and ``gram``."""
 
     n_coefficients: int
     dtype: tf.DType
 
+    @abstractmethod
     def adjoint(self, y: tf.Tensor) -> tf.Tensor:
         """W^H y: (batch, M) -> (batch, N)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gram(self, x: tf.Tensor) -> tf.Tensor:
         """W^H Phi x: (batch, N) -> (batch, N)."""
-        raise NotImplementedError
 
     def squared_norm(self, n_iterations: int = 30) -> tf.Tensor:
         """The largest eigenvalue of W^H Phi, as LinearOperator.squared_norm finds it: a number."""

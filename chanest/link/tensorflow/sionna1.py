@@ -46,8 +46,9 @@ class SparseChannelEstimator(BaseChannelEstimator):
     symbol: a grid of another DFT length than the model's is one of the model's with fewer subcarriers in use.
 
     For each stream its pilots that are not zero count, on each OFDM symbol by themselves. They may differ in modulus;
-    the model is then told the mean of the noise variances. Between pilot symbols h_hat and err_var are interpolated
-    linearly, before the first and after the last they are held. With ``time="static"`` the channel is taken as
+    the model is then told the mean of the noise variances. Between pilot symbols h_hat is interpolated
+    linearly, before the first and after the last it is held; err_var is the variance of that, errors of different
+    symbols counting as independent. With ``time="static"`` the channel is taken as
     constant over the slot: pilots of all symbols are pooled, those on one subcarrier combined by maximum ratio.
 
     Args:
@@ -196,9 +197,10 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def _over_time(
         self, estimates: dict[int, tuple[tf.Tensor, tf.Tensor]], weights: np.ndarray
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """[..., num_ofdm_symbols, n_used] from a stream's snapshots."""
+        """[..., num_ofdm_symbols, n_used] from a stream's snapshots; their errors count as independent."""
         in_turn = [estimates[turn] for turn in range(len(estimates))]
         h, error = (tf.stack(parts, -2) for parts in zip(*in_turn, strict=True))
-        return tf.linalg.matmul(weights.astype(h.dtype.as_numpy_dtype), h), tf.linalg.matmul(
-            weights.astype(error.dtype.as_numpy_dtype), error
+        return (
+            tf.linalg.matmul(weights.astype(h.dtype.as_numpy_dtype), h),
+            tf.linalg.matmul(np.square(weights).astype(error.dtype.as_numpy_dtype), error),
         )

@@ -1,6 +1,7 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import sqrt
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .algorithms import Algorithm, Interpolator, Recovery
+from .bands import band_operator, cfr_of, kept_operator
 from .errors import ModelError, ObservationError
 from .frontend import check_measurements, check_pilots, checked_symbols
 from .operators import DenseOperator, PartialDFT
@@ -69,8 +71,7 @@ class Model:
             ObservationError: the pattern belongs to another DFT length.
         """
         self._check_n_fft(pattern)
-        window = (self.ofdm.n_taps, self.ofdm.first_tap_samples)
-        return PartialDFT(pattern, *window, dtype=dtype, device=device)
+        return kept_operator(pattern, self.ofdm.n_taps, self.ofdm.first_tap_samples, dtype, device)
 
     def estimate(
         self,
@@ -122,7 +123,7 @@ class Model:
             self.algorithm.checked_iterations(n_iterations)
             return self._interpolate(self.algorithm, y, scale, pattern, noise, error_variance)
         phi = self.operator(pattern, y.dtype, y.device)
-        algorithm = self.algorithm.to(y.device, y.real.dtype)
+        algorithm = _at_home(self.algorithm, y)
         recovery = algorithm(y, phi, n_iterations, record, noise)
         band = self.band(y.dtype, y.device, pattern)
         estimate = self._estimate(recovery, scale, band, self._used(pattern))
@@ -171,18 +172,18 @@ class Model:
         norms = torch.linalg.vector_norm(matrix, dim=-2)
         y, rms = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
-        algorithm = self.algorithm.to(y.device, y.dtype)
+        algorithm = _at_home(self.algorithm, y)
         found = algorithm(y, DenseOperator(matrix / norms), n_iterations, record, noise)
         scale = rms * sqrt(y.shape[-1]) / norms
         return replace(found, x=found.x * scale, iterates=tuple(x * scale for x in found.iterates), posterior=None)
 
     def band(self, dtype: torch.dtype, device: torch.device | str, pattern: PilotPattern | None = None) -> PartialDFT:
         """Phi for all used subcarriers, the pattern's where it has a band, as if each were a pilot."""
-        window = (self.ofdm.n_taps, self.ofdm.first_tap_samples)
+        n_taps, first = self.ofdm.n_taps, self.ofdm.first_tap_samples
         if pattern is None or pattern.band is None:
-            return band_operator(self.ofdm, *window, dtype, device)
+            return band_operator(self.ofdm, n_taps, first, dtype, device)
         used = PilotPattern(pattern.band, pattern.n_fft, band=pattern.band)
-        return PartialDFT(used, *window, dtype=dtype, device=device)
+        return kept_operator(used, n_taps, first, dtype, device)
 
     def cfr(self, cir: Tensor) -> Tensor:
         """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
@@ -267,28 +268,11 @@ def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> 
     return (relative / n_pilots).to(rms.dtype)
 
 
-def cfr_of(cir: Tensor, scenario: Scenario, first_tap_samples: int | None = None) -> Tensor:
-    """H[k] = sum_n cir[n] exp(-2 pi i k n / n_fft) on the used subcarriers: (*batch, N) -> (*batch, n_used).
-
-    Taps begin at the scenario's first_tap_samples, or at the given one.
-
-    >>> from chanest import load_scenario
-    >>> cfr_of(torch.ones(256, dtype=torch.complex64), load_scenario("lte10")).shape
-    torch.Size([600])
-    """
-    first = scenario.first_tap_samples if first_tap_samples is None else first_tap_samples
-    phi = band_operator(scenario, cir.shape[-1], first, cir.dtype, cir.device)
-    return phi.forward(cir) * scenario.n_used**0.5
-
-
-def band_operator(
-    scenario: Scenario, n_taps: int, first_tap_samples: int, dtype: torch.dtype, device: torch.device | str
-) -> PartialDFT:
-    """The operator from taps to the scenario's used subcarriers, scaled as if all of them were pilots.
-
-    >>> from chanest import load_scenario
-    >>> band_operator(load_scenario("lte10"), 256, 0, torch.complex64, "cpu").n_measurements
-    600
-    """
-    used = PilotPattern(tuple(scenario.used_subcarriers), scenario.n_fft, scenario.n_used)
-    return PartialDFT(used, n_taps, first_tap_samples, dtype=dtype, device=device)
+def _at_home(algorithm: Algorithm, y: Tensor) -> Algorithm:
+    """The algorithm on y's device and in its precision; looking at one tensor first, for all come along."""
+    dtype = y.dtype.to_real()
+    for tensor in chain(algorithm.parameters(), algorithm.buffers()):
+        if tensor.dtype == dtype and tensor.device == y.device:
+            return algorithm
+        break
+    return algorithm.to(y.device, dtype)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from .algorithms import oracle
 from .arrayfile import ArrayWriter
+from .bands import cfr_of
 from .errors import FileError, ModelError
-from .estimator import Estimate, Model, cfr_of
+from .estimator import Estimate, Model
 from .metrics import ErrorSums, common_window
 from .observations import Chunk, PilotFile
 from .pilots import PilotPattern

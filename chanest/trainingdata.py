@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .estimator import cfr_of, noise_of_y, normalise
+from .bands import cfr_of
+from .estimator import noise_of_y, normalise
 from .operators import LinearOperator, PartialDFT
 from .pilots import PilotPattern, draw_pattern
 from .scenario import AnyScenario, Scenario, SyntheticScenario

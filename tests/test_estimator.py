@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from chanest import PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
+from chanest.bands import cfr_of
 from chanest.errors import AlgorithmError, ModelError, ObservationError
-from chanest.estimator import Model, cfr_of, normalise
+from chanest.estimator import Model, normalise
 from chanest.modelfile import shipped_models
 from chanest.picking import pick_model, rescaled, unambiguous
 from chanest.signals import draw, seeded

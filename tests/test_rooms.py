@@ -20,8 +20,10 @@ ORDER = [
     "vectors",
     "shrinkage",
     "metrics",
+    "kernels",
     "algorithms",
     "modelfile",
+    "bands",
     "estimator",
     "picking",
     "trainingdata",
@@ -39,7 +41,7 @@ ORDER = [
     "link",
     "cli",
 ]
-ALGORITHMS_SEE = {"errors", "operators", "shrinkage", "algorithms"}
+ALGORITHMS_SEE = {"errors", "operators", "shrinkage", "kernels", "algorithms"}
 
 
 def imported_rooms(path: Path) -> set[str]:

@@ -2,14 +2,16 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace
+from .base import Algorithm, Recovery, Trace, Weights
 from .calibration import ResidualCalibration
+from .compiled import Array, prepared, recover, singles, suits, tables
 from .gates import Gates
 
 _UNIT = math.sqrt(50)  # ||y||, and what divides x, where 50 taps of unit variance are scaled to ||y|| = 1
@@ -56,6 +58,8 @@ class ALISTA(Algorithm):
         n_iterations = self.checked_iterations(n_iterations)
         exempt = self.exempt(n_iterations)
         w = self.weights(phi)
+        if type(self) is ALISTA and not record and suits(y, phi, self):
+            return Recovery(self._compiled(y, phi, w, exempt))
         gamma = self.log_step_size.exp() / w.squared_norm().unsqueeze(-1)
         theta = self.log_threshold.exp()
         z = w.adjoint(y)
@@ -66,6 +70,18 @@ class ALISTA(Algorithm):
             x = soft_threshold(x - step * (w.gram(x) - z), self.adapted(theta[k], x), exempt[k])
             trace.add(x, step, theta[k : k + 1])
         return trace.recovery(x)
+
+    def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
+        from ..kernels.shrinking import alista
+
+        made = tables(phi, w)
+        gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
+        gamma, counts = gamma * np.float32(made.reciprocal_norm), np.array(exempt)
+
+        def run(y: Array, z: Array, x: Array, start: int, end: int) -> None:
+            alista(z, made.gram, made.first, gamma, theta, counts, x, start, end)
+
+        return recover(y, w, run)
 
     def adapted(self, theta: Tensor, x: Tensor) -> Tensor:
         """The threshold of every entry of x, broadcast against it; here one for all."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..operators import AnalyticWeights, LinearOperator
+from ..operators import LinearOperator, analytic_weights
 from ..shrinkage import support_schedule
 from .gaussian import posterior_variance
 
@@ -175,7 +175,7 @@ class Algorithm(nn.Module, ABC):
 
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""
-        return AnalyticWeights(phi, self.ridge) if self.ridge > 0 else phi
+        return analytic_weights(phi, self.ridge) if self.ridge > 0 else phi
 
     def exempt(self, n_iterations: int) -> tuple[int, ...]:
         """p of support selection in each iteration, from the hyperparameters ``sparsity`` and ``schedule``."""

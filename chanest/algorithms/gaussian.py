@@ -28,8 +28,17 @@ def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor
         (*batch, M, M), Hermitian.
     """
     c = phi.covariance(g)
-    load = noise_variance + LOADING * g.sum(-1) / phi.n_measurements
+    load = loading(g, noise_variance, phi.n_measurements)
     return c + torch.diag_embed(load.unsqueeze(-1).expand(c.shape[:-1])).to(c.dtype)
+
+
+def loading(g: Tensor, noise_variance: Tensor, n_measurements: int) -> Tensor:
+    """What :func:`covariance` adds to the diagonal, (*batch,).
+
+    >>> loading(torch.ones(2, 100), torch.tensor(0.5), 10)
+    tensor([0.5001, 0.5001])
+    """
+    return noise_variance + LOADING * g.sum(-1) / n_measurements
 
 
 def crowding(phi: LinearOperator, g: Tensor) -> Tensor:

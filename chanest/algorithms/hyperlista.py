@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AlgorithmError
-from ..operators import AnalyticWeights, LinearOperator, generalised_coherence
+from ..operators import AnalyticWeights, LinearOperator, analytic_weights, generalised_coherence
 from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace
 from .calibration import ResidualCalibration
@@ -64,7 +64,7 @@ class HyperLISTA(Algorithm):
 
     def weights(self, phi: LinearOperator) -> AnalyticWeights:
         """W, analytic whatever the ridge."""
-        return AnalyticWeights(phi, self.ridge)
+        return analytic_weights(phi, self.ridge)
 
     def forward(
         self,
@@ -136,7 +136,7 @@ def tune_hyperlista(
         c1, c2, c3 = numbers
         return HyperLISTA(n_iterations, c1, c2, c3, ridge)
 
-    w = AnalyticWeights(phi, ridge)
+    w = analytic_weights(phi, ridge)
     mu = generalised_coherence(w, phi)
 
     def error(numbers: tuple[float, ...]) -> float:

@@ -1,7 +1,9 @@
 """NA-ALISTA: a network chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -9,8 +11,9 @@ from torch.nn.functional import softplus
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace
+from .base import Algorithm, Recovery, Trace, Weights
 from .calibration import ResidualCalibration
+from .compiled import Array, prepared, recover, singles, suits, tables
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -117,6 +120,8 @@ class NAALISTA(Algorithm):
         n_iterations = self.checked_iterations(n_iterations)
         exempt = self.exempt(n_iterations)
         w = self.weights(phi)
+        if type(self) is NAALISTA and not record and suits(y, phi, self):
+            return Recovery(self._compiled(y, phi, w, exempt))
         reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
         z = w.adjoint(y)
         x = torch.zeros_like(z)
@@ -137,6 +142,29 @@ class NAALISTA(Algorithm):
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
         return trace.recovery(x)
+
+    def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
+        from ..kernels.shrinking import na_alista
+
+        made, network, counts = tables(phi, w), prepared(self, self._arrays), np.array(exempt)
+        scales = singles((made.reciprocal_norm, THRESHOLD))
+
+        def run(y: Array, z: Array, x: Array, start: int, end: int) -> None:
+            na_alista(y, z, made.columns, made.gram, made.first, counts, scales, *network, x, start, end)
+
+        return recover(y, w, run)
+
+    def _arrays(self) -> tuple[Any, ...]:
+        """The network as the compiled loop takes it: what it reads, and its weights, transposed."""
+        lstm = self.lstm
+        return (
+            np.array(["r" in self.lstm_inputs, "u" in self.lstm_inputs]),
+            singles(torch.stack([self.feature_mean, 1 / self.feature_deviation])),
+            (singles(lstm.weight_ih.mT), singles(lstm.weight_hh.mT), singles(lstm.bias_ih + lstm.bias_hh)),
+            (singles(self.hidden.weight.mT), singles(self.hidden.bias)),
+            (singles(self.head.weight), singles(self.head.bias)),
+            singles(torch.stack([self.initial_hidden, self.initial_cell])),
+        )
 
     def features(self, b: Tensor | None, c: Tensor) -> Tensor:
         """log ||b||_1 and log ||c||_1, those of the two that the LSTM reads: (*batch, inputs)."""

@@ -7,20 +7,25 @@ only scale-free features, and one network for every pattern.
 """
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import kernels
 from ..errors import AlgorithmError
-from ..operators import LinearOperator
+from ..operators import LinearOperator, kept
 from .base import Algorithm, Posterior, Recovery, Trace
 from .calibration import PosteriorCalibration
+from .compiled import prepared, rows, singles, suits
 from .gaussian import crowding
-from .noise import noise_level
+from .noise import CEILING, FLOOR, noise_level
 from .perceptron import Perceptron
 from .sbl import Moments, em_variances, moments, posterior_mean
 
 _OF_TAP, _OF_NOISE = 12, 7  # features
+_OWN = 6  # of a tap's
 LOG_SCALE = 6.0  # divides logarithmic features
 LARGEST_EXPONENT = 20.0
 SMALLEST, LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
@@ -93,17 +98,59 @@ class NASBL(Algorithm):
         s = noise_level(y, phi, noise_variance)
         p = self.prior(phi).to(s)
         g = p.expand(*y.shape[:-1], -1)
-        crowded = crowding(phi, p)
+        crowded = kept(phi, ("crowding", self.decay, p.dtype), lambda: crowding(phi, p))
         trace = Trace(record)
-        for tap_rule, noise_rule in zip(self.tap_rules, self.noise_rules, strict=True):
+        compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
+        for k, (tap_rule, noise_rule) in enumerate(zip(self.tap_rules, self.noise_rules, strict=True)):
             m = moments(y, phi, g, s)
             trace.add(m.mean)
+            if compiled is not None:
+                g, s = self._compiled_update(compiled[k], m, g, s, p, phi.n_measurements, known, crowded)
+                continue
             taps, noise = self.features(m, g, s, p, phi.n_measurements, known, crowded)
             g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(SMALLEST, LARGEST)
             s = noise_level(y, phi, (s if known else m.noise) * _factor(noise_rule(noise)))
         x = posterior_mean(y, phi, g, s)
         trace.add(x)
         return trace.recovery(x, Posterior(g, s))
+
+    def _compiled_update(
+        self,
+        arrays: tuple[tuple[Any, ...], tuple[Any, ...]],
+        m: Moments,
+        g: Tensor,
+        s: Tensor,
+        p: Tensor,
+        n_measurements: int,
+        known: bool,
+        crowded: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` does after the moments, by :func:`chanest.kernels.tap_rules.update`."""
+        from ..kernels.tap_rules import update
+
+        given, log_p = rows(m.q, m.d, g, s, s if known else m.noise, m.fit, m.noise), singles(p.log())
+        constants = np.float32(n_measurements), np.float32(known), np.float32(crowded)
+        limits = singles((SMALLEST, LARGEST, FLOOR / n_measurements, CEILING / n_measurements))
+        new_g, new_s = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (g, s))
+        made = new_g.view(-1, g.shape[-1]).numpy(), new_s.view(-1).numpy()
+        whole = (*given, log_p, constants, limits, *arrays, *made)
+        kernels.over_rows(lambda start, end: update(*whole, start, end), len(made[1]), torch.get_num_threads())
+        return new_g, new_s
+
+    def _arrays(self) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+        """The perceptrons of every iteration as the compiled loop takes them."""
+        made = []
+        for tap_rule, noise_rule in zip(self.tap_rules, self.noise_rules, strict=True):
+            assert isinstance(tap_rule, Perceptron)
+            assert isinstance(noise_rule, Perceptron)
+            weight = tap_rule.input.weight.unflatten(-1, (3, _OF_TAP))
+            own, shared = weight[..., :_OWN].flatten(-2), weight[..., _OWN:].movedim(-2, 0)
+            layers = (tap_rule.hidden, tap_rule.output)
+            rest = (tap_rule.input.bias, *(tensor for layer in layers for tensor in (layer.weight, layer.bias)))
+            inputs, hidden, output = noise_rule.input, noise_rule.hidden, noise_rule.output
+            of_noise = (inputs.weight.mT, inputs.bias, hidden.weight.mT, hidden.bias, output.weight, output.bias)
+            made.append((tuple(map(singles, (own, shared, *rest))), tuple(map(singles, of_noise))))
+        return made
 
     def prior(self, phi: LinearOperator) -> Tensor:
         """(N,) float64: the prior variances, of sum 1."""

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..operators import LinearOperator
+from .. import kernels
+from ..operators import LinearOperator, PartialDFT
 from .base import Algorithm, Posterior, Recovery, Trace
-from .gaussian import covariance, inverse, solve
+from .compiled import lags, rows, suits
+from .gaussian import covariance, inverse, loading, solve
 from .noise import noise_level
 
 
@@ -32,6 +35,8 @@ class Moments:
 
 def moments(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Moments:
     """One inverse, one adjoint, one diagonal: everything that an update of g and of the noise needs."""
+    if isinstance(phi, PartialDFT) and suits(y, phi, g):
+        return _compiled_moments(y, phi, g, noise_variance)
     c_inverse = inverse(covariance(phi, g, noise_variance))
     w = (c_inverse @ y.unsqueeze(-1)).squeeze(-1)
     q = phi.adjoint(w)
@@ -44,7 +49,45 @@ def moments(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Tensor) -
 
 def posterior_mean(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
     """mu = g Phi^H C^-1 y by one factorisation: the last iteration needs no more."""
+    if isinstance(phi, PartialDFT) and suits(y, phi, g):
+        return g * phi.adjoint(_compiled_solution(y, phi, g, noise_variance))
     return g * phi.adjoint(solve(covariance(phi, g, noise_variance), y))
+
+
+def _compiled_moments(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Tensor) -> Moments:
+    """:func:`moments` by :func:`chanest.kernels.bayesian.posterior`, in torch where a pivot was not positive."""
+    from ..kernels.bayesian import posterior
+
+    m, pairs = phi.n_measurements, lags(phi)
+    spectrum, load = torch.fft.rfft(g, phi.n_fft), loading(g, noise_variance, m)
+    observed, spectra, loads = rows(phi.without_delay(y), spectrum, load)
+    w, sums = np.empty_like(observed), np.zeros_like(spectra)
+    scalars = np.empty((3, len(w)), np.float32)
+    given = (spectra, loads, observed, phi.n_fft, pairs.lag, pairs.sign, w, sums, scalars)
+    kernels.over_rows(lambda start, end: posterior(*given, start, end), len(w), torch.get_num_threads())
+    if np.isnan(scalars[0]).any():
+        with kernels.plain():
+            return moments(y, phi, g, noise_variance)
+    misfit, trace, fit = (torch.from_numpy(row).reshape(load.shape) / m for row in scalars)
+    grid = torch.from_numpy(sums).reshape(spectrum.shape)
+    d = torch.fft.irfft(grid, phi.n_fft, norm="forward")[..., : phi.n_coefficients] / m
+    q = phi.adjoint(phi.with_delay(torch.from_numpy(w).reshape(y.shape)))
+    return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
+
+
+def _compiled_solution(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """C^-1 y by :func:`chanest.kernels.bayesian.solve`, in torch where a pivot was not positive."""
+    from ..kernels.bayesian import solve as solve_rows
+
+    pairs = lags(phi)
+    load = loading(g, noise_variance, phi.n_measurements)
+    observed, spectra, loads = rows(phi.without_delay(y), torch.fft.rfft(g, phi.n_fft), load)
+    w, solved = np.empty_like(observed), np.empty(len(observed), bool)
+    given = (spectra, loads, observed, pairs.lag, pairs.sign, w, solved)
+    kernels.over_rows(lambda start, end: solve_rows(*given, start, end), len(w), torch.get_num_threads())
+    if not solved.all():
+        return solve(covariance(phi, g, noise_variance), y)
+    return phi.with_delay(torch.from_numpy(w).reshape(y.shape))
 
 
 def em_variances(m: Moments, g: Tensor) -> Tensor:

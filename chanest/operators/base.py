@@ -1,10 +1,14 @@
 """What every linear operator offers: two methods of its own, everything else derived from them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class LinearOperator(ABC):
@@ -58,18 +62,40 @@ class LinearOperator(ABC):
         identity = torch.eye(self.n_measurements, dtype=self.dtype, device=self.device)
         return self.quadratic_diagonal(identity.expand(*self.batch_shape, -1, -1)).sqrt()
 
-    def squared_norm(self, n_iterations: int = 30) -> Tensor:
-        """The largest eigenvalue of Phi^H Phi, the L of ISTA, by power iteration: (*batch_shape,).
+    def squared_norm(self) -> Tensor:
+        """The largest eigenvalue of Phi^H Phi, the L of ISTA, by 30 power iterations, once: (*batch_shape,).
 
         The start is fixed, so the value is the same in every run. Within a few percent, from below: a step of
         1/L stays well short of the 2/L where ISTA diverges.
         """
+        return kept(self, "squared_norm", self._power_iteration)
+
+    def _power_iteration(self, n_iterations: int = 30) -> Tensor:
         x = power_start(self.n_coefficients).to(self.device, self.dtype).expand(*self.batch_shape, -1)
         norm = torch.ones(self.batch_shape, device=self.device, dtype=x.real.dtype)
         for _ in range(n_iterations):
             x = self.gram(x / norm.unsqueeze(-1))
             norm = torch.linalg.vector_norm(x, dim=-1)
         return norm
+
+
+def kept(owner: object, name: object, make: Callable[[], T]) -> T:
+    """What ``make`` makes from nothing but the owner and the name: made once, then kept with the owner.
+
+    Outside of inference mode, since it may be used in training later; anew while torch.export traces.
+
+    >>> from chanest.operators import DenseOperator
+    >>> phi = DenseOperator(torch.eye(2, 3))
+    >>> kept(phi, "three", lambda: 3), kept(phi, "three", lambda: 4)
+    (3, 3)
+    """
+    if torch.compiler.is_exporting():
+        return make()
+    things: dict[object, T] = owner.__dict__.setdefault("_kept", {})
+    if name not in things:
+        with torch.inference_mode(False), torch.no_grad():
+            things[name] = make()
+    return things[name]
 
 
 @cache

@@ -70,6 +70,14 @@ class PartialDFT(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         return self._taps(self._scatter(y * self._phase.conj()))
 
+    def without_delay(self, y: Tensor) -> Tensor:
+        """y as an operator whose first delay is 0 would see it: (*batch, M) -> (*batch, M)."""
+        return y * self._phase.conj() * self.n_measurements**0.5 if self.first_tap_samples else y
+
+    def with_delay(self, y: Tensor) -> Tensor:
+        """The inverse of :meth:`without_delay`."""
+        return y * self._phase * self.n_measurements**0.5 if self.first_tap_samples else y
+
     def gram(self, x: Tensor) -> Tensor:
         length, eigenvalues = self._circulant
         spectrum = torch.fft.fft(x, length).mul_(eigenvalues)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OperatorError
-from .base import LinearOperator
+from .base import LinearOperator, kept
 
 _BLOCK = 128  # columns of W^H Phi at a time
 
@@ -67,6 +67,18 @@ class AnalyticWeights:
         return self.adjoint(self.phi.forward(x))
 
     squared_norm = LinearOperator.squared_norm
+    _power_iteration = LinearOperator._power_iteration
+
+
+def analytic_weights(phi: LinearOperator, ridge: float) -> AnalyticWeights:
+    """:class:`AnalyticWeights`, made once for each ridge and kept with the operator.
+
+    >>> from chanest.operators import DenseOperator
+    >>> phi = DenseOperator(torch.randn(8, 16))
+    >>> analytic_weights(phi, 0.1) is analytic_weights(phi, 0.1)
+    True
+    """
+    return kept(phi, ("analytic weights", ridge), lambda: AnalyticWeights(phi, ridge))
 
 
 class _Adjoint(Protocol):

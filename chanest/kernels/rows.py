@@ -1,0 +1,119 @@
+"""One primitive in LLVM's own vectors: sums of rows times complex weights, kept in registers.
+
+Plain loops over arrays that might overlap cost more in checks than in arithmetic on rows as short as these.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16  # float32, the widest registers; on others LLVM takes several
+WIDE = 2 * LANES  # columns that add_real_rows takes at once
+_UNROLLED = 2
+_FAST = ("contract", "reassoc", "nsz")
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_intrinsic: Any = intrinsic
+
+
+@_intrinsic
+def add_rows(
+    typingctx: Any, re: Any, im: Any, weight_re: Any, weight_im: Any, first: Any, last: Any, column: Any, row: Any
+) -> Any:
+    """row[:, column:column + LANES] += sum over k in first...last - 1 of weight[k] (re + i im)[k, same columns].
+
+    re, im (rows, width) and row (2, width or more) float32, C-contiguous, width a multiple of LANES; weights (rows,).
+    No index is checked.
+    """
+    signature = types.void(re, im, weight_re, weight_im, types.intp, types.intp, types.intp, row)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        re, im, weight_re, weight_im, row = _arrays(context, builder, sig, args)
+        first, last, column = args[4:7]
+        one = ir.Constant(column.type, 1)
+        width = cgutils.unpack_tuple(builder, re.shape, 2)[1]
+        row_width = cgutils.unpack_tuple(builder, row.shape, 2)[1]
+
+        def load(data: Any, index: Any) -> Any:
+            return builder.load(_vector_at(builder, data, index), align=4)
+
+        def add_product(total: Any, a: Any, b: Any) -> None:
+            product = builder.fmul(a, b, flags=_FAST)
+            builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
+
+        zero = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), 0.0)] * LANES)
+        totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(4)] for _ in range(_UNROLLED)]
+
+        def add(k: Any, part: int) -> None:
+            place = builder.add(builder.mul(k, width), column)
+            v, u = load(re.data, place), load(im.data, place)
+            p, q = _spread(builder, weight_re.data, k), _spread(builder, weight_im.data, k)
+            for total, (a, b) in zip(totals[part], ((v, p), (u, q), (v, q), (u, p)), strict=True):
+                add_product(total, a, b)
+
+        step = ir.Constant(column.type, _UNROLLED)
+        whole = builder.sub(last, builder.srem(builder.sub(last, first), step))
+        with cgutils.for_range_slice(builder, first, whole, step, inc=True) as (k, _):
+            for part in range(_UNROLLED):
+                add(builder.add(k, ir.Constant(column.type, part)), part)
+        with cgutils.for_range_slice(builder, whole, last, one, inc=True) as (k, _):
+            add(k, 0)
+        sums = [[builder.load(total) for total in part] for part in totals]
+        for half, (plus, other, combine) in enumerate(((0, 1, builder.fsub), (2, 3, builder.fadd))):
+            start = builder.mul(ir.Constant(column.type, half), row_width)
+            place = _vector_at(builder, row.data, builder.add(start, column))
+            value = builder.load(place, align=4)
+            for found in sums:
+                value = builder.fadd(value, combine(found[plus], found[other], flags=_FAST), flags=_FAST)
+            builder.store(value, place, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@_intrinsic
+def add_real_rows(typingctx: Any, rows: Any, weights: Any, last: Any, column: Any, total: Any) -> Any:
+    """total[column:column + WIDE] += sum over k < last of weights[k] rows[k, same columns].
+
+    rows (K, width), total (width,) and weights (K,) float32, C-contiguous. No index is checked.
+    """
+    signature = types.void(rows, weights, types.intp, types.intp, total)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        rows, weights, total = _arrays(context, builder, sig, args)
+        last, column = args[2:4]
+        width = cgutils.unpack_tuple(builder, rows.shape, 2)[1]
+        offsets = [ir.Constant(column.type, LANES * part) for part in range(WIDE // LANES)]
+        places = [_vector_at(builder, total.data, builder.add(column, offset)) for offset in offsets]
+        sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
+        with cgutils.for_range(builder, last) as loop:
+            weight = _spread(builder, weights.data, loop.index)
+            first = builder.add(builder.mul(loop.index, width), column)
+            for offset, kept in zip(offsets, sums, strict=True):
+                value = builder.load(_vector_at(builder, rows.data, builder.add(first, offset)), align=4)
+                product = builder.fmul(value, weight, flags=_FAST)
+                builder.store(builder.fadd(builder.load(kept), product, flags=_FAST), kept)
+        for place, kept in zip(places, sums, strict=True):
+            builder.store(builder.load(kept), place, align=4)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _vector_at(builder: Any, data: Any, index: Any) -> Any:
+    """A pointer to LANES numbers from an index on."""
+    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
+
+
+def _spread(builder: Any, data: Any, index: Any) -> Any:
+    """One number in all lanes."""
+    undefined = ir.Constant(_VECTOR, ir.Undefined)
+    lane = builder.insert_element(undefined, builder.load(builder.gep(data, [index])), ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _arrays(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
+    """Those of the arguments that are arrays."""
+    pairs = zip(sig.args, args, strict=True)
+    return [context.make_array(kind)(context, builder, value) for kind, value in pairs if isinstance(kind, types.Array)]

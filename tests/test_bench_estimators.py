@@ -266,6 +266,18 @@ def test_a_tiny_run(tools, tmp_path, monkeypatch, capsys):
         bench_estimators.parse(["--estimators", "lasso"])
 
 
+def test_peers_that_are_not_installed_are_named(tools, monkeypatch):
+    import bench_contenders
+
+    monkeypatch.setattr(bench_contenders, "package", lambda name: None)
+    lines = bench_contenders.skipped(["omp", "lmmse-true"], CPU)
+    assert ["scikit-learn" in lines[0], "Sionna" in lines[1], len(lines)] == [True, True, 2]
+    assert bench_contenders.skipped(["na-alista"], CPU) == []
+    data = bench_contenders.make_data(1, CPU)
+    assert sorted(bench_contenders.contenders("omp", data)) == ["Model.estimate", "chanest", "dense"]
+    assert sorted(bench_contenders.contenders("lmmse-true", data)) == ["Model.estimate", "chanest"]
+
+
 def test_targets_are_judged(tools):
     from bench_report import print_results, targets
 
@@ -279,6 +291,7 @@ def test_targets_are_judged(tools):
         "seconds": {"na-alista": ways, "na-sbl": ways},
         "floors": {"na-alista": {**floor, "work": work}, "na-sbl": {**floor, "work": work}},
         "deviation": {"na-alista": {"chanest": 1e-7}, "na-sbl": {"chanest": 1e-7}},
+        "estimates_timed": {name: {way: 1 for way in ways} for name in ("na-alista", "na-sbl")},
         "ceilings": {"cholesky 75": matrices, "inverse 75": matrices},
     }
     nmse = {way: -16.0 for way in ways}

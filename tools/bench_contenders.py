@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,22 +141,24 @@ def _interpolating(interpolator: Interpolator, data: Data) -> Contender:
 def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:
     """orthogonal_mp_gram on the real system [Re -Im; Im Re], stopped at the noise: it takes real and imaginary parts
     as atoms of their own, so it is not complex OMP. All estimates of a batch have one noise variance."""
-    if data.y.device.type != "cpu" or not find_spec("sklearn"):
+    sklearn = package("sklearn.linear_model")
+    if data.y.device.type != "cpu" or sklearn is None:
         return {}
-    from sklearn.linear_model import orthogonal_mp_gram
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import ThreadpoolController
 
+    ThreadpoolController().limit(limits=torch.get_num_threads(), user_api="blas")  # it stays so until the next
     a = matrix.numpy()
     stacked = np.block([[a.real, -a.imag], [a.imag, a.real]]).astype(np.float32)
-    gram = stacked.T @ stacked
+    gram = np.asfortranarray(stacked.T @ stacked)
     h = data.observations / len(data.pattern) ** 0.5
     tolerance = float(data.noise_variance.double().mean())  # M times that of an entry of h
 
     def run() -> Tensor:
         y = torch.cat([h.real, h.imag], 1).numpy()
-        with threadpool_limits(torch.get_num_threads()), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # dependent atoms end it, as they end ours
-            x = orthogonal_mp_gram(gram, (y @ stacked).T, tol=tolerance, norms_squared=(y * y).sum(1), copy_Xy=False)
+            norms = (y * y).sum(1)
+            x = sklearn.orthogonal_mp_gram(gram, (y @ stacked).T, tol=tolerance, norms_squared=norms, copy_Xy=False)
         real, imaginary = torch.from_numpy(x.reshape(2, a.shape[1], -1))
         return torch.complex(real, imaginary).mT
 
@@ -163,26 +167,24 @@ def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:
 
 def _sionna(model: Model, data: Data) -> dict[str, Contender]:
     """Sionna's LMMSEChannelEstimator, told the true delay profile and noise: one OFDM symbol with the same pilots."""
-    if not find_spec("sionna") or not isinstance(model.algorithm, LMMSE):
+    ofdm = package("sionna.phy.ofdm")
+    if not hasattr(ofdm, "LMMSEChannelEstimator") or not isinstance(model.algorithm, LMMSE):
         return {}
-    from sionna.phy.ofdm import LMMSEChannelEstimator, ResourceGrid
-    from sionna.phy.ofdm import PilotPattern as SionnaPilotPattern
-
     scenario, device = data.scenario, data.y.device
     name = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
     guard = (scenario.n_fft - scenario.n_used) // 2
     guards = guard, scenario.n_fft - scenario.n_used - guard - 1
     spacing = scenario.subcarrier_spacing_hz
-    grid = ResourceGrid(1, scenario.n_fft, spacing, num_guard_carriers=guards, dc_null=True, device=name)
+    grid = ofdm.ResourceGrid(1, scenario.n_fft, spacing, num_guard_carriers=guards, dc_null=True, device=name)
     used = torch.from_numpy(scenario.used_subcarriers)
     mask = np.isin(scenario.used_subcarriers, data.pattern.subcarriers)[None, None, None]
     ones = np.ones((1, 1, len(data.pattern)), np.complex64)
-    grid.pilot_pattern = SionnaPilotPattern(mask, ones, device=name)
+    grid.pilot_pattern = ofdm.PilotPattern(mask, ones, device=name)
     turns = torch.outer(used.double(), model.algorithm.delays) / scenario.n_fft
     e = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
     covariance = ((e * model.algorithm.powers) @ e.mH).to(torch.complex64).to(device)
     time = torch.ones(1, 1, dtype=torch.complex64, device=device)
-    estimator = LMMSEChannelEstimator(grid, time, covariance, order="f-t", device=name)
+    estimator = ofdm.LMMSEChannelEstimator(grid, time, covariance, order="f-t", device=name)
     received = torch.zeros(len(data.y), 1, 1, 1, scenario.n_fft, dtype=torch.complex64, device=device)
     at = torch.tensor(data.pattern.subcarriers, device=device) + scenario.n_fft // 2
     received[:, 0, 0, 0, at] = data.observations
@@ -193,7 +195,22 @@ def _sionna(model: Model, data: Data) -> dict[str, Contender]:
     return {"sionna": Contender(run, len(received), lambda cfr: cfr)}
 
 
-def missing() -> list[str]:
-    """A line for each peer whose package is not installed."""
-    packages = {"sklearn": "scikit-learn's OMP: pip install scikit-learn", "sionna": "Sionna's LMMSE: chanest[sionna]"}
-    return [f"skipped, not installed: {line}" for package, line in packages.items() if not find_spec(package)]
+@cache
+def package(name: str) -> Any:
+    """The module, or None where it cannot be imported."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def skipped(names: list[str], device: torch.device) -> list[str]:
+    """A line for each peer that these estimators would have, and that cannot run here."""
+    lines = []
+    if "omp" in names and device.type != "cpu":
+        lines.append("skipped: scikit-learn's OMP runs on the CPU only")
+    elif "omp" in names and package("sklearn.linear_model") is None:
+        lines.append("skipped: scikit-learn's OMP; pip install scikit-learn")
+    if "lmmse-true" in names and not hasattr(package("sionna.phy.ofdm"), "LMMSEChannelEstimator"):
+        lines.append("skipped: Sionna's LMMSE, which is in Sionna 2.1 and later; pip install 'chanest[sionna]'")
+    return lines

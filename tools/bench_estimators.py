@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_contenders import ESTIMATORS, Contender, contenders, make_data, missing
+from bench_contenders import ESTIMATORS, Contender, contenders, make_data, skipped
 from bench_counts import Problem, Unit, floor, flops
 from bench_laps import alternating, ceilings, seconds_per_unit
 from bench_report import print_results
@@ -205,7 +205,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure, print, write."""
     options = parse()
-    for line in missing():
+    for line in skipped(options.estimators, torch.device(options.device)):
         print(line)
     result = run(options)
     print_results(result)

@@ -69,7 +69,9 @@ def _estimates(one: dict[str, Any], nmse: dict[str, dict[str, float]]) -> Table:
                 ]
             faster = "" if way == "chanest" else f"{ways[way] / ours:.2f}"
             differs = f"{one['deviation'][name][way]:.0e}" if way in one["deviation"][name] else ""
-            row = [name if way == "chanest" else "", way, _us(ways[way]), *cells, faster, differs]
+            n = one["estimates_timed"][name][way]
+            timed = way if n == one["batch"] else f"{way}, {n} at a time"
+            row = [name if way == "chanest" else "", timed, _us(ways[way]), *cells, faster, differs]
             table.add_row(*row, f"{nmse[name][way]:.2f}")
         table.add_section()
     return table

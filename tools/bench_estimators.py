@@ -17,6 +17,7 @@ parts. What has matrices of M x N for each estimate is timed on 512 of 8192, Sio
 import argparse
 import json
 import platform
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 from bench_contenders import ESTIMATORS, Contender, contenders, make_data, skipped
 from bench_counts import Problem, Unit, floor, flops
 from bench_laps import alternating, ceilings, seconds_per_unit
-from bench_report import print_results
+from bench_report import on, print_results
 from bench_training import measure as measure_training
 from torch import Tensor
 
@@ -157,9 +158,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     try:
         for threads in options.threads if device.type == "cpu" else [0]:
             torch.set_num_threads(threads or threads_before)
-            measured = [
-                measure(names, batch, device, options.laps, options.most_seconds, atoms) for batch in options.batches
-            ]
+            measured = []
+            for batch in options.batches:
+                print(f"measuring batch {batch}{on(threads)}", file=sys.stderr, flush=True)
+                measured.append(measure(names, batch, device, options.laps, options.most_seconds, atoms))
             results += [{"threads": threads, **one} for one in with_floors(measured)]
             if options.training_batch:
                 trained = measure_training(options.training_batch, device, options.laps, options.most_seconds)

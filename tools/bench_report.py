@@ -40,10 +40,11 @@ def _targets(found: list[Target]) -> Table:
 
 
 def _where(one: dict[str, Any]) -> str:
-    return f"batch {one['batch']}{_on(one['threads'])}"
+    return f"batch {one['batch']}{on(one['threads'])}"
 
 
-def _on(threads: int) -> str:
+def on(threads: int) -> str:
+    """Where: so many threads, or 0 for CUDA."""
     return {0: ", CUDA", 1: ", 1 thread"}.get(threads, f", {threads} threads")
 
 
@@ -144,7 +145,7 @@ def targets(result: dict[str, Any]) -> list[Target]:
 
 
 def _na_alista_in_batches(one: dict[str, Any] | None, nmse: dict[str, Any], threads: int) -> list[Target]:
-    where, name = f"NA-ALISTA, batch 512{_on(threads)}: ", "na-alista"
+    where, name = f"NA-ALISTA, batch 512{on(threads)}: ", "na-alista"
     faster, loss, share = (
         (where + "textbook's time / ours", "at least 5"),
         (where + "NMSE above the textbook's", "at most 0.05 dB"),
@@ -186,7 +187,7 @@ def _na_sbl_alone(one: dict[str, Any] | None) -> Target:
 def _na_sbl_in_batches(one: dict[str, Any] | None, threads: int) -> Target:
     """Against as many bare factorisations and inverses: 6 of each, and 6 and the 5 inverses that it needs."""
     what = (
-        f"NA-SBL, batch 512{_on(threads)}: time / that of cholesky_ex and inverse of as many matrices",
+        f"NA-SBL, batch 512{on(threads)}: time / that of cholesky_ex and inverse of as many matrices",
         "at most 1.67",
     )
     if one is None:
@@ -202,5 +203,5 @@ def _na_sbl_in_batches(one: dict[str, Any] | None, threads: int) -> Target:
 
 
 def _training_step(one: dict[str, Any]) -> Target:
-    what = f"training step, batch {one['batch']}{_on(one['threads'])}: textbook's time / ours"
+    what = f"training step, batch {one['batch']}{on(one['threads'])}: textbook's time / ours"
     return Target(what, "at least 3", f"{one['times_textbook']:.2f}", one["times_textbook"] >= 3)

@@ -296,7 +296,7 @@ def test_targets_are_judged(tools):
     }
     nmse = {way: -16.0 for way in ways}
     result = {
-        "machine": {"device": "cpu"},
+        "machine": {"device": "cpu", "load_before": 0.7},
         "nmse_db": {"na-alista": {**nmse, "chanest": -15.9}, "na-sbl": nmse},
         "results": [{**one, "batch": 1}, {**one, "batch": 512}],
         "training": [],
@@ -313,5 +313,6 @@ def test_targets_are_judged(tools):
     text = io.StringIO()
     print_results(result, Console(file=text, width=150))
     assert "NO" in text.getvalue()
+    assert "busy" in text.getvalue()
     nothing = targets({**result, "results": []})
     assert [target.met for target in nothing] == [None] * 7

@@ -16,6 +16,7 @@ parts. What has matrices of M x N for each estimate is timed on 512 of 8192, Sio
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -152,7 +153,7 @@ def _by_kind(work: Mapping[Unit, float], seconds: Mapping[Unit, float]) -> dict[
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole bench."""
-    device, names = torch.device(options.device), options.estimators
+    device, names, load = torch.device(options.device), options.estimators, os.getloadavg()[0]
     nmse, atoms = quality(names, min(NMSE_SAMPLES, max(options.batches)), device)
     threads_before, results, training = torch.get_num_threads(), [], []
     try:
@@ -171,7 +172,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     on_cuda = device.type == "cuda"
     cpu = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     processor = torch.cuda.get_device_name(device) if on_cuda else cpu
-    machine = {"device": str(device), "processor": processor, "torch": str(torch.__version__)}
+    machine = {"device": str(device), "processor": processor, "torch": str(torch.__version__), "load_before": load}
     settings = {"laps": options.laps, "most_seconds": options.most_seconds, "omp_atoms": atoms}
     return {"machine": machine, "settings": settings, "nmse_db": nmse, "results": results, "training": training}
 

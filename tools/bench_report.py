@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 _KINDS = ("fft", "product", "complex product", "cholesky", "inverse", "byte")
+_BUSY = 0.5  # processes that ran, on average over a minute
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ def print_results(result: dict[str, Any], console: Console | None = None) -> Non
     """All tables."""
     console = console or Console(width=150)
     console.print(" ".join(f"{name}: {value}" for name, value in result["machine"].items()))
+    if result["machine"]["load_before"] > _BUSY:
+        console.print("The machine was busy before the run began: not to be quoted, least of all several threads.")
     for one in result["results"]:
         console.print(_estimates(one, result["nmse_db"]), _floors(one), _ceilings(one))
     if result["training"]:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .. import kernels
 from ..operators import LinearOperator, PartialDFT, kept
@@ -35,6 +36,11 @@ def suits(y: Tensor, phi: LinearOperator, *others: nn.Module | Tensor) -> bool:
     >>> suits(torch.ones(2, 75, dtype=torch.complex128), phi, NAALISTA())
     False
     """
+    return suits_steps(y, phi) and not (torch.is_grad_enabled() and any(map(_requires_grad, (y, *others))))
+
+
+def suits_steps(y: Tensor, phi: LinearOperator) -> bool:
+    """Whether compiled loops that know their gradients can take this: as :func:`suits`, gradient or not."""
     return (
         kernels.available()
         and type(y) is Tensor
@@ -44,7 +50,6 @@ def suits(y: Tensor, phi: LinearOperator, *others: nn.Module | Tensor) -> bool:
         and y.numel() > 0
         and not torch.compiler.is_compiling()
         and not torch._C._functorch.is_functorch_wrapped_tensor(y)
-        and not (torch.is_grad_enabled() and any(map(_requires_grad, (y, *others))))
     )
 
 
@@ -161,3 +166,56 @@ def singles(values: Iterable[float] | Tensor) -> Array:
 def _parts(v: Tensor) -> Array:
     """Real and imaginary part, stacked first."""
     return singles(torch.stack([v.real, v.imag]))
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        from ..kernels.steps import step
+
+        new_x, new_c, norms = torch.empty_like(x), torch.empty_like(x), gamma.new_empty(2, len(x))
+        gains = torch.empty_like(x, dtype=gamma.dtype)
+        given = (*_arrays(x, c, y, z), made.columns, made.gram, made.first, *_arrays(gamma, theta), n_exempt)
+        whole = (*given, *_arrays(new_x, new_c, norms, gains))
+        kernels.over_rows(lambda start, end: step(*whole, start, end), len(x), torch.get_num_threads())
+        ctx.save_for_backward(c, y, gamma, new_x, new_c, gains)
+        ctx.made = made
+        return new_x, new_c, norms
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_new_x: Tensor, of_new_c: Tensor, of_norms: Tensor) -> tuple[Tensor | None, ...]:
+        from ..kernels.steps import step_back
+
+        c, y, gamma, new_x, new_c, gains = ctx.saved_tensors
+        made: Tables = ctx.made
+        found = [torch.empty_like(t) for t in (c, c, y, c, gamma, gamma)]
+        given = (*_arrays(c, y), made.columns, made.gram, made.first, *_arrays(gamma, new_x, new_c, gains))
+        whole = (*given, *_arrays(of_new_x, of_new_c, of_norms), *_arrays(*found))
+        kernels.over_rows(lambda start, end: step_back(*whole, start, end), len(c), torch.get_num_threads())
+        return *found, None, None
+
+
+def step(
+    x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x' = eta_theta(x - gamma c), c' = W^H Phi x' - z, and norms of Phi x' - y and c', differentiable.
+
+    Args:
+        x, c, z: (B, N) complex64.
+        y: (B, M).
+        gamma, theta: (B,).
+        made: of the operator.
+        n_exempt: entries that pass unshrunk.
+
+    Returns:
+        x' and c' (B, N); (2, B), the l1 norms.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _Step.apply(x, c, y, z, gamma, theta, made, n_exempt)
+    return found
+
+
+def _arrays(*tensors: Tensor) -> tuple[Array, ...]:
+    return tuple(t.detach().resolve_conj().contiguous().numpy() for t in tensors)

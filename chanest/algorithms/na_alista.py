@@ -1,6 +1,7 @@
 """NA-ALISTA: a network chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace, Weights
 from .calibration import ResidualCalibration
-from .compiled import Array, prepared, recover, singles, suits, tables
+from .compiled import Array, prepared, recover, singles, step, suits, suits_steps, tables
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -122,6 +123,8 @@ class NAALISTA(Algorithm):
         w = self.weights(phi)
         if type(self) is NAALISTA and not record and suits(y, phi, self):
             return Recovery(self._compiled(y, phi, w, exempt))
+        if suits_steps(y, phi) and not record:
+            return Recovery(self._by_steps(y, phi, w, exempt))
         reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
         z = w.adjoint(y)
         x = torch.zeros_like(z)
@@ -135,13 +138,26 @@ class NAALISTA(Algorithm):
             else:
                 b = None
                 c = w.gram(x) - z
-            features = (self.features(b, c) - self.feature_mean) / self.feature_deviation
+            features = self.standardised(self.features(b, c))
             state = self.next_state(features.reshape(math.prod(batch), -1), state)
-            gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).reshape(*batch, 2).split(1, -1)
-            gamma, theta = gamma * reciprocal_norm, theta * THRESHOLD
+            gamma, theta = (chosen.reshape(*batch, 1) for chosen in self.chosen(state))
+            gamma = gamma * reciprocal_norm
             x = soft_threshold(x - gamma * c, theta, exempt[k])
             trace.add(x, gamma, theta)
         return trace.recovery(x)
+
+    def _by_steps(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
+        """:meth:`forward` by iterations that are compiled, and know their gradients."""
+        made, rows = tables(phi, w), y.reshape(-1, y.shape[-1])
+        z = w.adjoint(rows)
+        x, c = torch.zeros_like(z), -z
+        norms = torch.stack([rows.abs().sum(-1), z.abs().sum(-1)])
+        state = self.initial_state(len(rows))
+        for p in exempt:
+            state = self.next_state(self.standardised(self.read(norms)), state)
+            gamma, theta = self.chosen(state)
+            x, c, norms = step(x, c, rows, z, gamma * made.reciprocal_norm, theta, made, p)
+        return x.reshape(*y.shape[:-1], -1)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
         from ..kernels.shrinking import na_alista
@@ -168,10 +184,23 @@ class NAALISTA(Algorithm):
 
     def features(self, b: Tensor | None, c: Tensor) -> Tensor:
         """log ||b||_1 and log ||c||_1, those of the two that the LSTM reads: (*batch, inputs)."""
-        tiny = torch.finfo(c.real.dtype).tiny
-        read = {"r": b, "u": c}
-        norms = [read[name].abs().sum(-1) for name in self.lstm_inputs.split(",")]  # type: ignore[union-attr]
-        return torch.stack(norms, -1).clamp_min(tiny).log()
+        norms = [None if v is None else v.abs().sum(-1) for v in (b, c)]
+        return self.read(norms)
+
+    def read(self, norms: Sequence[Tensor | None] | Tensor) -> Tensor:
+        """Logarithms of those of the two norms, of b and of c, that the LSTM reads: (*batch, inputs)."""
+        read = dict(zip(("r", "u"), norms, strict=True))
+        chosen = [norm for name in self.lstm_inputs.split(",") if (norm := read[name]) is not None]
+        return torch.stack(chosen, -1).clamp_min(torch.finfo(chosen[0].dtype).tiny).log()
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features as the LSTM reads them."""
+        return (features - self.feature_mean) / self.feature_deviation
+
+    def chosen(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """gamma (in units of 1/L) and theta for a state, (n,) each."""
+        gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).unbind(-1)
+        return gamma, theta * THRESHOLD
 
     @torch.no_grad()
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:

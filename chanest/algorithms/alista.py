@@ -78,10 +78,10 @@ class ALISTA(Algorithm):
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
         gamma, counts = gamma * np.float32(made.reciprocal_norm), np.array(exempt)
 
-        def run(y: Array, z: Array, x: Array, start: int, end: int) -> None:
-            alista(z, made.gram, made.first, gamma, theta, counts, x, start, end)
+        def run(y: Array, x: Array, start: int, end: int) -> None:
+            alista(y, made.arrays, gamma, theta, counts, x, start, end)
 
-        return recover(y, w, run)
+        return recover(y, phi.n_coefficients, run)
 
     def adapted(self, theta: Tensor, x: Tensor) -> Tensor:
         """The threshold of every entry of x, broadcast against it; here one for all."""

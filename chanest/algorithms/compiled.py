@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .base import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_LANES = 16  # rows of the columns are filled with zeros to a multiple
+_LANES = 16  # columns are filled with zeros to a multiple: kernels.rows.LANES
 T = TypeVar("T")
 _of_module: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], Any]] = WeakKeyDictionary()
 
@@ -59,11 +59,16 @@ def _requires_grad(thing: nn.Module | Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Tables:
-    """An operator as arrays: see :mod:`chanest.kernels.shrinking`."""
+    """An operator as arrays: see :mod:`chanest.kernels.shrinking`.
 
-    columns: Array
-    gram: Array
-    first: Array
+    Attributes:
+        arrays: for each of W^H Phi, Phi and W^H, tables (2, ...) of real and imaginary parts, and where each of its
+            columns (of W^H: for every pilot the conjugate row of W) begins in them; what follows a column there may be
+            read, to the next multiple of lanes.
+        reciprocal_norm: 1/L.
+    """
+
+    arrays: tuple[Array, ...]
     reciprocal_norm: float
 
 
@@ -72,23 +77,26 @@ def tables(phi: LinearOperator, w: "Weights") -> Tables:
 
     >>> from chanest import PartialDFT, PilotPattern
     >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
-    >>> tables(phi, phi).gram.shape, tables(phi, phi).columns.shape
-    ((2, 511), (2, 256, 80))
+    >>> [table.shape for table in tables(phi, phi).arrays[::2]]
+    [(2, 527), (2, 20480), (2, 19200)]
     """
     return kept(w, "tables", lambda: _tables(phi, w))
 
 
 def _tables(phi: LinearOperator, w: "Weights") -> Tables:
-    n = phi.n_coefficients
+    n, m = phi.n_coefficients, phi.n_measurements
     if w is phi and isinstance(phi, PartialDFT):  # Toeplitz
         sequence = phi.gram(torch.eye(1, n, dtype=phi.dtype))[0]
         gram = torch.cat([sequence[1:].conj().flip(-1), sequence])
         first = np.arange(n - 1, -1, -1)
     else:
-        gram = w.gram(torch.eye(n, dtype=phi.dtype)).reshape(-1)
+        gram = w.gram(torch.eye(n, dtype=phi.dtype)).flatten()
         first = np.arange(n) * n
-    matrix = nn.functional.pad(phi.dense().mT, (0, -phi.n_measurements % _LANES))
-    return Tables(_parts(matrix), _parts(gram), first, 1 / float(w.squared_norm()))
+    arrays = [_parts(nn.functional.pad(gram, (0, _LANES))), first]
+    for columns in (phi.dense().mT, w.adjoint(torch.eye(m, dtype=phi.dtype))):
+        filled = nn.functional.pad(columns, (0, -columns.shape[-1] % _LANES))
+        arrays += [_parts(filled.flatten()), np.arange(len(filled)) * filled.shape[-1]]
+    return Tables(tuple(arrays), 1 / float(w.squared_norm()))
 
 
 def prepared(module: nn.Module, make: Callable[[], T]) -> T:
@@ -142,15 +150,12 @@ def rows(y: Tensor, *others: Tensor) -> tuple[Array, ...]:
     return tuple(np.ascontiguousarray(t.numpy()) for t in made)
 
 
-def recover(y: Tensor, w: "Weights", run: Callable[[Array, Array, Array, int, int], None]) -> Tensor:
-    """x (*batch, N), filled by ``run`` with rows of y, of z = W^H y and of x, and which of them to do."""
-    with torch.no_grad():
-        observations = y.reshape(-1, y.shape[-1]).resolve_conj().resolve_neg().contiguous()
-        z = w.adjoint(observations).contiguous()
-        x = torch.empty_like(z)
-        arrays = observations.numpy(), z.numpy(), x.numpy()
-        kernels.over_rows(lambda start, end: run(*arrays, start, end), len(x), torch.get_num_threads())
-    return x.reshape(*y.shape[:-1], -1)
+def recover(y: Tensor, n_coefficients: int, run: Callable[[Array, Array, int, int], None]) -> Tensor:
+    """x (*batch, N), filled by ``run`` with rows of y and of x, and which of them to do."""
+    (observations,) = rows(y)
+    x = np.empty((len(observations), n_coefficients), np.complex64)
+    kernels.over_rows(lambda start, end: run(observations, x, start, end), len(x), torch.get_num_threads())
+    return torch.from_numpy(x).reshape(*y.shape[:-1], -1)
 
 
 def singles(values: Iterable[float] | Tensor) -> Array:
@@ -177,7 +182,7 @@ class _Step(torch.autograd.Function):
 
         new_x, new_c, norms = torch.empty_like(x), torch.empty_like(x), gamma.new_empty(2, len(x))
         gains = torch.empty_like(x, dtype=gamma.dtype)
-        given = (*_arrays(x, c, y, z), made.columns, made.gram, made.first, *_arrays(gamma, theta), n_exempt)
+        given = (*_arrays(x, c, y, z), made.arrays, *_arrays(gamma, theta), n_exempt)
         whole = (*given, *_arrays(new_x, new_c, norms, gains))
         kernels.over_rows(lambda start, end: step(*whole, start, end), len(x), torch.get_num_threads())
         ctx.save_for_backward(c, y, gamma, new_x, new_c, gains)
@@ -192,7 +197,7 @@ class _Step(torch.autograd.Function):
         c, y, gamma, new_x, new_c, gains = ctx.saved_tensors
         made: Tables = ctx.made
         found = [torch.empty_like(t) for t in (c, c, y, c, gamma, gamma)]
-        given = (*_arrays(c, y), made.columns, made.gram, made.first, *_arrays(gamma, new_x, new_c, gains))
+        given = (*_arrays(c, y), made.arrays, *_arrays(gamma, new_x, new_c, gains))
         whole = (*given, *_arrays(of_new_x, of_new_c, of_norms), *_arrays(*found))
         kernels.over_rows(lambda start, end: step_back(*whole, start, end), len(c), torch.get_num_threads())
         return *found, None, None

@@ -165,21 +165,28 @@ class NAALISTA(Algorithm):
         made, network, counts = tables(phi, w), prepared(self, self._arrays), np.array(exempt)
         scales = singles((made.reciprocal_norm, THRESHOLD))
 
-        def run(y: Array, z: Array, x: Array, start: int, end: int) -> None:
-            na_alista(y, z, made.columns, made.gram, made.first, counts, scales, *network, x, start, end)
+        def run(y: Array, x: Array, start: int, end: int) -> None:
+            na_alista(y, made.arrays, counts, scales, *network, x, start, end)
 
-        return recover(y, w, run)
+        return recover(y, phi.n_coefficients, run)
 
     def _arrays(self) -> tuple[Any, ...]:
         """The network as the compiled loop takes it: what it reads, and its weights, transposed."""
-        lstm = self.lstm
+        lstm, rest = self.lstm, (0, -self.lstm_hidden % 32)  # kernels.rows.WIDE
+
+        def wide(t: Tensor) -> Array:
+            return singles(nn.functional.pad(t, rest))
+
+        def gates(t: Tensor) -> Array:
+            return singles(nn.functional.pad(t.unflatten(-1, (4, -1)), rest).flatten(-2))
+
         return (
             np.array(["r" in self.lstm_inputs, "u" in self.lstm_inputs]),
             singles(torch.stack([self.feature_mean, 1 / self.feature_deviation])),
-            (singles(lstm.weight_ih.mT), singles(lstm.weight_hh.mT), singles(lstm.bias_ih + lstm.bias_hh)),
-            (singles(self.hidden.weight.mT), singles(self.hidden.bias)),
-            (singles(self.head.weight), singles(self.head.bias)),
-            singles(torch.stack([self.initial_hidden, self.initial_cell])),
+            (gates(lstm.weight_ih.mT), gates(lstm.weight_hh.mT), gates(lstm.bias_ih + lstm.bias_hh)),
+            (wide(self.hidden.weight.mT), wide(self.hidden.bias)),
+            (wide(self.head.weight), singles(self.head.bias)),
+            wide(torch.stack([self.initial_hidden, self.initial_cell])),
         )
 
     def features(self, b: Tensor | None, c: Tensor) -> Tensor:

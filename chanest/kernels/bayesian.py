@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
-from .rows import LANES, add_rows
+from .rows import LANES, add_windows
 from .shrinking import split
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -19,7 +19,15 @@ Scalar = Any  # of numba, float32
 
 @compiled
 def factorise(
-    spectrum: Array, load: Scalar, scale: Scalar, lag: Array, sign: Array, re: Array, im: Array, weights: Array
+    spectrum: Array,
+    load: Scalar,
+    scale: Scalar,
+    lag: Array,
+    sign: Array,
+    re: Array,
+    im: Array,
+    offset: Array,
+    weights: Array,
 ) -> bool:
     """Rows of U from the spectrum of g; False where a pivot is not positive.
 
@@ -39,7 +47,7 @@ def factorise(
             weights[0, k] = -re[k, i]
             weights[1, k] = im[k, i]
         for column in range(start, width, LANES):
-            add_rows(re, im, weights[0], weights[1], 0, i, column, row)
+            add_windows(re, im, offset, weights[0], weights[1], 0, i, column, row)
         pivot = row[0, i]
         if not pivot > 0:
             return False
@@ -53,7 +61,7 @@ def factorise(
 
 
 @compiled
-def invert_factor(re: Array, im: Array, inv_re: Array, inv_im: Array, weights: Array) -> None:
+def invert_factor(re: Array, im: Array, inv_re: Array, inv_im: Array, offset: Array, weights: Array) -> None:
     """Rows of X = (U^H)^-1, lower triangular."""
     n_rows, width = inv_re.shape
     row = np.empty((2, width), np.float32)
@@ -64,7 +72,7 @@ def invert_factor(re: Array, im: Array, inv_re: Array, inv_im: Array, weights: A
             weights[0, k] = -re[k, i]
             weights[1, k] = im[k, i]
         for column in range(0, i, LANES):  # row k ends with column k
-            add_rows(inv_re, inv_im, weights[0], weights[1], column, i, column, row)
+            add_windows(inv_re, inv_im, offset, weights[0], weights[1], column, i, column, row)
         reciprocal = np.float32(1.0) / re[i, i]
         for j in range(end):
             inv_re[i, j] = row[0, j] * reciprocal
@@ -100,15 +108,16 @@ def posterior(
     n_rows = y.shape[1]
     width = (n_rows + LANES - 1) // LANES * LANES
     re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
     inv_re, inv_im = np.empty((n_rows, width), np.float32), np.empty((n_rows, width), np.float32)
     weights, row = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
     ys = np.zeros((2, width), np.float32)
     scale, nyquist, two = np.float32(1.0 / n_rows), spectrum.shape[1] - 1, np.float32(2.0)
     for b in range(start, end):
-        if not factorise(spectrum[b], load[b], scale, lag, sign, re, im, weights):
+        if not factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights):
             scalars[:, b] = np.nan
             continue
-        invert_factor(re, im, inv_re, inv_im, weights)
+        invert_factor(re, im, inv_re, inv_im, offset, weights)
         split(y[b], ys)
         fit, trace, misfit = np.float32(0.0), np.float32(0.0), np.float32(0.0)
         row[:] = 0
@@ -131,7 +140,7 @@ def posterior(
                 weights[0, k] = inv_re[k, i]
                 weights[1, k] = -inv_im[k, i]
             for column in range(0, stop, LANES):
-                add_rows(inv_re, inv_im, weights[0], weights[1], i, n_rows, column, row)
+                add_windows(inv_re, inv_im, offset, weights[0], weights[1], i, n_rows, column, row)
             for j in range(i):
                 # both of +-lag fall on the same entry at 0 and at the Nyquist lag
                 f = lag[i, j]
@@ -151,10 +160,11 @@ def solve(
     n_rows = y.shape[1]
     width = (n_rows + LANES - 1) // LANES * LANES
     re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
     weights, v = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
     scale = np.float32(1.0 / n_rows)
     for b in range(start, end):
-        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, re, im, weights)
+        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights)
         if not solved[b]:
             continue
         v[:] = 0

@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 
 LANES = 16  # float32, the widest registers; on others LLVM takes several
 WIDE = 2 * LANES  # columns that add_real_rows takes at once
+TOGETHER = 4  # vectors that add_real_rows_together takes
 _UNROLLED = 2
 _FAST = ("contract", "reassoc", "nsz")
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -18,21 +19,29 @@ _intrinsic: Any = intrinsic
 
 
 @_intrinsic
-def add_rows(
-    typingctx: Any, re: Any, im: Any, weight_re: Any, weight_im: Any, first: Any, last: Any, column: Any, row: Any
+def add_windows(
+    typingctx: Any,
+    re: Any,
+    im: Any,
+    offset: Any,
+    weight_re: Any,
+    weight_im: Any,
+    first: Any,
+    last: Any,
+    column: Any,
+    total: Any,
 ) -> Any:
-    """row[:, column:column + LANES] += sum over k in first...last - 1 of weight[k] (re + i im)[k, same columns].
+    """total[:, column:column + LANES] += sum over k in first...last - 1 of weight[k] (re + i im)[offset[k] + column...].
 
-    re, im (rows, width) and row (2, width or more) float32, C-contiguous, width a multiple of LANES; weights (rows,).
+    re, im, weights and total (2, width) float32, offset int64, all C-contiguous; re and im are read as one line each.
     No index is checked.
     """
-    signature = types.void(re, im, weight_re, weight_im, types.intp, types.intp, types.intp, row)
+    signature = types.void(re, im, offset, weight_re, weight_im, types.intp, types.intp, types.intp, total)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        re, im, weight_re, weight_im, row = _arrays(context, builder, sig, args)
-        first, last, column = args[4:7]
+        re, im, offset, weight_re, weight_im, row = _arrays(context, builder, sig, args)
+        first, last, column = args[5:8]
         one = ir.Constant(column.type, 1)
-        width = cgutils.unpack_tuple(builder, re.shape, 2)[1]
         row_width = cgutils.unpack_tuple(builder, row.shape, 2)[1]
 
         def load(data: Any, index: Any) -> Any:
@@ -46,7 +55,7 @@ def add_rows(
         totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(4)] for _ in range(_UNROLLED)]
 
         def add(k: Any, part: int) -> None:
-            place = builder.add(builder.mul(k, width), column)
+            place = builder.add(builder.load(builder.gep(offset.data, [k])), column)
             v, u = load(re.data, place), load(im.data, place)
             p, q = _spread(builder, weight_re.data, k), _spread(builder, weight_im.data, k)
             for total, (a, b) in zip(totals[part], ((v, p), (u, q), (v, q), (u, p)), strict=True):
@@ -78,24 +87,58 @@ def add_real_rows(typingctx: Any, rows: Any, weights: Any, last: Any, column: An
 
     rows (K, width), total (width,) and weights (K,) float32, C-contiguous. No index is checked.
     """
+    return _add_products(rows, weights, total, 1)
+
+
+@_intrinsic
+def add_real_rows_together(typingctx: Any, rows: Any, weights: Any, last: Any, column: Any, total: Any) -> Any:
+    """:func:`add_real_rows` for TOGETHER vectors, reading the rows once: weights (TOGETHER, K), total (TOGETHER, width)."""
+    return _add_products(rows, weights, total, TOGETHER)
+
+
+def _add_products(rows: Any, weights: Any, total: Any, n_vectors: int) -> tuple[Any, Any]:
     signature = types.void(rows, weights, types.intp, types.intp, total)
+    n_chains = 4 // n_vectors  # with the two parts of WIDE eight sums at a time, which hides the latency of one
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         rows, weights, total = _arrays(context, builder, sig, args)
         last, column = args[2:4]
         width = cgutils.unpack_tuple(builder, rows.shape, 2)[1]
-        offsets = [ir.Constant(column.type, LANES * part) for part in range(WIDE // LANES)]
-        places = [_vector_at(builder, total.data, builder.add(column, offset)) for offset in offsets]
-        sums = [cgutils.alloca_once_value(builder, builder.load(place, align=4)) for place in places]
-        with cgutils.for_range(builder, last) as loop:
-            weight = _spread(builder, weights.data, loop.index)
-            first = builder.add(builder.mul(loop.index, width), column)
-            for offset, kept in zip(offsets, sums, strict=True):
-                value = builder.load(_vector_at(builder, rows.data, builder.add(first, offset)), align=4)
-                product = builder.fmul(value, weight, flags=_FAST)
-                builder.store(builder.fadd(builder.load(kept), product, flags=_FAST), kept)
-        for place, kept in zip(places, sums, strict=True):
-            builder.store(builder.load(kept), place, align=4)
+        parts = [ir.Constant(column.type, LANES * part) for part in range(WIDE // LANES)]
+        vectors = [ir.Constant(column.type, vector) for vector in range(n_vectors)]
+        stride = cgutils.unpack_tuple(builder, weights.shape)[-1]
+        first_weights = [builder.mul(vector, stride) for vector in vectors]
+        starts = [builder.add(builder.mul(vector, width), column) for vector in vectors]
+        places = [[_vector_at(builder, total.data, builder.add(start, part)) for part in parts] for start in starts]
+        zero = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), 0.0)] * LANES)
+
+        def zeros() -> list[list[Any]]:
+            return [[cgutils.alloca_once_value(builder, zero) for _ in parts] for _ in vectors]
+
+        chains = [zeros() for _ in range(n_chains)]
+
+        def add(k: Any, sums: list[list[Any]]) -> None:
+            first = builder.add(builder.mul(k, width), column)
+            values = [builder.load(_vector_at(builder, rows.data, builder.add(first, part)), align=4) for part in parts]
+            for start, of_vector in zip(first_weights, sums, strict=True):
+                weight = _spread(builder, weights.data, builder.add(start, k))
+                for value, kept in zip(values, of_vector, strict=True):
+                    product = builder.fmul(value, weight, flags=_FAST)
+                    builder.store(builder.fadd(builder.load(kept), product, flags=_FAST), kept)
+
+        step, one = ir.Constant(column.type, n_chains), ir.Constant(column.type, 1)
+        whole = builder.sub(last, builder.srem(last, step))
+        with cgutils.for_range_slice(builder, ir.Constant(column.type, 0), whole, step, inc=True) as (k, _):
+            for chain, sums in enumerate(chains):
+                add(builder.add(k, ir.Constant(column.type, chain)), sums)
+        with cgutils.for_range_slice(builder, whole, last, one, inc=True) as (k, _):
+            add(k, chains[0])
+        for vector, row in enumerate(places):
+            for part, place in enumerate(row):
+                value = builder.load(place, align=4)
+                for sums in chains:
+                    value = builder.fadd(value, builder.load(sums[vector][part]), flags=_FAST)
+                builder.store(value, place, align=4)
         return context.get_dummy_value()
 
     return signature, codegen

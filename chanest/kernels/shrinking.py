@@ -10,26 +10,28 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
+from .rows import LANES, TOGETHER, WIDE, add_real_rows, add_real_rows_together, add_windows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32
 
 TINY = np.float32(1.1754944e-38)
+_LAST, _SEVEN = np.float32(1 / 135135), np.float32(28.0)
 
 
 @compiled
 def tanh(x: Scalar) -> Scalar:
-    """To 3e-7, without a call, so that loops over it become vector instructions.
+    """To 3e-7, with one division and without a call, so that loops over it become vector instructions.
 
-    Lambert's fraction at x/4, then tanh(2 t) = 2 tanh(t) / (1 + tanh(t)^2), twice.
+    Lambert's fraction at x/4, then tanh(2 t) = 2 tanh(t) / (1 + tanh(t)^2), twice, in numerator and denominator.
     """
     t = np.float32(0.25) * min(max(x, np.float32(-10.0)), np.float32(10.0))
     s = t * t
-    over = t * (np.float32(135135.0) + s * (np.float32(17325.0) + s * (np.float32(378.0) + s)))
-    under = np.float32(135135.0) + s * (np.float32(62370.0) + s * (np.float32(3150.0) + s * np.float32(28.0)))
-    t = over / under
-    t = np.float32(2.0) * t / (np.float32(1.0) + t * t)
-    return np.float32(2.0) * t / (np.float32(1.0) + t * t)
+    over = t * (np.float32(1.0) + s * (np.float32(17325 / 135135) + s * (np.float32(378 / 135135) + s * _LAST)))
+    under = np.float32(1.0) + s * (np.float32(62370 / 135135) + s * (np.float32(3150 / 135135) + s * _LAST * _SEVEN))
+    double = np.float32(2.0) * over * under
+    unit = over * over + under * under
+    return np.float32(2.0) * double * unit / (double * double + unit * unit)
 
 
 @compiled
@@ -39,42 +41,22 @@ def softplus(x: Scalar) -> Scalar:
 
 
 @compiled
-def residual(x: Array, y: Array, active: Array, n_active: int, columns: Array, b: Array) -> None:
-    """b = Phi x - y, (2, M) each, from the columns (2, N, M) of the active taps."""
-    n_rows = b.shape[1]
-    for m in range(n_rows):
-        b[0, m] = -y[0, m]
-        b[1, m] = -y[1, m]
+def add_columns(x: Array, active: Array, n_active: int, table: Array, first: Array, spare: Array, total: Array) -> None:
+    """total (2, width) += sum over the active j of x[j] times table[:, first[j]:first[j] + width]."""
+    offset = active[len(active) // 2 :]
     for a in range(n_active):
         j = active[a]
-        re, im = x[0, j], x[1, j]
-        for m in range(n_rows):
-            b[0, m] += columns[0, j, m] * re - columns[1, j, m] * im
-            b[1, m] += columns[0, j, m] * im + columns[1, j, m] * re
+        spare[0, a], spare[1, a], offset[a] = x[0, j], x[1, j], first[j]
+    for column in range(0, total.shape[1], LANES):
+        add_windows(table[0], table[1], offset, spare[0], spare[1], 0, n_active, column, total)
 
 
 @compiled
-def gradient(x: Array, z: Array, active: Array, n_active: int, gram: Array, first: Array, c: Array) -> None:
-    """c = W^H Phi x - z, (2, N) each; column j of W^H Phi is gram[:, first[j]:first[j] + N]."""
-    n_taps = c.shape[1]
-    for n in range(n_taps):
-        c[0, n] = -z[0, n]
-        c[1, n] = -z[1, n]
-    for a in range(0, n_active - 1, 2):
-        i, j = active[a], active[a + 1]
-        own_re, own_im = gram[0, first[i] : first[i] + n_taps], gram[1, first[i] : first[i] + n_taps]
-        next_re, next_im = gram[0, first[j] : first[j] + n_taps], gram[1, first[j] : first[j] + n_taps]
-        p, q, r, s = x[0, i], x[1, i], x[0, j], x[1, j]
-        for n in range(n_taps):
-            c[0, n] += own_re[n] * p - own_im[n] * q + next_re[n] * r - next_im[n] * s
-            c[1, n] += own_re[n] * q + own_im[n] * p + next_re[n] * s + next_im[n] * r
-    if n_active % 2:
-        i = active[n_active - 1]
-        own_re, own_im = gram[0, first[i] : first[i] + n_taps], gram[1, first[i] : first[i] + n_taps]
-        p, q = x[0, i], x[1, i]
-        for n in range(n_taps):
-            c[0, n] += own_re[n] * p - own_im[n] * q
-            c[1, n] += own_re[n] * q + own_im[n] * p
+def start_from(values: Array, total: Array) -> None:
+    """total = -values."""
+    for n in range(total.shape[1]):
+        total[0, n] = -values[0, n]
+        total[1, n] = -values[1, n]
 
 
 @compiled
@@ -86,57 +68,100 @@ def sum_of_moduli(v: Array, length: int) -> Scalar:
 
 
 @compiled
+def least_of_largest(power: Array, n_taps: int, n_wanted: int, maxima: Array) -> Scalar:
+    """A number that at least n_wanted entries reach: the n_wanted-th of the maxima of LANES interleaved parts."""
+    if n_wanted > LANES:
+        return np.float32(0.0)
+    maxima[:] = np.float32(-1.0)
+    whole = n_taps // LANES * LANES
+    for first in range(0, whole, LANES):
+        for lane in range(LANES):
+            maxima[lane] = max(maxima[lane], power[first + lane])
+    for n in range(whole, n_taps):
+        maxima[n - whole] = max(maxima[n - whole], power[n])
+    for _ in range(n_wanted - 1):
+        best = 0
+        for lane in range(LANES):
+            if maxima[lane] > maxima[best]:
+                best = lane
+        maxima[best] = np.float32(-2.0)
+    most = np.float32(-1.0)
+    for lane in range(LANES):
+        most = max(most, maxima[lane])
+    return most
+
+
+@compiled
 def shrink(
-    x: Array, c: Array, gamma: Scalar, theta: Scalar, n_exempt: int, power: Array, largest: Array, active: Array
+    x: Array,
+    c: Array,
+    n_taps: int,
+    gamma: Scalar,
+    theta: Scalar,
+    n_exempt: int,
+    gain: Array,
+    spare: Array,
+    largest: Array,
+    active: Array,
 ) -> int:
-    """x <- eta_theta(x - gamma c) with the n_exempt largest unshrunk; the taps that are not zero, and how many."""
-    n_taps = c.shape[1]
+    """x <- eta_theta(x - gamma c) with the n_exempt largest unshrunk; the taps that are not zero, and how many.
+
+    ``gain`` (N,): by how much each entry was multiplied; ``spare``: room for the powers, and LANES more.
+    """
+    power, maxima = spare[0], spare[1]
     for n in range(n_taps):
         x[0, n] -= gamma * c[0, n]
         x[1, n] -= gamma * c[1, n]
         power[n] = x[0, n] * x[0, n] + x[1, n] * x[1, n]
-    smallest = 0
-    for n in range(n_exempt):  # the first ones, then whatever is larger than the smallest of them
-        largest[n] = n
-        if power[n] < power[largest[smallest]]:
-            smallest = n
+    cutoff = theta * theta
     if n_exempt > 0:
-        limit = power[largest[smallest]]
-        for n in range(n_exempt, n_taps):
-            if power[n] > limit:
-                largest[smallest] = n
-                for k in range(n_exempt):
-                    if power[largest[k]] < power[largest[smallest]]:
-                        smallest = k
-                limit = power[largest[smallest]]
-    for n in range(n_taps):
-        modulus = np.sqrt(power[n])
-        power[n] = max(modulus - theta, np.float32(0.0)) / max(modulus, TINY)
-    for k in range(n_exempt):
-        power[largest[k]] = np.float32(1.0)
-    for n in range(n_taps):
-        x[0, n] *= power[n]
-        x[1, n] *= power[n]
+        cutoff = min(cutoff, least_of_largest(power, n_taps, n_exempt, maxima[:LANES]))
     n_active = 0
     for n in range(n_taps):  # without a branch, which could not be foreseen
         active[n_active] = n
-        n_active += power[n] != 0
-    return n_active
+        n_active += not power[n] < cutoff
+    gain[:] = np.float32(0.0)
+    for a in range(n_active):
+        n = active[a]
+        modulus = np.sqrt(power[n])
+        gain[n] = max(modulus - theta, np.float32(0.0)) / max(modulus, TINY)
+    smallest = 0
+    for k in range(n_exempt):  # the first ones, then whatever is larger than the smallest of them
+        largest[k] = active[k]
+        if power[largest[k]] < power[largest[smallest]]:
+            smallest = k
+    for a in range(n_exempt, n_active):
+        if n_exempt > 0 and power[active[a]] > power[largest[smallest]]:
+            largest[smallest] = active[a]
+            for k in range(n_exempt):
+                if power[largest[k]] < power[largest[smallest]]:
+                    smallest = k
+    for k in range(n_exempt):
+        gain[largest[k]] = np.float32(1.0)
+    for n in range(n_taps):
+        x[0, n] *= gain[n]
+        x[1, n] *= gain[n]
+    n_left = 0
+    for a in range(n_active):
+        active[n_left] = active[a]
+        n_left += gain[active[a]] != 0
+    return n_left
 
 
 @compiled
-def add_product(v: Array, matrix: Array, total: Array) -> None:
-    """total += v matrix, four rows at a time."""
-    n_rows, n = matrix.shape
-    fours = n_rows // 4 * 4
-    for i in range(0, fours, 4):
-        p, q, r, s = v[i], v[i + 1], v[i + 2], v[i + 3]
-        for j in range(n):
-            total[j] += p * matrix[i, j] + q * matrix[i + 1, j] + r * matrix[i + 2, j] + s * matrix[i + 3, j]
-    for i in range(fours, n_rows):
-        p = v[i]
-        for j in range(n):
-            total[j] += p * matrix[i, j]
+def add_product(v: Array, n: int, matrix: Array, total: Array, group: int) -> None:
+    """total[i] += v[i, :n] matrix[:n] for the first vector, or for TOGETHER; the width a multiple of WIDE."""
+    for column in range(0, total.shape[1], WIDE):
+        if group == TOGETHER:
+            add_real_rows_together(matrix, v, n, column, total)
+        else:
+            add_real_rows(matrix, v[0], n, column, total[0])
+
+
+@compiled
+def empty(n: int, width: int) -> Array:
+    """Room for n split vectors, zero at first."""
+    return np.zeros((n, 2, width), np.float32)
 
 
 @compiled
@@ -148,31 +173,67 @@ def split(v: Array, parts: Array) -> None:
 
 
 @compiled
+def project(y: Array, adjoint: Array, first: Array, z: Array) -> None:
+    """z = W^H y, from the rows of W, conjugate."""
+    z[:] = 0
+    for column in range(0, z.shape[1], LANES):
+        add_windows(adjoint[0], adjoint[1], first, y[0], y[1], 0, len(first), column, z)
+
+
+@compiled
 def alista(
-    z: Array, gram: Array, first: Array, gammas: Array, thetas: Array, exempt: Array, found: Array, start: int, end: int
+    y: Array,
+    tables: tuple[Array, Array, Array, Array, Array, Array],
+    gammas: Array,
+    thetas: Array,
+    exempt: Array,
+    found: Array,
+    start: int,
+    end: int,
 ) -> None:
-    """x <- eta_theta(x - gamma (W^H Phi x - z)) for the rows start...end - 1 of z (B, N) complex, into found."""
-    n_taps = z.shape[1]
-    zs, c, x = np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32)
-    power, active, largest = np.empty(n_taps, np.float32), np.empty(n_taps, np.int64), np.empty(n_taps, np.int64)
+    """x <- eta_theta(x - gamma W^H (Phi x - y)) for the rows start...end - 1 of y (B, M), into found (B, N)."""
+    gram, first, _, _, adjoint, adjoint_first = tables
+    n_taps = found.shape[1]
+    width, n_rows = up(n_taps, LANES), up(y.shape[1], LANES)
+    zs, c, x = np.empty((2, width), np.float32), np.empty((2, width), np.float32), np.empty((2, width), np.float32)
+    ys, spare = np.zeros((2, n_rows), np.float32), np.empty((2, width), np.float32)
+    gain, largest, active = np.empty(n_taps, np.float32), np.empty(n_taps, np.int64), np.empty(2 * width, np.int64)
     for row in range(start, end):
-        split(z[row], zs)
+        split(y[row], ys)
+        project(ys, adjoint, adjoint_first, zs)
         x[:] = 0
         n_active = 0
         for k in range(len(gammas)):
-            gradient(x, zs, active, n_active, gram, first, c)
-            n_active = shrink(x, c, gammas[k], thetas[k], exempt[k], power, largest, active)
+            start_from(zs, c)
+            add_columns(x, active, n_active, gram, first, spare, c)
+            n_active = shrink(x, c, n_taps, gammas[k], thetas[k], exempt[k], gain, spare, largest, active)
         for n in range(n_taps):
             found[row, n] = complex(x[0, n], x[1, n])
 
 
 @compiled
+def up(n: int, multiple: int) -> int:
+    """n, or the next multiple."""
+    return (n + multiple - 1) // multiple * multiple
+
+
+@compiled
+def lstm_step(h: Array, cell: Array, gates: Array) -> None:
+    """h and cell from the gates (input, forget, cell, output), a quarter each."""
+    half, room = np.float32(0.5), len(gates) // 4
+    enter, keep, value, leave = gates[:room], gates[room : 2 * room], gates[2 * room : 3 * room], gates[3 * room :]
+    for j in range(room):
+        cell[j] = (half + half * tanh(half * keep[j])) * cell[j] + (half + half * tanh(half * enter[j])) * tanh(
+            value[j]
+        )
+    for j in range(room):
+        h[j] = (half + half * tanh(half * leave[j])) * tanh(cell[j])
+
+
+@compiled
 def na_alista(
     y: Array,
-    z: Array,
-    columns: Array,
-    gram: Array,
-    first: Array,
+    tables: tuple[Array, Array, Array, Array, Array, Array],
     exempt: Array,
     scales: Array,
     reads: Array,
@@ -185,59 +246,67 @@ def na_alista(
     start: int,
     end: int,
 ) -> None:
-    """NA-ALISTA's iterations for the rows start...end - 1 of y (B, M) and z (B, N) = W^H y, into found.
+    """NA-ALISTA's iterations for the rows start...end - 1 of y (B, M), into found (B, N).
 
-    ``columns`` (2, N, M or more), the rest zero; ``scales`` of gamma and theta; ``reads`` of b and c; ``features``
-    (2, inputs), mean and reciprocal deviation; ``lstm`` and ``hidden`` weights transposed, ``initial`` (2, H).
+    ``scales`` of gamma and theta; ``reads`` of b and c; ``features`` (2, inputs), mean and reciprocal deviation;
+    ``lstm`` and ``hidden`` weights transposed, ``initial`` (2, H); H, and every quarter of the gates, filled up with
+    zeros to a multiple of WIDE.
     """
+    gram, first, columns, columns_first, adjoint, adjoint_first = tables
     weight_in, weight, bias = lstm
     hidden_weight, hidden_bias = hidden
     head_weight, head_bias = head
-    n_taps, n_rows, n_hidden = z.shape[1], columns.shape[2], len(hidden_bias)
-    zs, c, x = np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32)
-    ys, b = np.zeros((2, n_rows), np.float32), np.empty((2, n_rows), np.float32)
-    power, active, largest = np.empty(n_taps, np.float32), np.empty(n_taps, np.int64), np.empty(n_taps, np.int64)
-    gates, read = np.empty(4 * n_hidden, np.float32), np.empty(2, np.float32)
-    h, cell, u = np.empty(n_hidden, np.float32), np.empty(n_hidden, np.float32), np.empty(n_hidden, np.float32)
-    half = np.float32(0.5)
-    for row in range(start, end):
-        split(y[row], ys)
-        split(z[row], zs)
-        x[:] = 0
-        h[:] = initial[0]
-        cell[:] = initial[1]
-        n_active = 0
+    n_taps, n_rows = found.shape[1], y.shape[1]
+    width, room = up(n_taps, LANES), len(hidden_bias)
+    zs, c, x = empty(TOGETHER, width), empty(TOGETHER, width), empty(TOGETHER, width)
+    ys, b, spare = empty(TOGETHER, up(n_rows, LANES)), empty(TOGETHER, up(n_rows, LANES)), empty(1, width)[0]
+    gain, largest, active = (
+        np.empty(n_taps, np.float32),
+        np.empty(n_taps, np.int64),
+        np.empty((TOGETHER, 2 * width), np.int64),
+    )
+    gates, read = np.empty((TOGETHER, 4 * room), np.float32), np.empty((TOGETHER, 2), np.float32)
+    h, cell = np.empty((TOGETHER, room), np.float32), np.empty((TOGETHER, room), np.float32)
+    u, n_active = np.empty((TOGETHER, room), np.float32), np.empty(TOGETHER, np.int64)
+    n_read = int(reads[0]) + int(reads[1])
+    row = start
+    while row < end:
+        group = TOGETHER if end - row >= TOGETHER else 1
+        for i in range(group):
+            split(y[row + i], ys[i])
+            project(ys[i], adjoint, adjoint_first, zs[i])
+            x[i] = 0
+            h[i] = initial[0]
+            cell[i] = initial[1]
+            n_active[i] = 0
         for k in range(len(exempt)):
-            gradient(x, zs, active, n_active, gram, first, c)
-            n_read = 0
-            if reads[0]:
-                residual(x, ys, active, n_active, columns, b)
-                read[0] = sum_of_moduli(b, n_rows)
-                n_read = 1
-            if reads[1]:
-                read[n_read] = sum_of_moduli(c, n_taps)
-                n_read += 1
-            for g in range(4 * n_hidden):
-                gates[g] = bias[g]
-            for f in range(n_read):
-                value = (np.float32(math.log(max(read[f], TINY))) - features[0, f]) * features[1, f]
-                for g in range(4 * n_hidden):
-                    gates[g] += value * weight_in[f, g]
-            add_product(h, weight, gates)
-            for j in range(n_hidden):
-                enter = half + half * tanh(half * gates[j])
-                keep = half + half * tanh(half * gates[n_hidden + j])
-                leave = half + half * tanh(half * gates[3 * n_hidden + j])
-                cell[j] = keep * cell[j] + enter * tanh(gates[2 * n_hidden + j])
-                h[j] = leave * tanh(cell[j])
-                u[j] = hidden_bias[j]
-            add_product(cell, hidden_weight, u)
-            gamma, theta = head_bias[0], head_bias[1]
-            for j in range(n_hidden):
-                p = max(u[j], np.float32(0.0))
-                gamma += p * head_weight[0, j]
-                theta += p * head_weight[1, j]
-            gamma, theta = softplus(gamma) * scales[0], softplus(theta) * scales[1]
-            n_active = shrink(x, c, gamma, theta, exempt[k], power, largest, active)
-        for n in range(n_taps):
-            found[row, n] = complex(x[0, n], x[1, n])
+            for i in range(group):
+                start_from(zs[i], c[i])
+                add_columns(x[i], active[i], n_active[i], gram, first, spare, c[i])
+                if reads[0]:
+                    start_from(ys[i], b[i])
+                    add_columns(x[i], active[i], n_active[i], columns, columns_first, spare, b[i])
+                    read[i, 0] = sum_of_moduli(b[i], n_rows)
+                if reads[1]:
+                    read[i, n_read - 1] = sum_of_moduli(c[i], n_taps)
+                for f in range(n_read):
+                    read[i, f] = (np.float32(math.log(max(read[i, f], TINY))) - features[0, f]) * features[1, f]
+                gates[i] = bias
+                u[i] = hidden_bias
+            add_product(read, n_read, weight_in, gates, group)
+            add_product(h, len(weight), weight, gates, group)
+            for i in range(group):
+                lstm_step(h[i], cell[i], gates[i])
+            add_product(cell, len(weight), hidden_weight, u, group)
+            for i in range(group):
+                gamma, theta = head_bias[0], head_bias[1]
+                for j in range(room):
+                    p = max(u[i, j], np.float32(0.0))
+                    gamma += p * head_weight[0, j]
+                    theta += p * head_weight[1, j]
+                gamma, theta = softplus(gamma) * scales[0], softplus(theta) * scales[1]
+                n_active[i] = shrink(x[i], c[i], n_taps, gamma, theta, exempt[k], gain, spare, largest, active[i])
+        for i in range(group):
+            for n in range(n_taps):
+                found[row + i, n] = complex(x[i, 0, n], x[i, 1, n])
+        row += group

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
-from .shrinking import TINY, gradient, residual, shrink, split, sum_of_moduli
+from .rows import LANES
+from .shrinking import TINY, add_columns, shrink, split, start_from, sum_of_moduli, up
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -16,9 +17,7 @@ def step(
     c: Array,
     y: Array,
     z: Array,
-    columns: Array,
-    gram: Array,
-    first: Array,
+    tables: tuple[Array, Array, Array, Array, Array, Array],
     gamma: Array,
     theta: Array,
     n_exempt: int,
@@ -36,19 +35,26 @@ def step(
         norms: (2, B), ||Phi new_x - y||_1 and ||new_c||_1.
         gains: (B, N), by how much every entry of x - gamma c was multiplied: what :func:`step_back` needs.
     """
-    n_taps, n_rows = x.shape[1], columns.shape[2]
-    xs, cs, zs = np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32)
-    ys, b = np.zeros((2, n_rows), np.float32), np.empty((2, n_rows), np.float32)
-    active, largest = np.empty(n_taps, np.int64), np.empty(n_taps, np.int64)
+    gram, first, columns, columns_first, _, _ = tables
+    n_taps, width, n_rows = x.shape[1], up(x.shape[1], LANES), up(y.shape[1], LANES)
+    xs, cs, zs = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)
+    ys, b, spare = (
+        np.zeros((2, n_rows), np.float32),
+        np.empty((2, n_rows), np.float32),
+        np.empty((2, width), np.float32),
+    )
+    active, largest = np.empty(2 * width, np.int64), np.empty(n_taps, np.int64)
     for row in range(start, end):
         split(x[row], xs)
         split(c[row], cs)
-        n_active = shrink(xs, cs, gamma[row], theta[row], n_exempt, gains[row], largest, active)
+        n_active = shrink(xs, cs, n_taps, gamma[row], theta[row], n_exempt, gains[row], spare, largest, active)
         split(z[row], zs)
         split(y[row], ys)
-        gradient(xs, zs, active, n_active, gram, first, cs)
-        residual(xs, ys, active, n_active, columns, b)
-        norms[0, row] = sum_of_moduli(b, n_rows)
+        start_from(zs, cs)
+        start_from(ys, b)
+        add_columns(xs, active, n_active, gram, first, spare, cs)
+        add_columns(xs, active, n_active, columns, columns_first, spare, b)
+        norms[0, row] = sum_of_moduli(b, y.shape[1])
         norms[1, row] = sum_of_moduli(cs, n_taps)
         for n in range(n_taps):
             new_x[row, n] = complex(xs[0, n], xs[1, n])
@@ -59,9 +65,7 @@ def step(
 def step_back(
     c: Array,
     y: Array,
-    columns: Array,
-    gram: Array,
-    first: Array,
+    tables: tuple[Array, Array, Array, Array, Array, Array],
     gamma: Array,
     new_x: Array,
     new_c: Array,
@@ -83,10 +87,16 @@ def step_back(
     A gradient of a complex number is that of its real part and i times that of its imaginary part. Entries that the
     threshold made zero pass nothing on.
     """
-    n_taps, n_rows, m = c.shape[1], columns.shape[2], y.shape[1]
-    xs, cs, ds = np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32), np.empty((2, n_taps), np.float32)
-    ys, b = np.zeros((2, n_rows), np.float32), np.empty((2, n_rows), np.float32)
-    active = np.empty(n_taps, np.int64)
+    gram, first, columns, columns_first, _, _ = tables
+    n_taps, n_rows, m = c.shape[1], up(y.shape[1], LANES), y.shape[1]
+    width = up(n_taps, LANES)
+    xs, cs, ds = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)
+    ys, b, spare = (
+        np.zeros((2, n_rows), np.float32),
+        np.empty((2, n_rows), np.float32),
+        np.empty((2, width), np.float32),
+    )
+    active = np.empty(2 * width, np.int64)
     one = np.float32(1.0)
     for row in range(start, end):
         n_active = 0
@@ -96,7 +106,8 @@ def step_back(
         split(new_x[row], xs)
         split(new_c[row], cs)
         split(y[row], ys)
-        residual(xs, ys, active, n_active, columns, b)
+        start_from(ys, b)
+        add_columns(xs, active, n_active, columns, columns_first, spare, b)
         by_r, by_u = of_norms[0, row], of_norms[1, row]
         for i in range(n_rows):
             scale = by_r / max(np.sqrt(b[0, i] * b[0, i] + b[1, i] * b[1, i]), TINY)
@@ -118,14 +129,16 @@ def step_back(
         for a in range(n_active):
             n = active[a]
             column_re, column_im = gram[0, first[n] : first[n] + n_taps], gram[1, first[n] : first[n] + n_taps]
+            pilot = columns_first[n]
+            pilot_re_of, pilot_im_of = columns[0, pilot : pilot + n_rows], columns[1, pilot : pilot + n_rows]
             re, im = np.float32(0.0), np.float32(0.0)
             for i in range(n_taps):
                 re += column_re[i] * ds[0, i] + column_im[i] * ds[1, i]
                 im += column_re[i] * ds[1, i] - column_im[i] * ds[0, i]
             pilot_re, pilot_im = np.float32(0.0), np.float32(0.0)
             for i in range(n_rows):
-                pilot_re += columns[0, n, i] * b[0, i] + columns[1, n, i] * b[1, i]
-                pilot_im += columns[0, n, i] * b[1, i] - columns[1, n, i] * b[0, i]
+                pilot_re += pilot_re_of[i] * b[0, i] + pilot_im_of[i] * b[1, i]
+                pilot_im += pilot_re_of[i] * b[1, i] - pilot_im_of[i] * b[0, i]
             re += pilot_re + of_new_x[row, n].real
             im += pilot_im + of_new_x[row, n].imag
             gain = gains[row, n]

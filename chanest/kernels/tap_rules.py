@@ -7,7 +7,7 @@ import numpy as np
 
 from .compiling import compiled
 from .rows import WIDE, add_real_rows
-from .shrinking import TINY, add_product, tanh
+from .shrinking import TINY, tanh
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32
@@ -52,10 +52,12 @@ def noise_factor(read: Array, rule: tuple[Array, Array, Array, Array, Array, Arr
     """The noise perceptron's factor; weights transposed."""
     weight_in, bias_in, weight, bias, weight_out, bias_out = rule
     first, second = bias_in.copy(), bias.copy()
-    add_product(read, weight_in, first)
+    for k in range(len(read)):
+        first += read[k] * weight_in[k]
     for unit in range(len(first)):
         first[unit] = silu(first[unit])
-    add_product(first, weight, second)
+    for k in range(len(first)):
+        second += first[k] * weight[k]
     f = bias_out[0]
     for unit in range(len(second)):
         f += silu(second[unit]) * weight_out[0, unit]

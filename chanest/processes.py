@@ -14,6 +14,7 @@ from torch import Tensor
 from .errors import ChanestError, DeviceError, TrainingError
 
 _SAID, _PATIENCE = "chanest/error", timedelta(seconds=5)
+_LONGEST_WAIT = timedelta(hours=6)  # the first process calibrates alone while the others wait
 T = TypeVar("T")
 
 
@@ -48,7 +49,9 @@ class Processes:
         [slice(0, 5, None), slice(5, 10, None), slice(10, 16, None)]
         """
         if n_samples < self.size:
-            raise TrainingError(f"batch_size: expected at least one sample for each of {self.size} processes, got {n_samples}")
+            raise TrainingError(
+                f"batch_size: expected at least one sample for each of {self.size} processes, got {n_samples}"
+            )
         return slice(n_samples * self.rank // self.size, n_samples * (self.rank + 1) // self.size)
 
     def sum(self, x: Tensor) -> Tensor:
@@ -57,7 +60,7 @@ class Processes:
         Raises:
             TrainingError: a process has ended.
         """
-        return x if self.size == 1 else _Sum.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+        return x if self.size == 1 else _Sum.apply(x)
 
     def sum_gradients(self, parameters: Iterator[Tensor]) -> None:
         """Replace every gradient by its sum over the processes.
@@ -92,7 +95,7 @@ class Processes:
             dist.broadcast_object_list(told, src=0)
         if told[1] is not None:
             raise told[1]
-        return told[0]  # type: ignore[no-any-return]
+        return told[0]
 
 
 class _Sum(torch.autograd.Function):
@@ -101,7 +104,7 @@ class _Sum(torch.autograd.Function):
         return _summed(x.detach().clone())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
 
 
@@ -144,13 +147,12 @@ def joined(device: str = "auto") -> Iterator[tuple[Processes, str]]:
     try:
         device = _own(device)
         with _ended_elsewhere():
-            if device == "cpu":
-                dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
-            else:
-                torch.cuda.set_device(device)
-                dist.init_process_group(
-                    "nccl", store=store, rank=rank, world_size=size, device_id=torch.device(device)
-                )
+            backend, gpu = ("gloo", None) if device == "cpu" else ("nccl", torch.device(device))
+            if gpu is not None:
+                torch.cuda.set_device(gpu)
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=size, timeout=_LONGEST_WAIT, device_id=gpu
+            )
         yield Processes(rank, size), device
     except ChanestError as error:
         if rank == 0:

@@ -218,15 +218,19 @@ class _Trainer:
 
     def finish(self, output: Path, command: str) -> dict[str, Any]:
         """Write the model, drop the checkpoint, and return what the file says of the training."""
+        tensors, record = self.processes.from_first(lambda: self._finish(output, command))
+        self.algorithm.load_state_dict(tensors)
+        return record
+
+    def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings = self.settings
         if settings.calibration_batches:
             calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
-        if self.processes.first:
-            write_model(output, self.algorithm, self.scenario, record)
-            self.checkpoint.unlink(missing_ok=True)
-        return record
+        write_model(output, self.algorithm, self.scenario, record)
+        self.checkpoint.unlink(missing_ok=True)
+        return {name: tensor.cpu() for name, tensor in self.algorithm.state_dict().items()}, record
 
     def record(self, command: str) -> dict[str, Any]:
         """What the model file says of the training."""

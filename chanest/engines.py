@@ -149,7 +149,11 @@ def _local(n_workers: int) -> Iterator[str]:
     with (
         config.set({"distributed.scheduler.allowed-failures": _RETRIES}),
         LocalCluster(
-            n_workers=n_workers, threads_per_worker=1, memory_limit=0, dashboard_address="localhost:0", silence_logs="CRITICAL"
+            n_workers=n_workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="localhost:0",
+            silence_logs="CRITICAL",
         ) as cluster,
     ):
         yield cluster.scheduler_address

@@ -134,8 +134,9 @@ def test_what_broke_is_tried_again_and_a_mistake_is_not(tmp_path, on_dask, error
 
 
 @pytest.mark.slow
-def test_a_point_that_kills_every_worker_is_named():
-    with engine("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 4 times"):
+def test_a_point_that_kills_every_worker_is_named(monkeypatch):
+    monkeypatch.setattr(engines, "_RETRIES", 1)
+    with engine("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 2 times"):
         list(where.results([Task((7,), dies)], print))
 
 

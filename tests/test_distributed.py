@@ -218,11 +218,6 @@ def test_a_nan_in_one_process_stops_all_with_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("options", "size", "expected"),
     [
-        (
-            ("--batch", "8", "--output", "m.h5"),
-            9,
-            "--batch: expected at least one sample for each of 9 processes, got 8",
-        ),
         (("--steps", "0", "--output", "m.h5"), 2, "--steps: expected a positive number, got 0"),
         (("--resume", "--output", "m.h5"), 2, "m.h5.checkpoint: no checkpoint to resume from; start without --resume"),
         (("--device", "cuda:0", "--output", "m.h5"), 2, "--device: expected auto, cpu or cuda with several processes"),

@@ -1,12 +1,11 @@
 """Grids of points, each measured once: rows in a CSV that an interrupted sweep continues."""
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from .engines import Engine, Here, Note, Row, Task
 from .errors import FileError
-
-Row = Mapping[str, object]
 
 
 class Sweep:
@@ -24,7 +23,7 @@ class Sweep:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "points.csv"
     >>> sweep = Sweep(path, ("x",), ("x", "square"), {})
-    >>> sweep.run([(2,), (3,)], lambda point: [{"x": point[0], "square": point[0] ** 2}])
+    >>> sweep.run([Task((x,), lambda note, x=x: [{"x": x, "square": x**2}]) for x in (2, 3)])
     >>> Sweep(path, ("x",), ("x", "square"), {}).rows()
     [{'x': '2', 'square': '4'}, {'x': '3', 'square': '9'}]
     """
@@ -42,24 +41,39 @@ class Sweep:
 
     def done(self, point: Sequence[object]) -> bool:
         """Whether a point was measured."""
-        return tuple(map(_text, point)) in {tuple(row[name] for name in self.key) for row in self._rows}
+        return tuple(map(_text, point)) in map(self._point, self._rows)
 
     def run(
         self,
-        points: Iterable[Sequence[object]],
-        measure: Callable[[Sequence[object]], Iterable[Row]],
-        on_point: Callable[[Sequence[object]], None] | None = None,
+        tasks: Sequence[Task],
+        engine: Engine | None = None,
+        on_point: Callable[[], None] | None = None,
+        note: Note | None = None,
     ) -> None:
-        """Measure the points that are not done; each one's rows are on the disk before the next begins."""
-        for point in points:
-            if not self.done(point):
-                self._append([{**row, **self.settings} for row in measure(point)])
-            if on_point is not None:
-                on_point(point)
+        """Measure the points that are not done; rows are on the disk as soon as they are there, in the tasks' order.
 
-    def _append(self, rows: Sequence[Row]) -> None:
-        made = [{name: _text(row.get(name)) for name in self.columns} for row in rows]
-        self._rows += made
+        Args:
+            tasks: the points; a point stands behind the one that it comes after.
+            engine: where to measure; in this process when not given.
+            on_point: called for every point once it is done, those done before too.
+            note: takes a word about what is being done.
+        """
+        place = {tuple(map(_text, task.point)): i for i, task in enumerate(tasks)}
+        done = {self._point(row) for row in self._rows}
+        left = [task for task in tasks if tuple(map(_text, task.point)) not in done]
+        on_point = on_point or (lambda: None)
+        for _ in range(len(tasks) - len(left)):
+            on_point()
+        for _, rows in (engine or Here()).results(left, note or (lambda _: None)):
+            self._append([{**row, **self.settings} for row in rows], place)
+            on_point()
+
+    def _point(self, row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[name] for name in self.key)
+
+    def _append(self, rows: Sequence[Row], place: Mapping[tuple[str, ...], int]) -> None:
+        self._rows += [{name: _text(row.get(name)) for name in self.columns} for row in rows]
+        self._rows.sort(key=lambda row: place.get(self._point(row), -1))
         partial = self.path.with_name(f".{self.path.name}.partial")
         try:
             with partial.open("w", newline="", encoding="utf-8") as file:

@@ -20,6 +20,8 @@ from .errors import FileError, TrainingError
 from .estimator import Model
 from .metrics import ErrorSums
 from .modelfile import read_model, read_optimiser, write_model
+from .objective import group_loss
+from .processes import Processes
 from .scenario import AnyScenario
 from .signals import seeded
 from .trainingdata import Lesson, training_lesson, validation_lesson
@@ -83,6 +85,7 @@ def train(
     device: torch.device | str = "cpu",
     command: str = "",
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> Model:
     """Train an algorithm for a scenario and write the model file.
 
@@ -99,13 +102,18 @@ def train(
         device: where to train; data are drawn on the CPU, the same for every device.
         command: recorded in the file.
         progress: called with (steps done, NMSE of the last batch in dB, learning rate).
+        processes: those that share every batch, see :func:`chanest.processes.joined`; this one alone when not given.
+            Each takes its rows of the batch, the first writes, all end with the same model.
 
     Raises:
-        TrainingError: nothing to train, no or another training's checkpoint, or the loss is NaN.
+        TrainingError: nothing to train, no or another training's checkpoint, a batch smaller than there are
+            processes, the loss is NaN, or another process ended.
     """
     if not algorithm.learned:
         raise TrainingError(f"{algorithm.name} has nothing to learn; choose a learned algorithm")
-    trainer = _Trainer(algorithm.to(device), scenario, settings, checkpoint_path(output), device)
+    trainer = _Trainer(
+        algorithm.to(device), scenario, settings, checkpoint_path(output), device, processes or Processes()
+    )
     if resume:
         trainer.restore()
     else:
@@ -130,9 +138,12 @@ class _Trainer:
         settings: TrainingSettings,
         checkpoint: Path,
         device: torch.device | str,
+        processes: Processes,
     ) -> None:
         self.algorithm, self.scenario, self.settings = algorithm, scenario, settings
         self.checkpoint, self.device = checkpoint, device
+        self.processes = processes
+        processes.share(settings.batch_size)  # refuses a batch too small now
         self.optimiser = torch.optim.Adam(algorithm.parameters(), lr=settings.learning_rate)
         self.step = 0
         self.seconds = 0.0
@@ -157,8 +168,9 @@ class _Trainer:
             group["lr"] = self.learning_rate
         lesson = self._lesson(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, nmse = self._loss(lesson)
+        loss, nmse = group_loss(self.algorithm, lesson, self.settings.snr_groups, self.processes)
         loss.backward()
+        self.processes.sum_gradients(self.algorithm.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
             raise TrainingError(
@@ -174,10 +186,24 @@ class _Trainer:
 
     def save(self, command: str) -> None:
         """Write the checkpoint, atomically."""
-        write_model(self.checkpoint, self.algorithm, self.scenario, self.record(command), self._optimiser_state())
+        if self.processes.first:
+            write_model(self.checkpoint, self.algorithm, self.scenario, self.record(command), self._optimiser_state())
 
     def restore(self) -> None:
         """Continue where the checkpoint stopped."""
+        tensors, training, state = self.processes.from_first(self._read_checkpoint)
+        self.algorithm.load_state_dict(tensors)
+        self.step, self.seconds = int(training["steps"]), float(training["wall_seconds"])
+        self.history = list(training["nmse_db"])
+        for index, parameter in enumerate(self.algorithm.parameters()):
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": torch.from_numpy(state["exp_avg"][str(index)]).to(parameter),
+                "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"][str(index)]).to(parameter),
+            }
+
+    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+        """Tensors of the algorithm, what is said of the training, and the optimiser's state."""
         if not self.checkpoint.exists():
             raise FileError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
         algorithm, scenario, training = read_model(self.checkpoint)
@@ -188,18 +214,15 @@ class _Trainer:
                 "repeat the command that began it, or start anew with --force"
             )
         assert scenario == self.scenario
-        self.algorithm.load_state_dict(algorithm.state_dict())
-        self.step, self.seconds = int(training["steps"]), float(training["wall_seconds"])
-        self.history = list(training["nmse_db"])
-        for index, parameter in enumerate(self.algorithm.parameters()):
-            self.optimiser.state[parameter] = {
-                "step": torch.tensor(float(self.step)),
-                "exp_avg": torch.from_numpy(state["exp_avg"][str(index)]).to(parameter),
-                "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"][str(index)]).to(parameter),
-            }
+        return algorithm.state_dict(), training, state
 
     def finish(self, output: Path, command: str) -> dict[str, Any]:
         """Write the model, drop the checkpoint, and return what the file says of the training."""
+        tensors, record = self.processes.from_first(lambda: self._finish(output, command))
+        self.algorithm.load_state_dict(tensors)
+        return record
+
+    def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings = self.settings
         if settings.calibration_batches:
             calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
@@ -207,7 +230,7 @@ class _Trainer:
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
         self.checkpoint.unlink(missing_ok=True)
-        return record
+        return {name: tensor.cpu() for name, tensor in self.algorithm.state_dict().items()}, record
 
     def record(self, command: str) -> dict[str, Any]:
         """What the model file says of the training."""
@@ -248,27 +271,6 @@ class _Trainer:
         return training_lesson(
             self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device
         )
-
-    def _loss(self, lesson: Lesson) -> tuple[Tensor, float]:
-        supervised = self.algorithm.supervision > 0
-        recovery = self.algorithm(lesson.y, lesson.phi, record=supervised, noise_variance=lesson.noise_variance)
-        power = self._of_groups(lesson.truth)
-
-        def errors(x: Tensor) -> Tensor:
-            return self._of_groups(lesson.answer(x) - lesson.truth)
-
-        def log_nmse(error: Tensor) -> Tensor:
-            return (error / power.clamp_min(1e-6 * power.mean())).log().mean()
-
-        error = errors(recovery.x)
-        loss = log_nmse(error)
-        for x in recovery.iterates[:-1]:
-            loss = loss + self.algorithm.supervision * log_nmse(errors(x))
-        return loss, 10 * math.log10(float((error.sum() / power.sum()).detach()) or 1e-30)
-
-    def _of_groups(self, x: Tensor) -> Tensor:
-        """The energy in every group of one SNR."""
-        return x.abs().square().sum(-1).view(self.settings.snr_groups, -1).sum(-1)
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:

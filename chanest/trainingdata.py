@@ -28,14 +28,31 @@ class Lesson:
         phi: the operator.
         noise_variance: (batch,) of an entry of y, as it is told; or None.
         truth: (batch, N), or (batch, n_used) where paths lie between the taps.
-        answer: from the algorithm's x to what ``truth`` is compared with.
+        scale: (batch, 1), of x in the units of the truth.
+        compared: from x in those units to what ``truth`` is.
     """
 
     y: Tensor
     phi: LinearOperator
     noise_variance: Tensor | None
     truth: Tensor
-    answer: Callable[[Tensor], Tensor]
+    scale: Tensor
+    compared: Callable[[Tensor], Tensor]
+
+    def answer(self, x: Tensor) -> Tensor:
+        """From the algorithm's x to what ``truth`` is compared with."""
+        return self.compared(x * self.scale)
+
+    def rows(self, some: slice) -> "Lesson":
+        """Some of the batch.
+
+        >>> from chanest import load_scenario
+        >>> lesson = training_lesson(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8, device="cpu")
+        >>> lesson.rows(slice(4, 8)).y.shape
+        torch.Size([4, 75])
+        """
+        told = None if self.noise_variance is None else self.noise_variance[some]
+        return Lesson(self.y[some], self.phi, told, self.truth[some], self.scale[some], self.compared)
 
 
 def training_lesson(
@@ -82,8 +99,7 @@ def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torc
 def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, exactly: bool) -> Lesson:
     y, rms = normalise(drawn.observations)
     told = told_noise(drawn.noise_variance, rms, phi.n_measurements, seed, step, exactly)
-    scale = rms * math.sqrt(phi.n_measurements)
-    return Lesson(y, phi, told, drawn.x, lambda x: x * scale)
+    return Lesson(y, phi, told, drawn.x, rms * math.sqrt(phi.n_measurements), lambda x: x)
 
 
 def _lesson_of_pilots(
@@ -93,8 +109,8 @@ def _lesson_of_pilots(
     phi = PartialDFT(pattern, scenario.n_taps, scenario.first_tap_samples, dtype=y.dtype, device=y.device)
     told = told_noise(batch.noise_variance, rms, len(pattern), seed, step, exactly)
     if batch.cir is not None:
-        return Lesson(y, phi, told, batch.cir, lambda x: x * rms)
-    return Lesson(y, phi, told, batch.cfr, lambda x: cfr_of(x * rms, scenario))
+        return Lesson(y, phi, told, batch.cir, rms, lambda x: x)
+    return Lesson(y, phi, told, batch.cfr, rms, lambda x: cfr_of(x, scenario))
 
 
 def _snrs(scenario: AnyScenario, snr_groups: int, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from chanest import load_model
 from chanest.estimator import normalise
+from chanest.processes import Processes
 from chanest.training import TrainingSettings, _Trainer
 from chanest.trainingdata import Lesson, training_batch, training_lesson
 
@@ -53,7 +54,7 @@ class Training:
         self.truth = simulation.cir
         self.network = TextbookNAALISTA(model, pattern, device=device)
         self.algorithm = deepcopy(model.algorithm).requires_grad_(True).to(device)
-        self.trainer = _Trainer(self.algorithm, model.ofdm, self.settings, Path("none.checkpoint"), device)
+        self.trainer = _Trainer(self.algorithm, model.ofdm, self.settings, Path("none.checkpoint"), device, Processes())
         self.trainer._lesson = lambda step: self.lesson  # type: ignore[method-assign]
         self.textbook = TextbookTraining(self.network, self.trainer.learning_rate, self.groups)
 

@@ -21,6 +21,9 @@ SnrOption = Annotated[float | None, typer.Option("--snr", help="SNR in dB, in th
 SamplesOption = Annotated[int, typer.Option("--samples", help="Channels to simulate, 1...10,000,000.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of pilots, channels and noise.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DaskOption = Annotated[
+    str | None, typer.Option("--dask", help="Measure on Dask: HOST:PORT, or local[:WORKERS].", show_default="here")
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 
 
@@ -153,6 +156,7 @@ def compare(
     seed: SeedOption = 0,
     error_variance: Annotated[bool, typer.Option("--error-variance", help="Also what each expects of itself.")] = False,
     device: DeviceOption = "auto",
+    dask: DaskOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted comparison.")] = False,
     force: ForceOption = False,
 ) -> None:
@@ -160,7 +164,9 @@ def compare(
     from .compare import CompareOptions, run
 
     run(
-        CompareOptions(output, scenarios, algorithms, pilots, snr, samples, seed, error_variance, device, resume, force)
+        CompareOptions(
+            output, scenarios, algorithms, pilots, snr, samples, seed, error_variance, device, dask, resume, force
+        )
     )
 
 
@@ -181,6 +187,7 @@ def link(
     block_errors: Annotated[int, typer.Option(help="Enough for an estimator at a point; 0 for all slots.")] = 50,
     seed: Annotated[int, typer.Option("--seed", help="Of pilots, channels, bits and noise.")] = 0,
     device: DeviceOption = "auto",
+    dask: DaskOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
     force: ForceOption = False,
 ) -> None:
@@ -190,7 +197,7 @@ def link(
     run(
         LinkOptions(
             output, scenario, algorithms, pilots, ebno, modulation, rate, symbols, pilot_symbols, slots,
-            block_errors, seed, device, resume, force,
+            block_errors, seed, device, dask, resume, force,
         )
     )  # fmt: skip
 
@@ -213,6 +220,7 @@ def reproduce(
     ] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    dask: DaskOption = None,
     force: ForceOption = False,
 ) -> None:
     """Draw a figure of the paper from our own runs; continues where it was interrupted."""
@@ -232,6 +240,7 @@ def reproduce(
             cache,
             seed,
             device,
+            dask,
             force,
         )
     )

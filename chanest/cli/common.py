@@ -130,8 +130,8 @@ def check_distinct(**paths: Path | None) -> None:
 
 
 @contextmanager
-def progress_bar(description: str, total: int) -> Iterator["Bar"]:
-    """A progress bar on a terminal, nothing in a pipe."""
+def progress_bar(description: str, total: int, shown: bool = True) -> Iterator["Bar"]:
+    """A progress bar on a terminal, nothing in a pipe, or where it shall not be shown."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -139,7 +139,7 @@ def progress_bar(description: str, total: int) -> Iterator["Bar"]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    quiet = not sys.stderr.isatty()
+    quiet = not (shown and sys.stderr.isatty())
     with Progress(*columns, console=Console(file=sys.stderr), disable=quiet, transient=True) as progress:
         yield Bar(progress, progress.add_task(description, total=total, note=""))
 

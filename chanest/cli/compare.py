@@ -5,11 +5,13 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
 from ..arrayfile import refuse_existing
+from ..engines import Note, Task, engine
 from ..errors import AlgorithmError, ChanestError, FileError
 from ..experiments import COLUMNS, KEY, compare_point
 from ..picking import ESTIMATORS, PEERS, SYNTHETIC_PEERS
@@ -34,6 +36,7 @@ class CompareOptions:
     seed: int
     error_variance: bool
     device: str
+    dask: str | None
     resume: bool
     force: bool
 
@@ -62,19 +65,14 @@ def run(options: CompareOptions) -> None:
         "error_variance": options.error_variance,
         "scenarios": _fingerprint(scenarios),
     }
-    if options.force and not options.resume:
-        options.output.unlink(missing_ok=True)
-    sweep = Sweep(options.output, KEY, COLUMNS, settings)
     points = {_point(s): s for s in scenarios}
-
-    def measure(point: Sequence[object]) -> list[dict[str, object]]:
-        scenario = points[point]  # type: ignore[index]
-        return compare_point(
-            scenario, asked, options.samples, options.seed, device, error_variance=options.error_variance
-        )
-
-    with progress_bar("comparing", len(points)) as bar:
-        sweep.run(points, measure, lambda point: bar.advance())
+    how = options.samples, options.seed, str(device), options.error_variance
+    tasks = [Task(point, partial(_measure, scenario, asked, *how)) for point, scenario in points.items()]
+    with engine(options.dask) as where, progress_bar("comparing", len(tasks)) as bar:
+        if options.force and not options.resume:
+            options.output.unlink(missing_ok=True)
+        sweep = Sweep(options.output, KEY, COLUMNS, settings)
+        sweep.run(tasks, where, bar.advance)
     wanted = {(name, "" if n_pilots is None else str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
     rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in wanted]
     _print_tables(rows)
@@ -84,6 +82,18 @@ def run(options: CompareOptions) -> None:
         if name not in {row["algorithm"] for row in rows}:
             print(f"left out: {name}: not for these scenarios, or no model for them is shipped")
     print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
+
+
+def _measure(
+    scenario: AnyScenario,
+    asked: Sequence[str] | None,
+    n_samples: int,
+    seed: int,
+    device: str,
+    error_variance: bool,
+    note: Note,
+) -> list[dict[str, object]]:
+    return compare_point(scenario, asked, n_samples, seed, device, error_variance=error_variance)
 
 
 def _algorithms(given: str | None) -> list[str] | None:

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import torch
 from rich.table import Table
 
 from ..arrayfile import refuse_existing
+from ..engines import Task, engine
 from ..errors import AlgorithmError, ChanestError, FileError
 from ..plots import Chart, Series, check_plot_path, draw_charts
 from ..scenario import Scenario
@@ -19,7 +21,7 @@ from .common import check_seed, chosen_device, chosen_scenario, console, naming_
 from .compare import numbers
 
 if TYPE_CHECKING:
-    from ..link.transmission import Link
+    from ..link.simulation import Case
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
@@ -50,13 +52,14 @@ class LinkOptions:
     block_errors: int
     seed: int
     device: str
+    dask: str | None
     resume: bool
     force: bool
 
 
 def run(options: LinkOptions) -> None:
     """Measure what is missing, then print the tables and draw the plot."""
-    from ..link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, simulate_point, usual_estimators
+    from ..link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
 
     if options.output.suffix != ".csv":
         raise FileError(f"--output: expected a file ending in .csv, got {options.output}")
@@ -76,8 +79,10 @@ def run(options: LinkOptions) -> None:
         if name not in LINK_ESTIMATORS:
             raise AlgorithmError(f"--algorithms: expected some of {', '.join(LINK_ESTIMATORS)}, got {name}")
     ebnos = _ebnos(options)
-    links = _links(options, scenario, device)
-    for link in links.values():
+    cases = _cases(options, scenario, device)
+    with naming_options(_OPTIONS):
+        links = [link_of(*case) for case in cases]
+    for link in links:
         for name in algorithms:
             link.estimator(name)  # a model that is missing is told of now
     settings: dict[str, object] = {
@@ -91,27 +96,21 @@ def run(options: LinkOptions) -> None:
         "device": device,
         "scenarios": hashlib.sha256(scenario.replace(n_pilots=2).model_dump_json().encode()).hexdigest()[:12],
     }
-    if options.force and not options.resume:
-        options.output.unlink(missing_ok=True)
-    sweep = Sweep(options.output, KEY, COLUMNS, settings)
-    points = [(scenario.name, *case, ebno) for case in links for ebno in ebnos]
-    if len(points) > _MOST_POINTS:
+    if len(cases) * len(ebnos) > _MOST_POINTS:
         raise ChanestError(f"--ebno: expected a grid of at most {_MOST_POINTS} points")
-    with progress_bar("simulating", len(points)) as bar:
-
-        def measure(point: Sequence[object]) -> list[dict[str, object]]:
-            _, n_pilots, modulation, ebno = point
-            return simulate_point(
-                links[n_pilots, modulation],  # type: ignore[index]
-                algorithms,
-                float(ebno),  # type: ignore[arg-type]
-                options.slots,
-                options.block_errors,
-                lambda name: bar.note(f"{n_pilots} pilots, {modulation}, {ebno:g} dB: {name}"),
-            )
-
-        sweep.run(points, measure, lambda point: bar.advance())
-    wanted = {(name, str(n_pilots), modulation, f"{ebno:.6g}") for name, n_pilots, modulation, ebno in points}
+    stop = options.slots, options.block_errors
+    tasks = [
+        Task((made.name, made.n_pilots, modulation, ebno), partial(measure_point, case, algorithms, ebno, *stop))
+        for case in cases
+        for made, modulation in [case[:2]]
+        for ebno in ebnos
+    ]
+    with engine(options.dask) as where, progress_bar("simulating", len(tasks)) as bar:
+        if options.force and not options.resume:
+            options.output.unlink(missing_ok=True)
+        sweep = Sweep(options.output, KEY, COLUMNS, settings)
+        sweep.run(tasks, where, bar.advance, bar.note)
+    wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{ebno:.6g}") for case in cases for ebno in ebnos}
     rows = [row for row in sweep.rows() if tuple(row[name] for name in KEY) in wanted]
     _print_tables(rows)
     _draw(plot, rows, options)
@@ -140,22 +139,16 @@ def _ebnos(options: LinkOptions) -> list[float]:
     return found
 
 
-def _links(options: LinkOptions, scenario: Scenario, device: str) -> dict[tuple[int, str], "Link"]:
-    """A link per number of pilots and modulation."""
-    from ..link.transmission import Link
-
+def _cases(options: LinkOptions, scenario: Scenario, device: str) -> list["Case"]:
+    """What makes a link, per number of pilots and modulation."""
     pilots = [int(n) for n in numbers("--pilots", options.pilots, whole=True)]
-    modulations = list(dict.fromkeys(name.strip() for name in options.modulation.split(",")))
+    modulations = dict.fromkeys(name.strip() for name in options.modulation.split(","))
     shape = options.rate, options.symbols, options.pilot_symbols, options.seed, device
     with naming_options(_OPTIONS):
-        return {
-            (n, modulation): Link(scenario.replace(n_pilots=n), modulation, *shape)
-            for n in pilots
-            for modulation in modulations
-        }
+        return [(scenario.replace(n_pilots=n), modulation, *shape) for n in pilots for modulation in modulations]
 
 
-def _cases(rows: Rows) -> dict[tuple[str, str], Rows]:
+def _by_case(rows: Rows) -> dict[tuple[str, str], Rows]:
     """The rows of every number of pilots and modulation."""
     names = dict.fromkeys((row["n_pilots"], row["modulation"]) for row in rows)
     return {case: [row for row in rows if (row["n_pilots"], row["modulation"]) == case] for case in names}
@@ -165,7 +158,7 @@ def _print_tables(rows: Rows) -> None:
     """BLER and goodput, a table per number of pilots and modulation, a column per Eb/N0."""
     from ..link.simulation import ebno_at
 
-    for (n_pilots, modulation), here in _cases(rows).items():
+    for (n_pilots, modulation), here in _by_case(rows).items():
         ebnos = sorted({row["ebno_db"] for row in here}, key=float)
         for column, what, digits in (("bler", "BLER", 3), ("goodput", "symbols delivered per slot", 0)):
             table = Table(title=f"{here[0]['scenario']}, {n_pilots} pilots, {modulation}: {what}", title_justify="left")
@@ -192,7 +185,7 @@ def _crossing(ebno_db: float | None, ebnos: Sequence[str]) -> str:
 def _draw(path: Path, rows: Rows, options: LinkOptions) -> None:
     """BLER, BER and goodput against Eb/N0, a row of charts per number of pilots and modulation."""
     charts = []
-    for (n_pilots, modulation), here in _cases(rows).items():
+    for (n_pilots, modulation), here in _by_case(rows).items():
         for column, label in (("bler", "BLER"), ("ber", "BER"), ("goodput", "goodput (symbols per slot)")):
             log = column != "goodput"
             series = []

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
 from ..algorithms import ALGORITHMS
+from ..engines import Note, Task, engine
 from ..errors import ChanestError, FileError
 from ..experiments.illustrations import ILLUSTRATIONS, illustrate
 from ..experiments.points import KEY, Panel, Point, panels
@@ -15,7 +17,7 @@ from ..experiments.published import distances, read_published, read_published_ep
 from ..experiments.reproduce import COLUMNS, Bench, ordered
 from ..plots import check_plot_path, draw_panels
 from ..sweeps import Sweep
-from .common import MOST_SAMPLES, Bar, check_seed, chosen_device, console, progress_bar
+from .common import MOST_SAMPLES, check_seed, chosen_device, console, progress_bar
 
 Curve = list[tuple[float, float]]
 FIGURES = (*map(str, range(1, 14)), "table1")
@@ -37,6 +39,7 @@ class ReproduceOptions:
     cache: Path | None
     seed: int
     device: str
+    dask: str | None
     force: bool
 
 
@@ -49,6 +52,8 @@ def run(options: ReproduceOptions) -> None:
     if not 1 <= options.samples <= MOST_SAMPLES:
         raise ChanestError(f"--samples: expected 1...{MOST_SAMPLES}, got {options.samples}")
     check_seed(options.seed)
+    if options.dask is not None and options.figure in ILLUSTRATIONS:
+        raise ChanestError(f"--dask: figure {options.figure} is no sweep; leave it out")
     device = chosen_device(options.device)
     published = read_published(options.published) if options.published else {}
     _make_folder(options.output)
@@ -64,23 +69,14 @@ def run(options: ReproduceOptions) -> None:
     axes = panels(options.figure)
     wanted = _wanted(options, axes)
     table = stem.with_suffix(".csv")
-    if options.force:
-        table.unlink(missing_ok=True)
-    sweep = Sweep(table, KEY, COLUMNS, {"n_samples": options.samples, "seed": options.seed, "device": str(device)})
     chain = ordered(wanted)
-    left = [(point, start) for point, start in chain if not sweep.done(point.key)]
-    with progress_bar(f"figure {options.figure}", len(chain)) as bar:
-        bench = Bench(
-            options.cache or options.output / "models",
-            device,
-            options.samples,
-            options.seed,
-            lambda point, step, steps, nmse: bar.note(
-                f"{point.curve}, K = {point.n_iterations}, step {step} of {steps}, NMSE {nmse:.1f} dB"
-            ),
-        )
-        bar.advance(len(chain) - len(left))
-        _measure(sweep, bench, left, options.budget, bar)
+    bench = Bench((options.cache or options.output / "models").resolve(), device, options.samples, options.seed)
+    with engine(options.dask) as where, progress_bar(f"figure {options.figure}", len(chain)) as bar:
+        if options.force:
+            table.unlink(missing_ok=True)
+        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": options.samples, "seed": options.seed, "device": str(device)})
+        left = [point for point, _ in chain if not sweep.done(point.key)]
+        sweep.run(_tasks(bench, chain, left, options.budget), where, bar.advance, bar.note)
     rows = sweep.rows()
     if options.figure == "7":
         told = read_published_epochs(options.published) if options.published else {}
@@ -97,16 +93,27 @@ def run(options: ReproduceOptions) -> None:
     _say(table, *plots)
 
 
-def _measure(
-    sweep: Sweep, bench: Bench, left: list[tuple[Point, Point | None]], budget: float | None, bar: Bar
-) -> None:
-    """Every point gets of the budget what its share of iterations and coefficients is."""
-    work = {p: float(p.n_iterations * p.n_taps) for p, _ in left if ALGORITHMS[p.algorithm].learned}
+def _tasks(
+    bench: Bench, chain: list[tuple[Point, Point | None]], left: list[Point], budget: float | None
+) -> list[Task]:
+    """Of the budget, every point that is left gets what its share of iterations and coefficients is."""
+    work = {p: float(p.n_iterations * p.n_taps) for p in left if ALGORITHMS[p.algorithm].learned}
     total = sum(work.values())
-    for point, start in left:
-        share = math.inf if budget is None or point not in work else 60 * budget * work[point] / total
-        sweep.run([point.key], lambda _, p=point, s=start, t=share: [bench.measure(p, s, t)])  # type: ignore[misc]
-        bar.advance()
+
+    def seconds(point: Point) -> float:
+        return math.inf if budget is None or point not in work else 60 * budget * work[point] / total
+
+    return [
+        Task(point.key, partial(_measure, bench, point, start, seconds(point)), start.key if start else None)
+        for point, start in chain
+    ]
+
+
+def _measure(bench: Bench, point: Point, start: Point | None, seconds: float, note: Note) -> list[dict[str, object]]:
+    def progress(point: Point, step: int, steps: int, nmse: float) -> None:
+        note(f"{point.curve}, K = {point.n_iterations}, step {step} of {steps}, NMSE {nmse:.1f} dB")
+
+    return [replace(bench, progress=progress).measure(point, start, seconds)]
 
 
 def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:

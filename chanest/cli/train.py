@@ -14,6 +14,7 @@ from ..errors import AlgorithmError, FileError, ModelError, TrainingError
 from ..estimator import Model
 from ..picking import NOT_SYNTHETIC, load_model
 from ..pilots import draw_pattern
+from ..processes import Processes, joined
 from ..scenario import AnyScenario, SyntheticScenario, TapChannel
 from ..training import TrainingSettings, checkpoint_path, train
 from .common import (
@@ -87,23 +88,23 @@ class TrainOptions:
 
 
 def run(options: TrainOptions) -> None:
-    """Train and say what came out."""
-    if options.output.suffix != ".h5":
-        raise FileError(f"--output: expected a file ending in .h5, got {options.output}")
-    check_distinct(start=Path(options.start) if options.start else None, output=options.output)
-    refuse_existing(options.output, options.force)
-    checkpoint = checkpoint_path(options.output)
-    if checkpoint.exists() and not options.resume and not options.force:
-        raise FileError(f"{checkpoint}: a training began there; continue with --resume, or give --force to start anew")
+    """Train and say what came out; under torchrun, together with the other processes."""
+    with joined(options.device) as (processes, device):
+        _train(options, processes, device)
+
+
+def _train(options: TrainOptions, processes: Processes, device_name: str) -> None:
+    processes.from_first(lambda: _check_paths(options))
     check_seed(options.seed)
     check_iterations(options.iterations)
-    device = chosen_device(options.device)
+    device = chosen_device(device_name)
     scenario = _scenario(options)
     start = load_model(options.start) if options.start else None
     with naming_options(_OPTIONS):
         algorithm = _algorithm(options, scenario, start)
         settings = _settings(options, algorithm.name)
-    with progress_bar(f"training {algorithm.name}", settings.steps) as bar:
+        processes.share(settings.batch_size)
+    with progress_bar(f"training {algorithm.name}", settings.steps, processes.first) as bar:
         model = train(
             algorithm,
             scenario,
@@ -114,11 +115,25 @@ def run(options: TrainOptions) -> None:
             device=device,
             command=_command(),
             progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
+            processes=processes,
         )
-    seconds, nmse = (model.training[name] for name in ("wall_seconds", "validation_nmse_db"))
-    print(
-        f"{options.output}: {algorithm.name}, {settings.steps} steps in {seconds:.0f} s, validation NMSE {nmse:.2f} dB"
-    )
+    if processes.first:
+        seconds, nmse = (model.training[name] for name in ("wall_seconds", "validation_nmse_db"))
+        print(
+            f"{options.output}: {algorithm.name}, {settings.steps} steps in {seconds:.0f} s"
+            + (f" on {processes.size} processes" if processes.size > 1 else "")
+            + f", validation NMSE {nmse:.2f} dB"
+        )
+
+
+def _check_paths(options: TrainOptions) -> None:
+    if options.output.suffix != ".h5":
+        raise FileError(f"--output: expected a file ending in .h5, got {options.output}")
+    check_distinct(start=Path(options.start) if options.start else None, output=options.output)
+    refuse_existing(options.output, options.force)
+    checkpoint = checkpoint_path(options.output)
+    if checkpoint.exists() and not options.resume and not options.force:
+        raise FileError(f"{checkpoint}: a training began there; continue with --resume, or give --force to start anew")
 
 
 def _command() -> str:

@@ -31,7 +31,7 @@ def add_windows(
     column: Any,
     total: Any,
 ) -> Any:
-    """total[:, column:column + LANES] += sum over k in first...last - 1 of weight[k] (re + i im)[offset[k] + column...].
+    """total[:, column:column + LANES] += sum of weight[k] (re + i im)[offset[k] + column...], k in first...last - 1.
 
     re, im, weights and total (2, width) float32, offset int64, all C-contiguous; re and im are read as one line each.
     No index is checked.
@@ -92,7 +92,7 @@ def add_real_rows(typingctx: Any, rows: Any, weights: Any, last: Any, column: An
 
 @_intrinsic
 def add_real_rows_together(typingctx: Any, rows: Any, weights: Any, last: Any, column: Any, total: Any) -> Any:
-    """:func:`add_real_rows` for TOGETHER vectors, reading the rows once: weights (TOGETHER, K), total (TOGETHER, width)."""
+    """:func:`add_real_rows` for weights (TOGETHER, K) and total (TOGETHER, width), reading the rows once."""
     return _add_products(rows, weights, total, TOGETHER)
 
 

@@ -7,7 +7,7 @@ from .transmission import ORACLE, PERFECT, SIONNA_LS, ChannelEstimator, Link, Sl
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from itertools import count, pairwise
 
@@ -21,6 +21,7 @@ from ..metrics import ErrorSums
 from ..picking import ESTIMATORS
 from ..scenario import Scenario, TapChannel
 
+Case = tuple[Scenario, str, float, int, int, int, str]  # the arguments of a Link
 LINK_ESTIMATORS = (PERFECT, ORACLE, SIONNA_LS, *ESTIMATORS)
 KEY = ("scenario", "n_pilots", "modulation", "ebno_db")
 COLUMNS = (
@@ -146,6 +147,41 @@ def simulate_point(
             }
         )
     return rows
+
+
+@cache
+def link_of(
+    scenario: Scenario, modulation: str, rate: float, n_symbols: int, n_pilot_symbols: int, seed: int, device: str
+) -> Link:
+    """A :class:`Link`, made once per process.
+
+    >>> from chanest import load_scenario
+    >>> case = load_scenario("lte10"), "qpsk", 0.5, 1, 1, 0, "cpu"
+    >>> link_of(*case) is link_of(*case)
+    True
+    """
+    return Link(scenario, modulation, rate, n_symbols, n_pilot_symbols, seed, device)
+
+
+def measure_point(
+    case: Case,
+    estimators: Sequence[str],
+    ebno_db: float,
+    n_slots: int,
+    target_errors: int,
+    note: Callable[[str], None],
+) -> list[dict[str, object]]:
+    """:func:`simulate_point` as a task of a sweep: all arguments can be sent to another process.
+
+    >>> from chanest import load_scenario
+    >>> rows = measure_point((load_scenario("lte10"), "qpsk", 0.5, 1, 1, 0, "cpu"), ["linear"], 6, 8, 0, print)
+    75 pilots, qpsk, 6 dB: linear
+    >>> rows[0]["blocks"]
+    8
+    """
+    where = f"{case[0].n_pilots} pilots, {case[1]}, {ebno_db:g} dB"
+    link = link_of(*case)
+    return simulate_point(link, estimators, ebno_db, n_slots, target_errors, lambda name: note(f"{where}: {name}"))
 
 
 def _count(

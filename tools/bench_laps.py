@@ -10,6 +10,7 @@ from bench_counts import BYTE, Unit
 
 Key = TypeVar("Key")
 _SHORTEST = 5e-3  # seconds of a lap: what is faster runs several times in it
+_REST = 0.02  # before a lap: until threads of the one before, which OpenMP lets spin for milliseconds, are asleep
 _SMALLEST_COPY = 64  # estimates: below, a copy measures its dispatch
 
 
@@ -52,6 +53,7 @@ def alternating(
 def lap(run: Callable[[], object], repeats: int, device: torch.device) -> float:
     """Seconds of one call, on average over some in a row."""
     _wait(device)
+    time.sleep(_REST)
     started = time.perf_counter()
     for _ in range(repeats):
         run()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from chanest import load_model
 from chanest.estimator import normalise
+from chanest.objective import group_loss
 from chanest.processes import Processes
 from chanest.training import TrainingSettings, _Trainer
 from chanest.trainingdata import Lesson, training_batch, training_lesson
@@ -75,7 +76,7 @@ class Training:
         """Of both with the parameters that they have: equal before the first step."""
         assert self.truth is not None
         with torch.no_grad():
-            ours, _ = self.trainer._loss(self.lesson)
+            ours, _ = group_loss(self.algorithm, self.lesson, self.groups)
             return float(ours), float(self.textbook.loss(self.y, self.scale, self.truth))
 
 

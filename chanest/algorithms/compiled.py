@@ -70,6 +70,7 @@ class Tables:
 
     arrays: tuple[Array, ...]
     reciprocal_norm: float
+    n_coefficients: int
 
 
 def tables(phi: LinearOperator, w: "Weights") -> Tables:
@@ -96,7 +97,7 @@ def _tables(phi: LinearOperator, w: "Weights") -> Tables:
     for columns in (phi.dense().mT, w.adjoint(torch.eye(m, dtype=phi.dtype))):
         filled = nn.functional.pad(columns, (0, -columns.shape[-1] % _LANES))
         arrays += [_parts(filled.flatten()), np.arange(len(filled)) * filled.shape[-1]]
-    return Tables(tuple(arrays), 1 / float(w.squared_norm()))
+    return Tables(tuple(arrays), 1 / float(w.squared_norm()), n)
 
 
 def prepared(module: nn.Module, make: Callable[[], T]) -> T:
@@ -176,17 +177,26 @@ def _parts(v: Tensor) -> Array:
 class _Step(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int
+        ctx: Any,
+        x: Tensor,
+        c: Tensor,
+        y: Tensor,
+        z: Tensor,
+        gamma: Tensor,
+        theta: Tensor,
+        made: Tables,
+        n_exempt: int,
+        last: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         from ..kernels.steps import step
 
-        new_x, new_c, norms = torch.empty_like(x), torch.empty_like(x), gamma.new_empty(2, len(x))
-        gains = torch.empty_like(x, dtype=gamma.dtype)
-        given = (*_arrays(x, c, y, z), made.arrays, *_arrays(gamma, theta), n_exempt)
+        new_x, new_c, norms = torch.empty_like(x), torch.zeros_like(x), gamma.new_zeros(2, len(x))
+        gains = gamma.new_empty(len(x), made.n_coefficients)
+        given = (*_arrays(x, c, y, z), made.arrays, made.n_coefficients, *_arrays(gamma, theta), n_exempt, last)
         whole = (*given, *_arrays(new_x, new_c, norms, gains))
         kernels.over_rows(lambda start, end: step(*whole, start, end), len(x), torch.get_num_threads())
         ctx.save_for_backward(c, y, gamma, new_x, new_c, gains)
-        ctx.made = made
+        ctx.made, ctx.last = made, last
         return new_x, new_c, norms
 
     @staticmethod
@@ -196,30 +206,42 @@ class _Step(torch.autograd.Function):
 
         c, y, gamma, new_x, new_c, gains = ctx.saved_tensors
         made: Tables = ctx.made
-        found = [torch.empty_like(t) for t in (c, c, y, c, gamma, gamma)]
-        given = (*_arrays(c, y), made.arrays, *_arrays(gamma, new_x, new_c, gains))
-        whole = (*given, *_arrays(of_new_x, of_new_c, of_norms), *_arrays(*found))
+        asked = len(c) if ctx.needs_input_grad[2] or ctx.needs_input_grad[3] else 0
+        found = [torch.empty_like(t) for t in (c, c, y[:asked], c[:asked], gamma, gamma)]
+        given = (*_arrays(c, y), made.arrays, made.n_coefficients, *_arrays(gamma), ctx.last)
+        whole = (*given, *_arrays(new_x, new_c, gains, of_new_x, of_new_c, of_norms), *_arrays(*found))
         kernels.over_rows(lambda start, end: step_back(*whole, start, end), len(c), torch.get_num_threads())
-        return *found, None, None
+        of_x, of_c, of_y, of_z, of_gamma, of_theta = found
+        return of_x, of_c, of_y if asked else None, of_z if asked else None, of_gamma, of_theta, None, None, None
 
 
 def step(
-    x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int
+    x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int, last: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x' = eta_theta(x - gamma c), c' = W^H Phi x' - z, and norms of Phi x' - y and c', differentiable.
 
     Args:
-        x, c, z: (B, N) complex64.
-        y: (B, M).
+        x, c, z: (B, 2, width), of :func:`halves`.
+        y: (B, 2, rows), likewise.
         gamma, theta: (B,).
         made: of the operator.
         n_exempt: entries that pass unshrunk.
+        last: c' and the norms are of no use, and stay zero.
 
     Returns:
-        x' and c' (B, N); (2, B), the l1 norms.
+        x' and c' (B, 2, width); (2, B), the l1 norms.
     """
-    found: tuple[Tensor, Tensor, Tensor] = _Step.apply(x, c, y, z, gamma, theta, made, n_exempt)
+    found: tuple[Tensor, Tensor, Tensor] = _Step.apply(x, c, y, z, gamma, theta, made, n_exempt, last)
     return found
+
+
+def halves(v: Tensor) -> Tensor:
+    """Real and imaginary parts, (B, n) complex to (B, 2, width), filled up with zeros; differentiable.
+
+    >>> halves(torch.ones(3, 75, dtype=torch.complex64)).shape
+    torch.Size([3, 2, 80])
+    """
+    return nn.functional.pad(torch.stack([v.real, v.imag], -2), (0, -v.shape[-1] % _LANES))
 
 
 def _arrays(*tensors: Tensor) -> tuple[Array, ...]:

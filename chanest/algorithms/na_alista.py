@@ -14,7 +14,7 @@ from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace, Weights
 from .calibration import ResidualCalibration
-from .compiled import Array, prepared, recover, singles, step, suits, suits_steps, tables
+from .compiled import Array, halves, prepared, recover, singles, step, suits, suits_steps, tables
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -148,16 +148,18 @@ class NAALISTA(Algorithm):
 
     def _by_steps(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
         """:meth:`forward` by iterations that are compiled, and know their gradients."""
+        batch = y.shape[:-1]
         made, rows = tables(phi, w), y.reshape(-1, y.shape[-1])
-        z = w.adjoint(rows)
+        backprojected = w.adjoint(rows)
+        norms = torch.stack([rows.abs().sum(-1), backprojected.abs().sum(-1)])
+        y, z = halves(rows), halves(backprojected)
         x, c = torch.zeros_like(z), -z
-        norms = torch.stack([rows.abs().sum(-1), z.abs().sum(-1)])
         state = self.initial_state(len(rows))
-        for p in exempt:
+        for k, p in enumerate(exempt, 1):
             state = self.next_state(self.standardised(self.read(norms)), state)
             gamma, theta = self.chosen(state)
-            x, c, norms = step(x, c, rows, z, gamma * made.reciprocal_norm, theta, made, p)
-        return x.reshape(*y.shape[:-1], -1)
+            x, c, norms = step(x, c, y, z, gamma * made.reciprocal_norm, theta, made, p, k == len(exempt))
+        return torch.complex(*x[..., : phi.n_coefficients].unbind(-2)).reshape(*batch, -1)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
         from ..kernels.shrinking import na_alista

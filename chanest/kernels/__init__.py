@@ -4,19 +4,17 @@ They do what the algorithms do in torch, several times faster; the algorithms ch
 numba everything runs in torch.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
-from itertools import pairwise
+
+from .threads import over_rows
+
+__all__ = ["available", "over_rows", "plain"]
 
 _enabled = ContextVar("enabled", default=True)
-_pools: dict[int, ThreadPoolExecutor] = {}
-SHARE = 8  # rows that are worth a thread
-os.register_at_fork(after_in_child=_pools.clear)
 
 
 def available() -> bool:
@@ -41,28 +39,6 @@ def plain() -> Iterator[None]:
         yield
     finally:
         _enabled.reset(token)
-
-
-def over_rows(run: Callable[[int, int], None], n_rows: int, n_threads: int) -> None:
-    """run(start, end) for parts of 0...n_rows, on so many threads; in this one where the rows are few.
-
-    >>> seen = []
-    >>> over_rows(lambda start, end: seen.extend(range(start, end)), 100, 2)
-    >>> sorted(seen) == list(range(100))
-    True
-    """
-    n_threads = min(n_threads, n_rows // SHARE)
-    if n_threads < 2:
-        run(0, n_rows)
-        return
-    pool = _pools.get(n_threads)
-    if pool is None:
-        pool = _pools.setdefault(n_threads, ThreadPoolExecutor(n_threads - 1, "chanest"))
-    edges = [n_rows * part // n_threads for part in range(n_threads + 1)]
-    others = [pool.submit(run, start, end) for start, end in pairwise(edges[1:])]
-    run(0, edges[1])
-    for other in others:
-        other.result()
 
 
 @cache

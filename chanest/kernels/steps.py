@@ -1,12 +1,14 @@
-"""One iteration of NA-ALISTA for training, forth and back, on the loops of :mod:`chanest.kernels.shrinking`."""
+"""One iteration of NA-ALISTA for training, forth and back, on the loops of :mod:`chanest.kernels.shrinking`.
+
+Vectors are split, (B, 2, width), their length filled up with zeros to a multiple of LANES.
+"""
 
 from typing import Any
 
 import numpy as np
 
 from .compiling import compiled
-from .rows import LANES
-from .shrinking import TINY, add_columns, shrink, split, start_from, sum_of_moduli, up
+from .shrinking import TINY, add_columns, shrink, start_from, sum_of_moduli
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -18,9 +20,11 @@ def step(
     y: Array,
     z: Array,
     tables: tuple[Array, Array, Array, Array, Array, Array],
+    n_taps: int,
     gamma: Array,
     theta: Array,
     n_exempt: int,
+    last: bool,
     new_x: Array,
     new_c: Array,
     norms: Array,
@@ -28,37 +32,31 @@ def step(
     start: int,
     end: int,
 ) -> None:
-    """One iteration for training, rows start...end - 1: x, c to new_x = eta(x - gamma c), new_c = W^H Phi new_x - z.
+    """One iteration, rows start...end - 1: x, c to new_x = eta(x - gamma c), new_c = W^H Phi new_x - z.
 
     Args:
-        x, c, z, new_x, new_c: (B, N) complex; y: (B, M); gamma, theta: (B,).
+        x, c, z, new_x, new_c: (B, 2, width); y: (B, 2, rows); gamma, theta: (B,).
+        last: whether new_c and the norms may be left out.
         norms: (2, B), ||Phi new_x - y||_1 and ||new_c||_1.
         gains: (B, N), by how much every entry of x - gamma c was multiplied: what :func:`step_back` needs.
     """
     gram, first, columns, columns_first, _, _ = tables
-    n_taps, width, n_rows = x.shape[1], up(x.shape[1], LANES), up(y.shape[1], LANES)
-    xs, cs, zs = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)
-    ys, b, spare = (
-        np.zeros((2, n_rows), np.float32),
-        np.empty((2, n_rows), np.float32),
-        np.empty((2, width), np.float32),
-    )
+    width, n_rows = x.shape[2], y.shape[2]
+    b, spare = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
     active, largest = np.empty(2 * width, np.int64), np.empty(n_taps, np.int64)
     for row in range(start, end):
-        split(x[row], xs)
-        split(c[row], cs)
-        n_active = shrink(xs, cs, n_taps, gamma[row], theta[row], n_exempt, gains[row], spare, largest, active)
-        split(z[row], zs)
-        split(y[row], ys)
-        start_from(zs, cs)
-        start_from(ys, b)
-        add_columns(xs, active, n_active, gram, first, spare, cs)
-        add_columns(xs, active, n_active, columns, columns_first, spare, b)
-        norms[0, row] = sum_of_moduli(b, y.shape[1])
-        norms[1, row] = sum_of_moduli(cs, n_taps)
-        for n in range(n_taps):
-            new_x[row, n] = complex(xs[0, n], xs[1, n])
-            new_c[row, n] = complex(cs[0, n], cs[1, n])
+        own = new_x[row]
+        own[:] = x[row]
+        n_active = shrink(own, c[row], n_taps, gamma[row], theta[row], n_exempt, gains[row], spare, largest, active)
+        if last:
+            continue
+        start_from(z[row], new_c[row])
+        start_from(y[row], b)
+        add_columns(own, active, n_active, gram, first, spare, new_c[row])
+        add_columns(own, active, n_active, columns, columns_first, spare, b)
+        new_c[row, :, n_taps:] = 0
+        norms[0, row] = sum_of_moduli(b, n_rows)
+        norms[1, row] = sum_of_moduli(new_c[row], n_taps)
 
 
 @compiled
@@ -66,7 +64,9 @@ def step_back(
     c: Array,
     y: Array,
     tables: tuple[Array, Array, Array, Array, Array, Array],
+    n_taps: int,
     gamma: Array,
+    last: bool,
     new_x: Array,
     new_c: Array,
     gains: Array,
@@ -84,72 +84,78 @@ def step_back(
 ) -> None:
     """The adjoint of :func:`step`: from gradients of new_x, new_c and norms those of x, c, y, z, gamma and theta.
 
-    A gradient of a complex number is that of its real part and i times that of its imaginary part. Entries that the
-    threshold made zero pass nothing on.
+    Those of y and z are left out where there is no room for them, (0, 2, width). Entries that the threshold made zero
+    pass nothing on.
     """
     gram, first, columns, columns_first, _, _ = tables
-    n_taps, n_rows, m = c.shape[1], up(y.shape[1], LANES), y.shape[1]
-    width = up(n_taps, LANES)
-    xs, cs, ds = np.zeros((2, width), np.float32), np.zeros((2, width), np.float32), np.zeros((2, width), np.float32)
-    ys, b, spare = (
-        np.zeros((2, n_rows), np.float32),
-        np.empty((2, n_rows), np.float32),
-        np.empty((2, width), np.float32),
-    )
-    active = np.empty(2 * width, np.int64)
+    width, n_rows = c.shape[2], y.shape[2]
+    b, d = np.zeros((2, n_rows), np.float32), np.zeros((2, width), np.float32)
+    spare, active = np.empty((2, width), np.float32), np.empty(2 * width, np.int64)
     one = np.float32(1.0)
     for row in range(start, end):
         n_active = 0
         for n in range(n_taps):
             active[n_active] = n
             n_active += gains[row, n] != 0
-        split(new_x[row], xs)
-        split(new_c[row], cs)
-        split(y[row], ys)
-        start_from(ys, b)
-        add_columns(xs, active, n_active, columns, columns_first, spare, b)
-        by_r, by_u = of_norms[0, row], of_norms[1, row]
-        for i in range(n_rows):
-            scale = by_r / max(np.sqrt(b[0, i] * b[0, i] + b[1, i] * b[1, i]), TINY)
-            b[0, i] *= scale
-            b[1, i] *= scale
-        split(of_new_c[row], ds)
-        for n in range(n_taps):
-            scale = by_u / max(np.sqrt(cs[0, n] * cs[0, n] + cs[1, n] * cs[1, n]), TINY)
-            ds[0, n] += scale * cs[0, n]
-            ds[1, n] += scale * cs[1, n]
-        for i in range(m):
-            of_y[row, i] = complex(-b[0, i], -b[1, i])
-        for n in range(n_taps):
-            of_z[row, n] = complex(-ds[0, n], -ds[1, n])
-            of_x[row, n] = 0
-            of_c[row, n] = 0
-        step_size = gamma[row]
+        own = new_x[row]
+        if not last:
+            start_from(y[row], b)
+            add_columns(own, active, n_active, columns, columns_first, spare, b)
+            towards(b, of_norms[0, row], b)
+            d[:] = of_new_c[row]
+            add_towards(new_c[row], of_norms[1, row], d)
+        if len(of_y):
+            start_from(b, of_y[row])
+            start_from(d, of_z[row])
+        of_x[row] = 0
+        of_c[row] = 0
         by_gamma, by_theta = np.float32(0.0), np.float32(0.0)
         for a in range(n_active):
             n = active[a]
-            column_re, column_im = gram[0, first[n] : first[n] + n_taps], gram[1, first[n] : first[n] + n_taps]
-            pilot = columns_first[n]
-            pilot_re_of, pilot_im_of = columns[0, pilot : pilot + n_rows], columns[1, pilot : pilot + n_rows]
-            re, im = np.float32(0.0), np.float32(0.0)
-            for i in range(n_taps):
-                re += column_re[i] * ds[0, i] + column_im[i] * ds[1, i]
-                im += column_re[i] * ds[1, i] - column_im[i] * ds[0, i]
-            pilot_re, pilot_im = np.float32(0.0), np.float32(0.0)
-            for i in range(n_rows):
-                pilot_re += pilot_re_of[i] * b[0, i] + pilot_im_of[i] * b[1, i]
-                pilot_im += pilot_re_of[i] * b[1, i] - pilot_im_of[i] * b[0, i]
-            re += pilot_re + of_new_x[row, n].real
-            im += pilot_im + of_new_x[row, n].imag
+            re, im = of_new_x[row, 0, n], of_new_x[row, 1, n]
+            if not last:
+                begin, pilot = first[n], columns_first[n]
+                p, q = product(gram[0, begin : begin + n_taps], gram[1, begin : begin + n_taps], d)
+                r, s = product(columns[0, pilot : pilot + n_rows], columns[1, pilot : pilot + n_rows], b)
+                re += p + r
+                im += q + s
             gain = gains[row, n]
             if gain != one:  # shrunk: x' = v (1 - theta / |v|)
-                length = np.sqrt(xs[0, n] * xs[0, n] + xs[1, n] * xs[1, n])
-                unit_re, unit_im = xs[0, n] / max(length, TINY), xs[1, n] / max(length, TINY)
+                length = np.sqrt(own[0, n] * own[0, n] + own[1, n] * own[1, n])
+                unit_re, unit_im = own[0, n] / max(length, TINY), own[1, n] / max(length, TINY)
                 along = unit_re * re + unit_im * im
                 by_theta -= along
                 re = gain * re + (one - gain) * along * unit_re
                 im = gain * im + (one - gain) * along * unit_im
-            of_x[row, n] = complex(re, im)
-            of_c[row, n] = complex(-step_size * re, -step_size * im)
-            by_gamma -= c[row, n].real * re + c[row, n].imag * im
+            of_x[row, 0, n], of_x[row, 1, n] = re, im
+            of_c[row, 0, n], of_c[row, 1, n] = -gamma[row] * re, -gamma[row] * im
+            by_gamma -= c[row, 0, n] * re + c[row, 1, n] * im
         of_gamma[row], of_theta[row] = by_gamma, by_theta
+
+
+@compiled
+def product(re: Array, im: Array, v: Array) -> tuple[Any, Any]:
+    """(re + i im)^H v."""
+    p, q = np.float32(0.0), np.float32(0.0)
+    for i in range(re.shape[0]):
+        p += re[i] * v[0, i] + im[i] * v[1, i]
+        q += re[i] * v[1, i] - im[i] * v[0, i]
+    return p, q
+
+
+@compiled
+def towards(v: Array, scale: Any, out: Array) -> None:
+    """out = scale v / |v|, entry by entry."""
+    for i in range(v.shape[1]):
+        share = scale / max(np.sqrt(v[0, i] * v[0, i] + v[1, i] * v[1, i]), TINY)
+        out[0, i] = share * v[0, i]
+        out[1, i] = share * v[1, i]
+
+
+@compiled
+def add_towards(v: Array, scale: Any, out: Array) -> None:
+    """out += scale v / |v|, entry by entry."""
+    for i in range(v.shape[1]):
+        share = scale / max(np.sqrt(v[0, i] * v[0, i] + v[1, i] * v[1, i]), TINY)
+        out[0, i] += share * v[0, i]
+        out[1, i] += share * v[1, i]

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .. import kernels
 from ..operators import LinearOperator, PartialDFT, kept
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from .base import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
-_LANES = 16  # columns are filled with zeros to a multiple: kernels.rows.LANES
+LANES, WIDE = 16, 32  # of kernels.rows, which needs numba: vectors and weights are filled with zeros to multiples
 T = TypeVar("T")
 _of_module: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], Any]] = WeakKeyDictionary()
 
@@ -36,11 +35,15 @@ def suits(y: Tensor, phi: LinearOperator, *others: nn.Module | Tensor) -> bool:
     >>> suits(torch.ones(2, 75, dtype=torch.complex128), phi, NAALISTA())
     False
     """
-    return suits_steps(y, phi) and not (torch.is_grad_enabled() and any(map(_requires_grad, (y, *others))))
+    return _suits(y, phi) and not _gradient_asked(y, *others)
 
 
-def suits_steps(y: Tensor, phi: LinearOperator) -> bool:
-    """Whether compiled loops that know their gradients can take this: as :func:`suits`, gradient or not."""
+def suits_training(y: Tensor, phi: LinearOperator, module: nn.Module) -> bool:
+    """Whether compiled loops can take this where a gradient is asked for, all parameters in float32."""
+    return _suits(y, phi) and _gradient_asked(y, module) and all(p.dtype == torch.float32 for p in module.parameters())
+
+
+def _suits(y: Tensor, phi: LinearOperator) -> bool:
     return (
         kernels.available()
         and type(y) is Tensor
@@ -51,6 +54,10 @@ def suits_steps(y: Tensor, phi: LinearOperator) -> bool:
         and not torch.compiler.is_compiling()
         and not torch._C._functorch.is_functorch_wrapped_tensor(y)
     )
+
+
+def _gradient_asked(*things: nn.Module | Tensor) -> bool:
+    return torch.is_grad_enabled() and any(map(_requires_grad, things))
 
 
 def _requires_grad(thing: nn.Module | Tensor) -> bool:
@@ -93,9 +100,9 @@ def _tables(phi: LinearOperator, w: "Weights") -> Tables:
     else:
         gram = w.gram(torch.eye(n, dtype=phi.dtype)).flatten()
         first = np.arange(n) * n
-    arrays = [_parts(nn.functional.pad(gram, (0, _LANES))), first]
+    arrays = [_parts(nn.functional.pad(gram, (0, LANES))), first]
     for columns in (phi.dense().mT, w.adjoint(torch.eye(m, dtype=phi.dtype))):
-        filled = nn.functional.pad(columns, (0, -columns.shape[-1] % _LANES))
+        filled = nn.functional.pad(columns, (0, -columns.shape[-1] % LANES))
         arrays += [_parts(filled.flatten()), np.arange(len(filled)) * filled.shape[-1]]
     return Tables(tuple(arrays), 1 / float(w.squared_norm()), n)
 
@@ -172,77 +179,3 @@ def singles(values: Iterable[float] | Tensor) -> Array:
 def _parts(v: Tensor) -> Array:
     """Real and imaginary part, stacked first."""
     return singles(torch.stack([v.real, v.imag]))
-
-
-class _Step(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        c: Tensor,
-        y: Tensor,
-        z: Tensor,
-        gamma: Tensor,
-        theta: Tensor,
-        made: Tables,
-        n_exempt: int,
-        last: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        from ..kernels.steps import step
-
-        new_x, new_c, norms = torch.empty_like(x), torch.zeros_like(x), gamma.new_zeros(2, len(x))
-        gains = gamma.new_empty(len(x), made.n_coefficients)
-        given = (*_arrays(x, c, y, z), made.arrays, made.n_coefficients, *_arrays(gamma, theta), n_exempt, last)
-        whole = (*given, *_arrays(new_x, new_c, norms, gains))
-        kernels.over_rows(lambda start, end: step(*whole, start, end), len(x), torch.get_num_threads())
-        ctx.save_for_backward(c, y, gamma, new_x, new_c, gains)
-        ctx.made, ctx.last = made, last
-        return new_x, new_c, norms
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, of_new_x: Tensor, of_new_c: Tensor, of_norms: Tensor) -> tuple[Tensor | None, ...]:
-        from ..kernels.steps import step_back
-
-        c, y, gamma, new_x, new_c, gains = ctx.saved_tensors
-        made: Tables = ctx.made
-        asked = len(c) if ctx.needs_input_grad[2] or ctx.needs_input_grad[3] else 0
-        found = [torch.empty_like(t) for t in (c, c, y[:asked], c[:asked], gamma, gamma)]
-        given = (*_arrays(c, y), made.arrays, made.n_coefficients, *_arrays(gamma), ctx.last)
-        whole = (*given, *_arrays(new_x, new_c, gains, of_new_x, of_new_c, of_norms), *_arrays(*found))
-        kernels.over_rows(lambda start, end: step_back(*whole, start, end), len(c), torch.get_num_threads())
-        of_x, of_c, of_y, of_z, of_gamma, of_theta = found
-        return of_x, of_c, of_y if asked else None, of_z if asked else None, of_gamma, of_theta, None, None, None
-
-
-def step(
-    x: Tensor, c: Tensor, y: Tensor, z: Tensor, gamma: Tensor, theta: Tensor, made: Tables, n_exempt: int, last: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x' = eta_theta(x - gamma c), c' = W^H Phi x' - z, and norms of Phi x' - y and c', differentiable.
-
-    Args:
-        x, c, z: (B, 2, width), of :func:`halves`.
-        y: (B, 2, rows), likewise.
-        gamma, theta: (B,).
-        made: of the operator.
-        n_exempt: entries that pass unshrunk.
-        last: c' and the norms are of no use, and stay zero.
-
-    Returns:
-        x' and c' (B, 2, width); (2, B), the l1 norms.
-    """
-    found: tuple[Tensor, Tensor, Tensor] = _Step.apply(x, c, y, z, gamma, theta, made, n_exempt, last)
-    return found
-
-
-def halves(v: Tensor) -> Tensor:
-    """Real and imaginary parts, (B, n) complex to (B, 2, width), filled up with zeros; differentiable.
-
-    >>> halves(torch.ones(3, 75, dtype=torch.complex64)).shape
-    torch.Size([3, 2, 80])
-    """
-    return nn.functional.pad(torch.stack([v.real, v.imag], -2), (0, -v.shape[-1] % _LANES))
-
-
-def _arrays(*tensors: Tensor) -> tuple[Array, ...]:
-    return tuple(t.detach().resolve_conj().contiguous().numpy() for t in tensors)

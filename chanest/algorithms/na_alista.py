@@ -14,7 +14,8 @@ from ..operators import LinearOperator
 from ..shrinkage import soft_threshold
 from .base import Algorithm, Recovery, Trace, Weights
 from .calibration import ResidualCalibration
-from .compiled import Array, halves, prepared, recover, singles, step, suits, suits_steps, tables
+from .compiled import WIDE, Array, prepared, recover, singles, suits, suits_training, tables
+from .unrolled import unrolled
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -123,8 +124,8 @@ class NAALISTA(Algorithm):
         w = self.weights(phi)
         if type(self) is NAALISTA and not record and suits(y, phi, self):
             return Recovery(self._compiled(y, phi, w, exempt))
-        if suits_steps(y, phi) and not record:
-            return Recovery(self._by_steps(y, phi, w, exempt))
+        if type(self) is NAALISTA and not record and suits_training(y, phi, self):
+            return Recovery(unrolled(self, y, phi, w, exempt))
         reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
         z = w.adjoint(y)
         x = torch.zeros_like(z)
@@ -146,35 +147,24 @@ class NAALISTA(Algorithm):
             trace.add(x, gamma, theta)
         return trace.recovery(x)
 
-    def _by_steps(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
-        """:meth:`forward` by iterations that are compiled, and know their gradients."""
-        batch = y.shape[:-1]
-        made, rows = tables(phi, w), y.reshape(-1, y.shape[-1])
-        backprojected = w.adjoint(rows)
-        norms = torch.stack([rows.abs().sum(-1), backprojected.abs().sum(-1)])
-        y, z = halves(rows), halves(backprojected)
-        x, c = torch.zeros_like(z), -z
-        state = self.initial_state(len(rows))
-        for k, p in enumerate(exempt, 1):
-            state = self.next_state(self.standardised(self.read(norms)), state)
-            gamma, theta = self.chosen(state)
-            x, c, norms = step(x, c, y, z, gamma * made.reciprocal_norm, theta, made, p, k == len(exempt))
-        return torch.complex(*x[..., : phi.n_coefficients].unbind(-2)).reshape(*batch, -1)
-
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
         from ..kernels.shrinking import na_alista
 
-        made, network, counts = tables(phi, w), prepared(self, self._arrays), np.array(exempt)
-        scales = singles((made.reciprocal_norm, THRESHOLD))
+        made, network, counts = tables(phi, w), prepared(self, self.arrays), np.array(exempt)
+        scales = self.scales(made.reciprocal_norm)
 
         def run(y: Array, x: Array, start: int, end: int) -> None:
             na_alista(y, made.arrays, counts, scales, *network, x, start, end)
 
         return recover(y, phi.n_coefficients, run)
 
-    def _arrays(self) -> tuple[Any, ...]:
+    def scales(self, reciprocal_norm: float) -> Array:
+        """What the head's answers are multiplied by: float32 (2,), for gamma and theta."""
+        return singles((reciprocal_norm, THRESHOLD))
+
+    def arrays(self) -> tuple[Any, ...]:
         """The network as the compiled loop takes it: what it reads, and its weights, transposed."""
-        lstm, rest = self.lstm, (0, -self.lstm_hidden % 32)  # kernels.rows.WIDE
+        lstm, rest = self.lstm, (0, -self.lstm_hidden % WIDE)
 
         def wide(t: Tensor) -> Array:
             return singles(nn.functional.pad(t, rest))

@@ -1,5 +1,7 @@
 """The compiled loops against the same algorithms in torch, in single and in double precision."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from chanest import PartialDFT, PilotPattern, kernels, load_model, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA, NASBL, SBL, Algorithm
 from chanest.algorithms.compiled import suits
 from chanest.algorithms.sbl import moments, posterior_mean
-from chanest.kernels import shrinking, tap_rules
+from chanest.kernels import shrinking, tap_rules, threads
 from chanest.modelfile import shipped_models
 from chanest.operators import DenseOperator
 from chanest.signals import draw, seeded
@@ -123,6 +125,70 @@ def test_shrinkage_of_any_size(m, n, hidden, inputs, ridge, sparsity):
         assert (distance(x, plain) < 2e-4).sum() >= 4  # one may be a tie of the support selection
 
 
+def gradients(algorithm: Algorithm, y: torch.Tensor, phi: PartialDFT, aim: torch.Tensor) -> list[torch.Tensor]:
+    """Of the squared distance from some x: in y and in every parameter that matters."""
+    leaf = y.detach().clone().requires_grad_(True)
+    parameters = [p for name, p in algorithm.named_parameters() if not name.startswith("calibration")]
+    error = (algorithm(leaf, phi).x - aim).abs().square().sum()
+    return [error.detach(), *torch.autograd.grad(error, [leaf, *parameters])]
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.integers(8, 40),
+    st.integers(10, 70),
+    st.integers(1, 40),
+    st.sampled_from(("r", "u", "r,u")),
+    st.sampled_from((0.0, 0.1)),
+    st.integers(1, 9),
+)
+def test_na_alista_trains_with_the_gradients_of_autograd(m, n, hidden, inputs, ridge, batch):
+    algorithm = noisy_parameters(NAALISTA(4, hidden, inputs, 4, ridge)).requires_grad_(True)
+    pattern = PilotPattern.random(m, seed=1, n_fft=128, n_used=80)
+    phi = PartialDFT(pattern, n, -3)
+    y = sparse_observations(phi, batch)
+    aim = torch.randn(batch, n, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    found = gradients(algorithm, y, phi, aim)
+    with kernels.plain():
+        plain = gradients(algorithm, y, phi, aim)
+    far = [float((a - b).norm() / b.norm().clamp_min(1e-6)) for a, b in zip(found, plain, strict=True)]
+    if far[0] < 1e-4:  # else a tie of the support selection
+        assert max(far) < 1e-2
+        assert sorted(far)[len(far) // 2] < 1e-3
+
+
+def test_gradients_of_the_shipped_size_to_single_precision():
+    model = load_model("na-alista-lte10-m75")
+    pattern = PilotPattern.random(75, seed=3)
+    phi = model.operator(pattern, torch.complex64, "cpu")
+    data = draw(model.ofdm.replace(snr_db=12.0), pattern, 24, seeded(0, "test"))
+    y, aim = data.observations / 75**0.5, data.cir
+    assert aim is not None
+    algorithm = deepcopy(model.algorithm).requires_grad_(True)
+    found = gradients(algorithm, y, phi, aim)
+    exactly = deepcopy(algorithm).double()
+    exact_phi = model.operator(pattern, torch.complex128, "cpu")
+    exact = gradients(exactly, y.to(torch.complex128), exact_phi, aim.to(torch.complex128))
+    with kernels.plain():
+        plain = gradients(algorithm, y, phi, aim)
+    for one, other, truth in zip(found, plain, exact, strict=True):
+        assert (one - truth).norm() < (1e-5 * truth.norm() + 10 * (other - truth).norm())
+
+
+def test_two_passes_before_a_backward_do_not_share_their_memory():
+    algorithm = noisy_parameters(NAALISTA(3, 8)).requires_grad_(True)
+    phi = PartialDFT(PilotPattern.random(20, seed=0), 40)
+    batches = [sparse_observations(phi, 6, seed=seed) for seed in (0, 1)]
+    apart = [gradients(algorithm, y, phi, torch.zeros(6, 40)) for y in batches]
+    leaves = [y.clone().requires_grad_(True) for y in batches]
+    errors = [algorithm(leaf, phi).x.abs().square().sum() for leaf in leaves]
+    for leaf, error, alone in zip(leaves, errors, apart, strict=True):
+        (of_y,) = torch.autograd.grad(error, [leaf], retain_graph=True)
+        torch.testing.assert_close(of_y, alone[1])
+        (again,) = torch.autograd.grad(error, [leaf])
+        torch.testing.assert_close(again, of_y)
+
+
 @pytest.mark.parametrize("algorithm", [NAALISTA(3, 8), ALISTA(3), NASBL(3, 5), SBL(4)], ids=lambda a: a.name)
 def test_batches_of_any_shape_on_any_number_of_threads(algorithm):
     noisy_parameters(algorithm)
@@ -214,11 +280,14 @@ def test_tanh_and_silu_to_single_precision():
     assert np.abs(np.array([tap_rules.silu(v) for v in x[::50]]) - exact).max() < 3e-6
 
 
-def test_an_error_in_a_thread_is_not_lost():
+def test_an_error_in_a_thread_is_not_lost(monkeypatch):
     def run(start: int, end: int) -> None:
         if start > 0:
             raise ValueError("in a thread")
 
+    with pytest.raises(ValueError, match="in a thread"):
+        kernels.over_rows(run, 100, 4)
+    monkeypatch.setattr(threads, "_openmp", lambda: None)
     with pytest.raises(ValueError, match="in a thread"):
         kernels.over_rows(run, 100, 4)
 

@@ -10,7 +10,6 @@ from bench_counts import BYTE, Unit
 
 Key = TypeVar("Key")
 _SHORTEST = 5e-3  # seconds of a lap: what is faster runs several times in it
-_REST = 0.02  # before a lap: until threads of the one before, which OpenMP lets spin for milliseconds, are asleep
 _SMALLEST_COPY = 64  # estimates: below, a copy measures its dispatch
 
 
@@ -46,14 +45,17 @@ def alternating(
             if times[key] and spent[key] > most_seconds:
                 continue
             times[key].append(lap(run, repeats[key], device))
-            spent[key] += times[key][-1] * repeats[key]
+            spent[key] += times[key][-1] * (repeats[key] + 1)
     return {key: statistics.median(of) for key, of in times.items()}, returned
 
 
 def lap(run: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Seconds of one call, on average over some in a row."""
+    """Seconds of one call, on average over some in a row.
+
+    After one that is not counted: threads of the run before, which OpenMP lets spin for milliseconds, are asleep then.
+    """
+    run()
     _wait(device)
-    time.sleep(_REST)
     started = time.perf_counter()
     for _ in range(repeats):
         run()

@@ -76,7 +76,7 @@ class ALISTA(Algorithm):
 
         made = tables(phi, w)
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
-        gamma, counts = gamma * np.float32(made.reciprocal_norm), np.array(exempt)
+        gamma, counts = gamma * np.float32(made.reciprocal_norm), np.minimum(exempt, phi.n_coefficients)
 
         def run(y: Array, x: Array, start: int, end: int) -> None:
             alista(y, made.arrays, gamma, theta, counts, x, start, end)

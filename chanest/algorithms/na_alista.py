@@ -150,7 +150,7 @@ class NAALISTA(Algorithm):
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
         from ..kernels.shrinking import na_alista
 
-        made, network, counts = tables(phi, w), prepared(self, self.arrays), np.array(exempt)
+        made, network, counts = tables(phi, w), prepared(self, self.arrays), np.minimum(exempt, phi.n_coefficients)
         scales = self.scales(made.reciprocal_norm)
 
         def run(y: Array, x: Array, start: int, end: int) -> None:

@@ -41,7 +41,7 @@ class _Settings:
 
     def __init__(self, algorithm: "NAALISTA", made: Tables, exempt: tuple[int, ...]) -> None:
         self.tables = made
-        self.exempt = np.array(exempt)
+        self.exempt = np.minimum(exempt, made.n_coefficients)
         self.arrays = algorithm.arrays()
         self.scales = algorithm.scales(made.reciprocal_norm)
 

@@ -167,7 +167,7 @@ class Algorithm(nn.Module, ABC):
         """
         if self.calibration is not None:
             base, features = self.calibration.read(recovery, y, phi, band, noise_variance)
-            log_variance = base + self.calibration.correction(features)
+            log_variance = self.calibration.settled(base + self.calibration.correction(features))
             return log_variance.exp().expand(*y.shape[:-1], band.n_measurements)
         if recovery.posterior is None:
             raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")

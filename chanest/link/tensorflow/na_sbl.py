@@ -1,11 +1,12 @@
 """NA-SBL: the loop of chanest.algorithms.na_sbl in TensorFlow, its features and its calibration."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ...algorithms.calibration import TINY, WEAK
+from ...algorithms.calibration import SPREAD, TINY, WEAK
 from ...algorithms.na_sbl import LARGEST, LARGEST_EXPONENT, LOG_SCALE, SMALLEST
 from .gaussian import cholesky, covariance, crowding, inverse, noise_level, posterior_variance
 from .operators import PartialDFT, power
@@ -95,7 +96,9 @@ class NASBL(TensorFlowAlgorithm):
         of_all += [tf.fill(tf.shape(s), value) for value in (tf.math.log(phi.n_measurements / 75), told, crowded)]
         everyone = tf.repeat(tf.stack(of_all, -1)[:, tf.newaxis], band.n_pilots, 1)
         features = tf.concat([tf.stack(own, -1) / LOG_SCALE, everyone], -1)
-        return tf.exp(base + self.perceptron("calibration", features))
+        log_variance = base + self.perceptron("calibration", features)
+        mean = tf.reduce_logsumexp(log_variance, -1, keepdims=True) - math.log(band.n_pilots)
+        return tf.exp(mean + SPREAD * (log_variance - mean))
 
 
 def _features(

@@ -76,7 +76,7 @@ def test_imports_go_downward_only():
 
 
 def test_importing_chanest_stays_light():
-    heavy = ("matplotlib", "sionna", "tensorflow", "scipy.optimize", "dask", "distributed")
+    heavy = ("matplotlib", "sionna", "tensorflow", "scipy.optimize", "dask", "distributed", "numba")
     code = f"import sys, chanest; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,8 +1,10 @@
 """The command line: parses, calls, prints. A user's mistake is one line on stderr and exit code 2."""
 
+import _thread
 import io
 import os
 import sys
+import threading
 from typing import NoReturn
 
 import typer
@@ -16,6 +18,7 @@ def main() -> None:
     """Entry point of ``chanest``."""
     from .app import app
 
+    sys.unraisablehook = _interrupt_again
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without "µ" is no reason to fail
@@ -36,6 +39,16 @@ def main() -> None:
     except _ClickException as error:  # type: ignore[misc, unused-ignore]
         _fail(error.format_message())  # type: ignore[attr-defined, unused-ignore]
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """An interrupt that falls into a callback of the garbage collector is dropped by Python: give it once more."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

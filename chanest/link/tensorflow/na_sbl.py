@@ -1,6 +1,5 @@
 """NA-SBL: the loop of chanest.algorithms.na_sbl in TensorFlow, its features and its calibration."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +96,7 @@ class NASBL(TensorFlowAlgorithm):
         everyone = tf.repeat(tf.stack(of_all, -1)[:, tf.newaxis], band.n_pilots, 1)
         features = tf.concat([tf.stack(own, -1) / LOG_SCALE, everyone], -1)
         log_variance = base + self.perceptron("calibration", features)
-        mean = tf.reduce_logsumexp(log_variance, -1, keepdims=True) - math.log(band.n_pilots)
+        mean = tf.math.log(tf.reduce_mean(tf.exp(log_variance), -1, keepdims=True))
         return tf.exp(mean + SPREAD * (log_variance - mean))
 
 

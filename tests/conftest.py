@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from chanest.modelfile import write_model
 from chanest.signals import draw, seeded
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs; children would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Arrays = dict[str, Any]
 FORMATS = (".h5", ".npz", ".mat", "v7.3")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .. import kernels
 from ..algorithms import Algorithm
 from ..errors import ChanestError, ExportError, FileError
 from ..estimator import Model
@@ -67,7 +68,8 @@ class Inputs:
         """What a model makes of them."""
         assert isinstance(model.algorithm, Algorithm)
         ask = model.algorithm.gives_error_variance
-        found = model.estimate(self.received_pilots, self.pattern, self.noise_variance, error_variance=ask)
+        with kernels.plain():  # what is exported is torch's program, whose rounding NA-SBL may enlarge
+            found = model.estimate(self.received_pilots, self.pattern, self.noise_variance, error_variance=ask)
         return tuple(t for t in (found.cfr, found.cir, found.error_variance) if t is not None)
 
 

@@ -569,7 +569,7 @@ def test_estimates_of_an_uncalibrated_scenario_are_written_without_error_varianc
 
 
 def test_an_interrupt_in_a_destructor_is_not_lost(monkeypatch):
-    """Python drops exceptions of callbacks; h5py's run often enough that one interrupt in ten fell into one."""
+    """Python drops exceptions of callbacks; h5py's run so often that interrupts fell into them."""
 
     class Unlucky:
         def __del__(self):

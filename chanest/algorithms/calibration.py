@@ -101,7 +101,7 @@ class PosteriorCalibration(Perceptron, Calibration):
     below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the :func:`crowding` of
     the pilots.
 
-    What is reported lies nearer to its mean over the band, :data:`SPREAD` of the way in dB: on measured and
+    What is reported lies nearer to its mean over the band, :data:`SPREAD` of the way in dB: on ray-traced and
     standardised channels, which no training has seen, the best and the worst parts of a band differ less than the
     posterior says (docs/estimators.md).
 

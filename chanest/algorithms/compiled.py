@@ -47,7 +47,7 @@ def _suits(y: Tensor, phi: LinearOperator) -> bool:
     return (
         kernels.available()
         and type(y) is Tensor
-        and y.dtype == torch.complex64
+        and y.dtype == phi.dtype == torch.complex64
         and y.device.type == "cpu"
         and not phi.batch_shape
         and y.numel() > 0

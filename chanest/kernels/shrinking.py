@@ -231,6 +231,25 @@ def lstm_step(h: Array, cell: Array, gates: Array) -> None:
 
 
 @compiled
+def standardise(norms: Array, n_read: int, features: Array, read: Array) -> None:
+    """What the LSTM reads, from the norms; features: mean and reciprocal deviation."""
+    for f in range(n_read):
+        read[f] = (np.float32(math.log(max(norms[f], TINY))) - features[0, f]) * features[1, f]
+
+
+@compiled
+def chosen(u: Array, head: tuple[Array, Array]) -> tuple[Scalar, Scalar]:
+    """What the head says, before softplus."""
+    weight, bias = head
+    gamma, theta = bias[0], bias[1]
+    for j in range(len(u)):
+        p = max(u[j], np.float32(0.0))
+        gamma += p * weight[0, j]
+        theta += p * weight[1, j]
+    return gamma, theta
+
+
+@compiled
 def na_alista(
     y: Array,
     tables: tuple[Array, Array, Array, Array, Array, Array],
@@ -255,7 +274,6 @@ def na_alista(
     gram, first, columns, columns_first, adjoint, adjoint_first = tables
     weight_in, weight, bias = lstm
     hidden_weight, hidden_bias = hidden
-    head_weight, head_bias = head
     n_taps, n_rows = found.shape[1], y.shape[1]
     width, room = up(n_taps, LANES), len(hidden_bias)
     zs, c, x = empty(TOGETHER, width), empty(TOGETHER, width), empty(TOGETHER, width)
@@ -289,8 +307,7 @@ def na_alista(
                     read[i, 0] = sum_of_moduli(b[i], n_rows)
                 if reads[1]:
                     read[i, n_read - 1] = sum_of_moduli(c[i], n_taps)
-                for f in range(n_read):
-                    read[i, f] = (np.float32(math.log(max(read[i, f], TINY))) - features[0, f]) * features[1, f]
+                standardise(read[i], n_read, features, read[i])
                 gates[i] = bias
                 u[i] = hidden_bias
             add_product(read, n_read, weight_in, gates, group)
@@ -299,11 +316,7 @@ def na_alista(
                 lstm_step(h[i], cell[i], gates[i])
             add_product(cell, len(weight), hidden_weight, u, group)
             for i in range(group):
-                gamma, theta = head_bias[0], head_bias[1]
-                for j in range(room):
-                    p = max(u[i, j], np.float32(0.0))
-                    gamma += p * head_weight[0, j]
-                    theta += p * head_weight[1, j]
+                gamma, theta = chosen(u[i], head)
                 gamma, theta = softplus(gamma) * scales[0], softplus(theta) * scales[1]
                 n_active[i] = shrink(x[i], c[i], n_taps, gamma, theta, exempt[k], gain, spare, largest, active[i])
         for i in range(group):

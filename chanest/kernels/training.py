@@ -16,11 +16,13 @@ from .shrinking import (
     TINY,
     add_columns,
     add_product,
+    chosen,
     empty,
     lstm_step,
     shrink,
     softplus,
     split,
+    standardise,
     start_from,
     sum_of_moduli,
     tanh,
@@ -95,9 +97,7 @@ def forth(
                     norms[k, r, 0] = sum_of_moduli(b, n_rows)
                 if reads[1]:
                     norms[k, r, n_read - 1] = sum_of_moduli(c, n_taps)
-                for f in range(n_read):
-                    value = np.float32(math.log(max(norms[k, r, f], TINY)))
-                    reads_of[k, r, f] = (value - features[0, f]) * features[1, f]
+                standardise(norms[k, r], n_read, features, reads_of[k, r])
                 gates[k, r] = bias
                 us[k, r] = hidden_bias
                 cells[k + 1, r] = cells[k, r]
@@ -114,18 +114,6 @@ def forth(
                     xs[k, r], cs[k, r], n_taps, gamma, theta, exempt[k], gains[k, r], spare, largest, active[i]
                 )
         row += group
-
-
-@compiled
-def chosen(u: Array, head: tuple[Array, Array]) -> tuple[Scalar, Scalar]:
-    """What the head says, before softplus."""
-    weight, bias = head
-    gamma, theta = bias[0], bias[1]
-    for j in range(len(u)):
-        p = max(u[j], np.float32(0.0))
-        gamma += p * weight[0, j]
-        theta += p * weight[1, j]
-    return gamma, theta
 
 
 @compiled

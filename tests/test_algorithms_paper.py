@@ -316,11 +316,24 @@ def test_algorithms_without_parameters_per_iteration_grow_too(algorithm):
     assert all(torch.equal(value, grown.state_dict()[name]) for name, value in algorithm.state_dict().items())
 
 
+def test_the_rules_of_new_iterations_are_the_last_ones():
+    algorithm = NASBL(4, n_hidden=6).double()
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.uniform_(-0.1, 0.1, generator=torch.Generator().manual_seed(3))
+    grown = algorithm.grown(6)
+    for rules in ("tap_rules", "noise_rules"):
+        old, new = getattr(algorithm, rules), getattr(grown, rules)
+        assert (len(old), len(new)) == (3, 5)
+        for k in range(5):
+            expected = old[min(k, 2)].state_dict()
+            assert all(torch.equal(value, expected[name]) for name, value in new[k].state_dict().items())
+    assert torch.equal(grown.calibration.output.weight, algorithm.calibration.output.weight)
+
+
 def test_what_cannot_grow_says_so():
     with pytest.raises(AlgorithmError, match="can grow from 4 to more, asked for 3"):
         ALISTA(4).grown(3)
-    with pytest.raises(AlgorithmError, match="na-sbl: has parameters that cannot be continued"):
-        NASBL(4).grown(6)
     assert ALISTA(4).grown(4).n_iterations == 4
 
 

@@ -1,5 +1,6 @@
 """What every algorithm is: a loop over (Phi, W) that knows nothing of scenarios, files or links."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -184,15 +185,15 @@ class Algorithm(nn.Module, ABC):
     def grown(self, n_iterations: int) -> Self:
         """The same algorithm with more iterations: a warm start for training it.
 
-        Parameters are copied; those that iterations have of their own, one behind the other along the first axis,
-        are continued by their last entry. Without support selection, whose schedule depends on K, the first
+        Parameters are copied; those that iterations have of their own, one behind the other along the first axis
+        or in numbered modules, are continued by the last. Without support selection, whose schedule depends on K, the first
         iterates are those of this one.
 
         Args:
             n_iterations: the new K.
 
         Raises:
-            AlgorithmError: fewer iterations than now, or parameters that are not one tensor for all iterations.
+            AlgorithmError: fewer iterations than now.
 
         >>> from chanest.algorithms import ALISTA
         >>> ALISTA(n_iterations=4).grown(6).log_threshold.shape
@@ -204,9 +205,10 @@ class Algorithm(nn.Module, ABC):
             )
         made = type(self)(**{**self.hyperparameters, "n_iterations": n_iterations})
         old, new = self.state_dict(), made.state_dict()
-        if old.keys() != new.keys():
-            raise AlgorithmError(f"{self.name}: has parameters that cannot be continued to more iterations")
-        for name, tensor in old.items():
+        for name in new:
+            if name not in old:
+                old[name] = old[next(other for other in reversed(old) if _unnumbered(other) == _unnumbered(name))]
+            tensor = old[name]
             made.to(tensor.device, tensor.dtype)  # before values go in, lest double precision be lost
             if tensor.shape != new[name].shape:
                 last = tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])
@@ -226,3 +228,8 @@ class Algorithm(nn.Module, ABC):
                 f"asked for {asked}; train a model with --iterations {asked}"
             )
         return asked
+
+
+def _unnumbered(name: str) -> str:
+    """A parameter's name without the number of its module."""
+    return re.sub(r"\.\d+\.", "..", name)

@@ -12,7 +12,7 @@ from chanest import PartialDFT, PilotPattern, kernels, load_model, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA, NASBL, SBL, Algorithm
 from chanest.algorithms.compiled import suits
 from chanest.algorithms.sbl import moments, posterior_mean
-from chanest.kernels import shrinking, tap_rules, threads
+from chanest.kernels import functions, tap_rules, threads
 from chanest.modelfile import shipped_models
 from chanest.operators import DenseOperator
 from chanest.signals import draw, seeded
@@ -274,7 +274,7 @@ def test_silence_pure_noise_and_sixty_db():
 
 def test_tanh_and_silu_to_single_precision():
     x = np.linspace(-30, 30, 100_001).astype(np.float32)
-    found = np.array([shrinking.tanh(v) for v in x[::50]])
+    found = np.array([functions.tanh(v) for v in x[::50]])
     assert np.abs(found - np.tanh(x[::50].astype(float))).max() < 3e-7
     exact = x[::50].astype(float) / (1 + np.exp(-x[::50].astype(float)))
     assert np.abs(np.array([tap_rules.silu(v) for v in x[::50]]) - exact).max() < 3e-6

@@ -186,8 +186,8 @@ class Algorithm(nn.Module, ABC):
         """The same algorithm with more iterations: a warm start for training it.
 
         Parameters are copied; those that iterations have of their own, one behind the other along the first axis
-        or in numbered modules, are continued by the last. Without support selection, whose schedule depends on K, the first
-        iterates are those of this one.
+        or in numbered modules, are continued by the last. Without support selection, whose schedule depends on K,
+        the first iterates are those of this one.
 
         Args:
             n_iterations: the new K.

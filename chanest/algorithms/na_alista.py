@@ -148,7 +148,7 @@ class NAALISTA(Algorithm):
         return trace.recovery(x)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
-        from ..kernels.shrinking import na_alista
+        from ..kernels.recurrent import na_alista
 
         made, network, counts = tables(phi, w), prepared(self, self.arrays), np.minimum(exempt, phi.n_coefficients)
         scales = self.scales(made.reciprocal_norm)

@@ -8,11 +8,19 @@ import numba
 _FLAGS = {"contract", "reassoc", "nsz", "arcp"}  # not those that assume that there is no NaN
 
 
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy"}
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as machine code that runs without the interpreter's lock."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FLAGS, "error_model": "numpy"}
     try:
-        made: Callable[..., Any] = numba.njit(cache=True, **options)(function)
+        made: Callable[..., Any] = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no folder for the cache that can be written
-        made = numba.njit(**options)(function)
+        made = numba.njit(**_OPTIONS)(function)
+    return made
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a part of every compiled one that calls it: no call, which costs where little is done."""
+    made: Callable[..., Any] = numba.njit(forceinline=True, **_OPTIONS)(function)
     return made

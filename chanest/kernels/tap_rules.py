@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
+from .functions import TINY, tanh
 from .rows import WIDE, add_real_rows
-from .shrinking import TINY, tanh
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32

@@ -5,29 +5,15 @@ quarter of the gates to one of WIDE. A gradient of a complex number is that of i
 imaginary part.
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .compiling import compiled
+from .functions import TINY, sigmoid, softplus, tanh
+from .recurrent import chosen, look, lstm_step, standardise
 from .rows import LANES, TOGETHER
-from .shrinking import (
-    TINY,
-    add_columns,
-    add_product,
-    chosen,
-    empty,
-    lstm_step,
-    shrink,
-    softplus,
-    split,
-    standardise,
-    start_from,
-    sum_of_moduli,
-    tanh,
-    up,
-)
+from .shrinking import add_columns, add_product, empty, shrink, split, start_from, up
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32
@@ -51,7 +37,7 @@ def forth(
     start: int,
     end: int,
 ) -> None:
-    """:func:`chanest.kernels.shrinking.na_alista`, and everything that :func:`back` needs.
+    """:func:`chanest.kernels.recurrent.na_alista`, and everything that :func:`back` needs.
 
     Args:
         y, z: (B, M) and (B, N) = W^H y, complex.
@@ -61,11 +47,11 @@ def forth(
             u (K, B, H), before the rectifier.
         The others as there.
     """
-    gram, first, columns, columns_first, _, _ = tables
     weight_in, weight, bias = lstm
     hidden_weight, hidden_bias = hidden
     xs, cs, norms, gains, reads_of, gates, hs, cells, us = kept
-    n_taps, n_rows, width = gains.shape[2], y.shape[1], cs.shape[3]
+    n_taps, n_rows = sizes = gains.shape[2], y.shape[1]
+    width = cs.shape[3]
     zs, ys, b = empty(TOGETHER, width), empty(TOGETHER, up(n_rows, LANES)), empty(1, up(n_rows, LANES))[0]
     spare, largest = empty(1, width)[0], np.empty(n_taps, np.int64)
     active, n_active = np.empty((TOGETHER, 2 * width), np.int64), np.empty(TOGETHER, np.int64)
@@ -88,15 +74,8 @@ def forth(
                     x[:] = 0
                 else:
                     x[:] = xs[k - 1, r]
-                start_from(zs[i], c)
-                add_columns(x, active[i], n_active[i], gram, first, spare, c)
+                look(x, active[i], n_active[i], ys[i], zs[i], sizes, tables, reads, b, c, spare, norms[k, r])
                 c[:, n_taps:] = 0
-                if reads[0]:
-                    start_from(ys[i], b)
-                    add_columns(x, active[i], n_active[i], columns, columns_first, spare, b)
-                    norms[k, r, 0] = sum_of_moduli(b, n_rows)
-                if reads[1]:
-                    norms[k, r, n_read - 1] = sum_of_moduli(c, n_taps)
                 standardise(norms[k, r], n_read, features, reads_of[k, r])
                 gates[k, r] = bias
                 us[k, r] = hidden_bias
@@ -246,12 +225,6 @@ def shrink_back(x: Array, c: Array, gain: Array, of_x: Array, active: Array, n_a
             of_x[1, n] = gain[n] * of_x[1, n] + (one - gain[n]) * along * im
         of_gamma -= c[0, n] * of_x[0, n] + c[1, n] * of_x[1, n]
     return of_gamma, of_theta
-
-
-@compiled
-def sigmoid(x: Scalar) -> Scalar:
-    """1 / (1 + exp(-x))."""
-    return np.float32(1.0) / (np.float32(1.0) + np.float32(math.exp(-x)))
 
 
 @compiled

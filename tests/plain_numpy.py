@@ -130,6 +130,14 @@ class _NaSbl:
         )
 
     def solve(self, y, s, told):
+        if not told:
+            _, s = self.infer(y, s, False)
+        g, s = self.infer(y, s, True)
+        lower = np.linalg.cholesky(self.covariance(g, s))
+        x = g * (self.phi.conj().T @ np.linalg.solve(lower.conj().T, np.linalg.solve(lower, y)))
+        return x, self.log_variance(x, y, g, s, lower, told)
+
+    def infer(self, y, s, told):
         m, tiny, p, g = len(y), np.finfo(self.real).tiny, self.prior, self.prior
         place = np.linspace(-1, 1, len(p), dtype=self.real)
         for j in range(self.settings["n_iterations"] - 1):
@@ -160,9 +168,7 @@ class _NaSbl:
             g = np.clip(em_g * factor(perceptron(self.p["tap_rules"][str(j)], three)), 1e-8, 4).astype(self.real)
             s = (s if told else em_s) * factor(perceptron(self.p["noise_rules"][str(j)], seven))
             s = self.real.type(np.clip(s, 1e-5 / m, 4 / m))
-        lower = np.linalg.cholesky(self.covariance(g, s))
-        x = g * (self.phi.conj().T @ np.linalg.solve(lower.conj().T, np.linalg.solve(lower, y)))
-        return x, self.log_variance(x, y, g, s, lower, told)
+        return g, s
 
     def log_variance(self, x, y, g, s, lower, told):
         m, total = len(y), g.sum()

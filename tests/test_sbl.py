@@ -104,8 +104,13 @@ def perceptron(layers: torch.nn.Module, features: np.ndarray) -> float:
 
 def na_sbl_loop(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float | None) -> tuple[np.ndarray, ...]:
     """The whole rule, tap by tap: last mean, variances and noise variance."""
-    known = s is not None
-    s = clamped(s if known else expected_noise(y, a))
+    if s is None:
+        s = na_sbl_pass(algorithm, y, a, expected_noise(y, a), known=False)[2]
+    return na_sbl_pass(algorithm, y, a, s, known=True)
+
+
+def na_sbl_pass(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float, known: bool) -> tuple[np.ndarray, ...]:
+    s = clamped(s)
     prior = np.exp(-algorithm.decay * np.arange(N) / N)
     prior /= prior.sum()
     g = prior

@@ -39,7 +39,8 @@ class NASBL(Algorithm):
     was given, logit of sum(g d)/M, the share of the pilots that the taps explain, and the :func:`crowding` of the
     pilots. p is the prior variance of the tap, exp(-decay i/N). A perceptron reads a tap beside its two
     neighbours, where a path between the samples leaves its traces. The noise variance s is corrected by a second
-    perceptron per iteration, from what all taps share and log M s.
+    perceptron per iteration, from what all taps share and log M s. Where it is not given, all iterations run twice:
+    what the first ones end with is given to the second ones, which a poor first guess cannot lead astray.
 
     All last layers start at zero: training starts at EM, keeping a noise variance that is given.
 
@@ -94,6 +95,14 @@ class NASBL(Algorithm):
         noise_variance: Tensor | None = None,
     ) -> Recovery:
         self.checked_iterations(n_iterations)
+        if noise_variance is None:
+            posterior = self._infer(y, phi, None, record=False).posterior
+            assert posterior is not None
+            noise_variance = posterior.noise_variance
+        return self._infer(y, phi, noise_variance, record)
+
+    def _infer(self, y: Tensor, phi: LinearOperator, noise_variance: Tensor | None, record: bool) -> Recovery:
+        """K iterations, with the noise variance told or not."""
         known = noise_variance is not None
         s = noise_level(y, phi, noise_variance)
         p = self.prior(phi).to(s)

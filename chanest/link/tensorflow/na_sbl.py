@@ -48,6 +48,14 @@ class NASBL(TensorFlowAlgorithm):
     """g <- (|mu|^2 + g (1 - g d)) exp(2 f_k(features)): EM, corrected tap by tap by a perceptron per iteration."""
 
     def __call__(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> Recovery:
+        if noise_variance is None:
+            posterior = self._infer(y, phi, None).posterior
+            assert posterior is not None
+            noise_variance = posterior.noise_variance
+        return self._infer(y, phi, noise_variance)
+
+    def _infer(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> Recovery:
+        """K iterations, with the noise variance told or not."""
         known = noise_variance is not None
         s = noise_level(y, phi, noise_variance)
         p = self._prior(phi, s.dtype)

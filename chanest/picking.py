@@ -1,6 +1,8 @@
 """Which estimator serves: shipped models by name, files, and the one that fits a scenario best."""
 
+import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil, floor, log
 from pathlib import Path
@@ -58,6 +60,8 @@ def pick_model(
 ) -> Model:
     """The estimator of one name that fits a scenario and a number of pilots (the scenario's when not given) best.
 
+    The name of a shipped model, or of a model file, means that model.
+
     Learned algorithms take the shipped model for the scenario with the nearest number of pilots, else the one
     trained on ``wide``, made for any channel. ISTA and FISTA take the scenario's penalty, EP its sparsity and
     decay, ``lmmse-true`` its delay profile. In the synthetic setting the sizes must be the model's; of several SNRs the
@@ -65,12 +69,14 @@ def pick_model(
 
     Raises:
         AlgorithmError: unknown algorithm, or not of this setting.
-        ModelError: nothing shipped fits.
+        ModelError: nothing shipped fits, or the model named is of the other setting, or cannot be read.
 
     >>> from chanest import load_scenario
     >>> pick_model("na-alista", load_scenario("lte10"), 60).name
     'na-alista-lte10-m50'
     """
+    if is_model_name(algorithm):
+        return _of_setting(load_model(algorithm), scenario)
     if algorithm not in ESTIMATORS:
         raise AlgorithmError(f"algorithm: expected one of {', '.join(ESTIMATORS)}, got {algorithm}")
     if isinstance(scenario, SyntheticScenario):
@@ -86,6 +92,53 @@ def pick_model(
         if fitting:
             return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
     raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a name means one model, shipped or a file, and not an estimator.
+
+    >>> [is_model_name(name) for name in ("na-sbl-wide", "mine.h5", "na-sbl", "linear")]
+    [True, True, False, False]
+    """
+    return name.endswith(".h5") or name in [path.stem for path in shipped_models()]
+
+
+def chosen_estimators(given: str, known: Sequence[str] = ESTIMATORS) -> tuple[str, ...]:
+    """What a list with commas names, each once: estimators of those known, shipped models, model files.
+
+    Raises:
+        AlgorithmError: none of these.
+        ModelError, FileError: a model file that is not there or damaged.
+
+    >>> chosen_estimators("linear, na-sbl-wide,linear")
+    ('linear', 'na-sbl-wide')
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in given.split(",")))
+    for name in names:
+        if is_model_name(name):
+            load_model(name)
+        elif name not in known:
+            expected = f"{', '.join(known)}, the name of a shipped model or a model file NAME.h5"
+            raise AlgorithmError(f"--algorithms: expected some of {expected}; got {name}")
+    return names
+
+
+def fingerprinted(names: Iterable[str]) -> str:
+    """Names of estimators in one string; a model file's content counts, lest a sweep go on with another one.
+
+    >>> fingerprinted(("linear", "na-sbl"))
+    'linear na-sbl'
+    """
+    return " ".join(
+        f"{name}@{hashlib.sha256(Path(name).read_bytes()).hexdigest()[:12]}" if name.endswith(".h5") else name
+        for name in names
+    )
+
+
+def _of_setting(model: Model, scenario: AnyScenario) -> Model:
+    if isinstance(model.scenario, SyntheticScenario) != isinstance(scenario, SyntheticScenario):
+        raise ModelError(f"model {model.name}: made for {model.scenario.name}, of another setting than {scenario.name}")
+    return model
 
 
 def rescaled(model: Model, n_fft: int) -> Model:

@@ -536,6 +536,23 @@ def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
     assert all(Path(f"cut-{kind}.png").stat().st_size > 10_000 for kind in ("snr", "frontier"))
 
 
+def test_models_by_name_and_file_are_compared_beside_estimators(tmp_path, chanest, monkeypatch, small_models):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(small_models["alista"], "mine.h5")
+    options = ["--scenarios", "lte10,synthetic", "--snr", "10", "--samples", "16", "--output", "m.csv"]
+    compared = [*options, "--algorithms", "linear,alista,mine.h5,alista-lte10-m75,alista-synthetic-40db"]
+    ran = chanest("compare", *compared)
+    assert ran.code == 0
+    found = {(row["scenario"], row["algorithm"]): row for row in csv.DictReader(Path("m.csv").read_text().splitlines())}
+    assert found["lte10", "mine.h5"]["model"] == "mine"
+    assert found["lte10", "alista-lte10-m75"]["cfr_nmse_db"] == found["lte10", "alista"]["cfr_nmse_db"]
+    assert found["lte10", "mine.h5"]["cfr_nmse_db"] != found["lte10", "alista"]["cfr_nmse_db"]
+    assert [name for kind, name in found if kind == "synthetic"][:2] == ["alista", "alista-synthetic-40db"]
+    shutil.copy(small_models["na-alista"], "mine.h5")
+    assert_refused(chanest("compare", *compared, "--resume"), "algorithms: made with", "mine.h5@")
+    assert_refused(chanest("compare", *options, "--force", "--algorithms", "other.h5"), "other.h5: no such file")
+
+
 @pytest.mark.parametrize("algorithm", ["omp", "lmmse-exponential", "sbl"])
 def test_any_estimator_serves_a_file_and_says_how_sure_it_is(here, chanest, algorithm):
     ran = chanest("estimate", "--input", "pilots.npz", "--algorithm", algorithm, "--output", "x.h5", "--json")

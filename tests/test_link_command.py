@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from chanest.link import simulation
 from chanest.link.simulation import COLUMNS, ebno_at, simulate_point, usual_estimators
 from chanest.link.transmission import Link
 from chanest.metrics import nmse_db
+from chanest.modelfile import shipped_models
 from chanest.signals import frequency_response
 
 LTE10 = load_scenario("lte10")
@@ -305,6 +307,14 @@ def test_without_sionna_the_extra_is_named(tmp_path, monkeypatch, chanest):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sionna", None)
     assert_refused(chanest("link", "--output", tmp_path / "x.csv"), "pip install 'chanest[sionna]'")
+
+
+def test_a_model_by_name_or_file_receives_too(tmp_path):
+    shutil.copy(next(path for path in shipped_models() if path.stem == "na-sbl-wide"), tmp_path / "mine.h5")
+    names = ["na-sbl-wide", str(tmp_path / "mine.h5"), "na-sbl"]
+    by_name, by_file, picked = simulate_point(Link(LTE10, n_symbols=2), names, 6, n_slots=8)
+    assert (by_name["model"], by_file["model"], picked["model"]) == ("na-sbl-wide", "mine", "na-sbl-lte10-m75")
+    assert by_name["cfr_nmse_db"] == by_file["cfr_nmse_db"] != picked["cfr_nmse_db"]
 
 
 # what must be reached ---------------------------------------------------------------------------------------

@@ -149,7 +149,9 @@ def train(
 def compare(
     output: Annotated[Path, typer.Option(help="CSV to write; two plots lie beside it.")],
     scenarios: Annotated[str, typer.Option(help="Scenarios, with commas between.")] = "lte10",
-    algorithms: Annotated[str | None, typer.Option(help="Estimators, with commas between.", show_default="all")] = None,
+    algorithms: Annotated[
+        str | None, typer.Option(help="Estimators, models, model files: omp,na-sbl,my.h5.", show_default="all")
+    ] = None,
     pilots: Annotated[str | None, typer.Option(help="Numbers of pilots: 50,75,100.", show_default="75")] = None,
     snr: Annotated[str, typer.Option("--snr", help="SNRs in dB: 0,10,20 or 0:30:10.")] = "0:30:10",
     samples: SamplesOption = 1000,
@@ -175,7 +177,7 @@ def link(
     output: Annotated[Path, typer.Option(help="CSV to write; a plot lies beside it.")],
     scenario: Annotated[str, typer.Option(help="Channels: a shipped scenario, or a .toml file.")] = "lte10",
     algorithms: Annotated[
-        str | None, typer.Option(help="Estimators, with commas between.", show_default="the usual ones")
+        str | None, typer.Option(help="Estimators, models, model files.", show_default="the usual ones")
     ] = None,
     pilots: Annotated[str, typer.Option(help="Numbers of pilots on each pilot symbol: 50,75,100.")] = "75",
     ebno: Annotated[str, typer.Option(help="Eb/N0 in dB: 0,6,12 or 0:12:1.")] = "0:12:1",

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from ..arrayfile import refuse_existing
 from ..engines import Note, Task, engine
-from ..errors import AlgorithmError, ChanestError, FileError
+from ..errors import ChanestError, FileError
 from ..experiments import COLUMNS, KEY, compare_point
-from ..picking import ESTIMATORS, PEERS, SYNTHETIC_PEERS
+from ..picking import PEERS, SYNTHETIC_PEERS, chosen_estimators, fingerprinted
 from ..plots import check_plot_path, draw_frontier, draw_sweep
 from ..scenario import AnyScenario, SyntheticScenario, load_any_scenario
 from ..sweeps import Sweep
@@ -54,11 +54,11 @@ def run(options: CompareOptions) -> None:
         raise FileError(f"{options.output}: no folder {options.output.parent}")
     check_samples(options.samples, options.seed)
     device = chosen_device(options.device)
-    asked = _algorithms(options.algorithms)
+    asked = None if options.algorithms is None else chosen_estimators(options.algorithms)
     scenarios = _scenarios(options)
     algorithms = _peers(scenarios) if asked is None else asked
     settings: dict[str, object] = {
-        "algorithms": " ".join(algorithms),
+        "algorithms": fingerprinted(algorithms),
         "n_samples": options.samples,
         "seed": options.seed,
         "device": str(device),
@@ -96,17 +96,7 @@ def _measure(
     return compare_point(scenario, asked, n_samples, seed, device, error_variance=error_variance)
 
 
-def _algorithms(given: str | None) -> list[str] | None:
-    if given is None:
-        return None
-    names = [name.strip() for name in given.split(",")]
-    for name in names:
-        if name not in ESTIMATORS:
-            raise AlgorithmError(f"--algorithms: expected some of {', '.join(ESTIMATORS)}, got {name}")
-    return list(dict.fromkeys(names))
-
-
-def _peers(scenarios: Sequence[AnyScenario]) -> list[str]:
+def _peers(scenarios: Sequence[AnyScenario]) -> Sequence[str]:
     """What is compared when nothing is asked for: the peers of every setting that is there."""
     peers = (SYNTHETIC_PEERS if isinstance(s, SyntheticScenario) else PEERS for s in scenarios)
     return list(dict.fromkeys(name for names in peers for name in names))

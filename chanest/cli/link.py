@@ -13,7 +13,8 @@ from rich.table import Table
 
 from ..arrayfile import refuse_existing
 from ..engines import Task, engine
-from ..errors import AlgorithmError, ChanestError, FileError
+from ..errors import ChanestError, FileError
+from ..picking import chosen_estimators, fingerprinted
 from ..plots import Chart, Series, check_plot_path, draw_charts
 from ..scenario import Scenario
 from ..sweeps import Sweep
@@ -74,10 +75,7 @@ def run(options: LinkOptions) -> None:
     scenario = chosen_scenario(options.scenario, None, None)
     algorithms = usual_estimators(scenario)
     if options.algorithms is not None:
-        algorithms = tuple(dict.fromkeys(name.strip() for name in options.algorithms.split(",")))
-    for name in algorithms:
-        if name not in LINK_ESTIMATORS:
-            raise AlgorithmError(f"--algorithms: expected some of {', '.join(LINK_ESTIMATORS)}, got {name}")
+        algorithms = chosen_estimators(options.algorithms, LINK_ESTIMATORS)
     ebnos = _ebnos(options)
     cases = _cases(options, scenario, device)
     with naming_options(_OPTIONS):
@@ -89,7 +87,7 @@ def run(options: LinkOptions) -> None:
         "rate": options.rate,
         "symbols": options.symbols,
         "pilot_symbols": options.pilot_symbols,
-        "algorithms": " ".join(algorithms),
+        "algorithms": fingerprinted(algorithms),
         "n_slots": options.slots,
         "target_errors": options.block_errors,
         "seed": options.seed,

@@ -96,7 +96,7 @@ def simulate_point(
 
     Args:
         link: what is sent.
-        estimators: some of :data:`LINK_ESTIMATORS`.
+        estimators: some of :data:`LINK_ESTIMATORS`, shipped models, model files.
         ebno_db: energy per information bit over N0, counting cyclic prefix and pilots as Sionna's ``ebnodb2no`` does.
         n_slots: at most, rounded up to whole batches (192 OFDM symbols).
         target_errors: block errors after which an estimator is done; 0 for none.

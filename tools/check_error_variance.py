@@ -79,20 +79,24 @@ def by_decile(expected: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, n
 
 
 def draw(path: Path, curves: dict[str, tuple[np.ndarray, np.ndarray]], algorithm: str) -> None:
-    """The reliability diagram: measured against expected error, a line per case."""
+    """The reliability diagram: measured against expected error, a line per case, a colour per scenario."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()
+    colours: dict[str, str] = {}
     for label, (expected, measured) in curves.items():
-        axis.plot(10 * np.log10(expected), 10 * np.log10(measured), ".-", lw=0.8, label=label)
+        scenario = label.split(",")[0]
+        named = scenario if scenario not in colours else None
+        colour = colours.setdefault(scenario, f"C{len(colours)}")
+        axis.plot(10 * np.log10(expected), 10 * np.log10(measured), ".-", lw=0.8, color=colour, label=named)
     low, high = axis.get_xlim()
     for offset, style in ((0, "k-"), (2, "k:"), (-2, "k:")):
         axis.plot([low, high], [low + offset, high + offset], style, lw=0.8)
     axis.set(xlabel="expected error (dB)", ylabel="measured error (dB)", title=f"{algorithm}: deciles; dotted: ±2 dB")
-    axis.legend(fontsize=6, ncols=2)
+    axis.legend()
     figure.savefig(path, dpi=130)
 
 

@@ -26,6 +26,7 @@ ORDER = [
     "modelfile",
     "bands",
     "estimator",
+    "captured",
     "picking",
     "trainingdata",
     "calibrating",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import LMMSE, Interpolator
+from chanest.captured import CapturedEstimator
 from chanest.estimator import Model, cfr_of, noise_of_y, normalise
 from chanest.picking import pick_model
 from chanest.pilots import draw_pattern
@@ -107,6 +108,9 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
     }
     if isinstance(model.algorithm, Interpolator):
         return {"chanest": _interpolating(model.algorithm, data), **found, **_sionna(model, data.first(SIONNA_CHUNK))}
+    if device.type == "cuda" and name in ("na-alista", "alista"):
+        graph = CapturedEstimator(model, data.pattern, n, device=device)
+        found["CUDA graph"] = Contender(lambda: graph(data.observations).cfr, n, lambda cfr: cfr)
     algorithm = model.algorithm.to(device)
 
     def tapwise(run: Callable[[], Tensor], of: Data) -> Contender:

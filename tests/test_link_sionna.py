@@ -15,7 +15,7 @@ pytest.importorskip("sionna.phy", reason="needs chanest[sionna]")
 
 from sionna.phy import config
 from sionna.phy.channel import ChannelModel, OFDMChannel, TimeChannel, gen_single_sector_topology
-from sionna.phy.channel.tr38901 import TDL, Antenna, PanelArray, UMi
+from sionna.phy.channel.tr38901 import CDL, TDL, Antenna, AntennaArray, PanelArray, UMi
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from sionna.phy.mapping import BinarySource, Demapper, Mapper
 from sionna.phy.mimo import StreamManagement
@@ -493,6 +493,19 @@ class TestChannels:
         theirs, _ = LSChannelEstimator(grid, "lin")(y, torch.tensor(0.1))
         assert nmse_db(ours, h) < -12
         assert nmse_db(ours, h) < nmse_db(theirs, h) - 3
+
+    @pytest.mark.parametrize("kind", ["A", "C", "D"])
+    def test_a_cdl_of_sionna_works_as_it_is(self, kind):
+        """Uplink to a panel of four dual-polarised elements, a user who walks."""
+        base = AntennaArray(2, 2, "dual", "cross", "38.901", 3.5e9)
+        channel = CDL(kind, 300e-9, 3.5e9, Antenna("single", "V", "omni", 3.5e9), base, "uplink", min_speed=1.0)
+        grid = lte_grid(14, (2, 11))
+        y, h = sent_over(grid, channel, 0.1, 8)
+        ours, err_var = SparseChannelEstimator(grid, "na-sbl-wide")(y, 0.1)
+        theirs, _ = LSChannelEstimator(grid, "lin")(y, torch.tensor(0.1))
+        assert ours.shape == h.shape == (8, 1, 8, 1, 1, 14, 600)
+        assert nmse_db(ours, h) < min(-12, nmse_db(theirs, h) - 3)
+        assert 0.5 < float(err_var.mean() / (ours - h).abs().square().mean()) < 2
 
 
 class TestInALinkOfSionna:

@@ -34,6 +34,19 @@ for algorithm in na-alista alista na-sbl; do
       ${options[$name]:-${options[$algorithm]}} --output "$output" $([ -e "$output.checkpoint" ] && echo --resume)
   done
 done
+name=na-sbl-lte10-m75-k10 # from the shipped one of K = 6: that one longer, then grown to K = 10
+if [[ $# -eq 0 || " $* " == *" $name "* ]] && [ ! -e "models/$name.h5" ]; then
+  common="--scenario lte10 --pilots 75 --algorithm na-sbl --learning-rate 2e-3"
+  mkdir -p runs
+  longer=runs/$name.longer.h5 output=models/$name.h5
+  # shellcheck disable=SC2086
+  [ -e "$longer" ] || chanest train $common --start na-sbl-lte10-m75 --steps 16000 --output "$longer" \
+    $([ -e "$longer.checkpoint" ] && echo --resume)
+  # shellcheck disable=SC2086
+  chanest train $common --start "$longer" --iterations 10 --steps 9000 --seed 2 --output "$output" \
+    $([ -e "$output.checkpoint" ] && echo --resume)
+  rm "$longer"
+fi
 for name in alista-synthetic-40db na-alista-synthetic-40db alista-synthetic-20db na-alista-synthetic-20db; do
   [[ $# -eq 0 || " $* " == *" $name "* ]] || continue
   output=models/$name.h5 snr=${name##*-}

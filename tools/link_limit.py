@@ -1,0 +1,147 @@
+"""How near could any estimator come? The exact posterior mean of the sparse channel by Gibbs sampling, in the link.
+
+    python tools/link_limit.py [--ebno 8.5,9] [--slots 1024] [--sweeps 2000] [--seed 0]
+
+The sampler is told the prior that the channels are drawn from: exactly S taps at places drawn uniformly, gains CN(0, v_n).
+Its mean has the least NMSE that the pilots allow; its variance is the error variance. A chain begins at the taps
+that least squares would take in turn (OMP without a stop), at noise raised by 10 dB that falls to its level within
+the first fifth of the sweeps, which do not count. Every NMSE stands beside that of a second set of chains, of other
+random numbers: where the two agree, and the mean of both is no better, the chains have mixed.
+"""
+
+import argparse
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from chanest import PartialDFT, PilotPattern, load_scenario
+from chanest.bands import band_operator
+from chanest.link.simulation import ebno_at, simulate_point
+from chanest.link.transmission import Link, Slots
+from chanest.metrics import ErrorSums
+from chanest.signals import tap_variances
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@numba.njit(nogil=True)
+def sample(q: Array, gram: Array, v: Array, s: float, n_active: int, sweeps: int, seed: int) -> tuple[Array, Array]:
+    """Mean of x, and the mean of x x^H on the taps, for y = Phi x + CN(0, s): q = Phi^H y, gram = Phi^H Phi.
+
+    One step takes a tap away, and draws its new place among all that are free, and its gain there, given the others.
+    """
+    np.random.seed(seed)
+    n_taps, m = len(v), gram[0, 0].real
+    z, places, x = q.copy(), np.empty(n_active, np.int64), np.zeros(n_active, np.complex128)
+    taken = np.zeros(n_taps, np.bool_)
+    for a in range(n_active):
+        best, most = 0, -1.0
+        for n in range(n_taps):
+            if not taken[n] and abs(z[n]) > most:
+                best, most = n, abs(z[n])
+        places[a], x[a], taken[best] = best, z[best] / m, True
+        z -= gram[:, best] * x[a]
+    mean, second = np.zeros(n_taps, np.complex128), np.zeros((n_taps, n_taps), np.complex128)
+    weight, burn = np.empty(n_taps), sweeps // 5
+    for sweep in range(sweeps):
+        level = s * 10.0 ** max(0.0, 1 - sweep / burn)
+        for a in range(n_active):
+            z += gram[:, places[a]] * x[a]
+            taken[places[a]] = False
+            largest = -np.inf
+            for n in range(n_taps):
+                precision = m / level + 1 / v[n]
+                weight[n] = abs(z[n]) ** 2 / level**2 / precision - np.log(v[n] * precision)
+                if taken[n]:
+                    weight[n] = -np.inf
+                largest = max(largest, weight[n])
+            total = 0.0
+            for n in range(n_taps):
+                weight[n] = np.exp(weight[n] - largest)
+                total += weight[n]
+            left = np.random.random() * total
+            place = 0
+            while left > weight[place] and place < n_taps - 1:
+                left -= weight[place]
+                place += 1
+            precision = m / level + 1 / v[place]
+            noise = complex(np.random.normal(), np.random.normal()) / np.sqrt(2 * precision)
+            places[a], x[a], taken[place] = place, z[place] / level / precision + noise, True
+            z -= gram[:, place] * x[a]
+        if sweep >= burn:
+            for a in range(n_active):
+                mean[places[a]] += x[a] / (sweeps - burn)
+                for b in range(n_active):
+                    second[places[a], places[b]] += x[a] * np.conj(x[b]) / (sweeps - burn)
+    return mean, second
+
+
+class LimitedLink(Link):
+    """A link with the estimator "limit"."""
+
+    sweeps = 2000
+
+    def estimator(self, name: str) -> Any:
+        """As there; "limit" is the posterior mean."""
+        if name != "limit":
+            return super().estimator(name)
+        scenario = self.scenario
+        symbols, places = self._pilot_places
+        pattern = PilotPattern(tuple(int(k) for k in scenario.used_subcarriers[places.numpy()]), scenario.n_fft)
+        dtype = torch.complex128
+        phi = PartialDFT(pattern, scenario.n_taps, dtype=dtype).dense() * len(pattern) ** 0.5
+        band = band_operator(scenario, scenario.n_taps, 0, dtype, "cpu").dense() * scenario.n_used**0.5
+        gram, v = (phi.mH @ phi).numpy(), tap_variances(scenario).numpy()
+        self.agreement = ErrorSums(), ErrorSums(), ErrorSums()  # one set of chains, the other, their mean
+
+        def estimate(slots: Slots) -> tuple[torch.Tensor, torch.Tensor]:
+            sent = self.grid.pilot_pattern.pilots[0, 0]
+            y = (self._used(slots.received)[:, 0, 0, symbols, places] / sent).to(dtype)
+            s, truth = float(slots.noise_variance), slots.cfr[:, 0, 0, 0, 0, 0]
+            chains = []
+            for seed in (1, 2):
+                means, variances = [], []
+                for q in (y @ phi.conj()).numpy():
+                    mean, second = sample(q, gram, v, s, int(scenario.channel.sparsity), self.sweeps, seed)
+                    spread = band @ torch.from_numpy(second - np.outer(mean, mean.conj()))
+                    means.append(band @ torch.from_numpy(mean))
+                    variances.append((spread * band.conj()).sum(-1).real)
+                chains.append((torch.stack(means), torch.stack(variances)))
+            (first, _), (second_mean, _) = chains
+            both = (first + second_mean) / 2
+            for sums, found in zip(self.agreement, (first, second_mean, both), strict=True):
+                sums.add(found.to(truth.dtype), truth)
+            variance = (chains[0][1] + chains[1][1]) / 2 + (first - both).abs().square()
+            shape = len(both), 1, 1, 1, 1, 1, -1
+            h, error = both.to(truth.dtype).reshape(shape), variance.float().reshape(shape)
+            return self._over_symbols(h), self._over_symbols(error)
+
+        return estimate, ""
+
+
+def main() -> None:
+    """Print BLER and NMSE at every Eb/N0, and the Eb/N0 at BLER 0.1."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ebno", default="8.5,9")
+    parser.add_argument("--slots", type=int, default=1024)
+    parser.add_argument("--sweeps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--estimators", default="limit")
+    options = parser.parse_args()
+    link = LimitedLink(load_scenario("lte10"), seed=options.seed)
+    link.sweeps = options.sweeps
+    for name in options.estimators.split(","):
+        rows = []
+        for ebno in map(float, options.ebno.split(",")):
+            rows += simulate_point(link, [name], ebno, n_slots=options.slots, target_errors=0)
+            row = rows[-1]
+            nmse = "" if row["cfr_nmse_db"] is None else f"CFR NMSE {row['cfr_nmse_db']:.2f} dB"
+            chains = [f"{sums.nmse_db:.2f}" for sums in link.agreement] if name == "limit" else []
+            print(f"{name}, {ebno:g} dB: BLER {row['bler']:.4f} of {row['blocks']}, {nmse}", *chains, flush=True)
+        print(f"{name}: BLER 0.1 at {ebno_at({key: str(value) for key, value in row.items()} for row in rows)} dB")
+
+
+if __name__ == "__main__":
+    main()

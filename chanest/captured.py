@@ -14,8 +14,8 @@ from .estimator import Estimate, Model, normalise
 from .frontend import check_pilots
 from .pilots import PilotPattern
 
-_LOOKS = {torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select}
-_FROM_HOST = {torch.ops.aten.lift_fresh}
+_aten = torch.ops.aten
+_LOOKS = {_aten._local_scalar_dense, _aten.nonzero, _aten.masked_select, _aten.equal, _aten.lift_fresh}
 
 
 class CapturedEstimator:
@@ -23,7 +23,8 @@ class CapturedEstimator:
 
     For small batches on a GPU, where starting kernels takes longer than running them. The same numbers come out. Serves
     ISTA, FISTA and what unrolls them; algorithms that look at values on the way (a factorisation that may fail, a
-    stop) cannot be captured. The noise variance is nothing that these estimates use.
+    stop) cannot be captured. The noise variance is nothing that these estimates use. They carry no gradient. All calls
+    share one memory: one at a time, on one stream.
 
     Args:
         model: its parameters are copied: what becomes of it later changes nothing here.
@@ -35,6 +36,7 @@ class CapturedEstimator:
     Raises:
         DeviceError: no such device.
         AlgorithmError: an algorithm that cannot be captured.
+        ObservationError: another type, no batch, a pattern of another DFT length.
         ModelError: a model of the synthetic setting.
 
     >>> from chanest import PilotPattern, load_model
@@ -53,14 +55,17 @@ class CapturedEstimator:
         device: torch.device | str = "cuda",
     ) -> None:
         device = _cuda(device)
+        if dtype not in (torch.complex64, torch.complex128) or batch < 1:
+            raise ObservationError(f"batch: expected at least 1, complex64 or complex128, got {batch}, {dtype}")
         if not isinstance(model.algorithm, Algorithm):
             raise AlgorithmError(f"{model.name}: an interpolator has nothing to gain from a CUDA graph")
         algorithm = deepcopy(model.algorithm).requires_grad_(False).to(device, dtype.to_real())
         phi, band = model.operator(pattern, dtype, device), model.band(dtype, device, pattern)
         self.pattern, self._kept = pattern, (algorithm, phi, band)  # the graph reads their memory
-        self._pilots = torch.ones(batch, len(pattern), dtype=dtype, device=device)
-        self._cir = torch.empty(batch, phi.n_coefficients, dtype=dtype, device=device)
-        self._cfr = torch.empty(batch, band.n_measurements, dtype=dtype, device=device)
+        with torch.inference_mode(False):
+            self._pilots = torch.ones(batch, len(pattern), dtype=dtype, device=device)
+            self._cir = torch.empty(batch, phi.n_coefficients, dtype=dtype, device=device)
+            self._cfr = torch.empty(batch, band.n_measurements, dtype=dtype, device=device)
         used = model.ofdm.used_subcarriers if pattern.band is None else pattern.used_subcarriers
         self._used = torch.from_numpy(used).to(device)
         self._first_tap_samples = model.ofdm.first_tap_samples
@@ -76,6 +81,7 @@ class CapturedEstimator:
             run()
         self._replay = _captured(run, device)
 
+    @torch.no_grad()
     def __call__(self, received_pilots: Tensor) -> Estimate:
         """Estimate the channels of one batch.
 
@@ -95,20 +101,26 @@ class CapturedEstimator:
 
 
 class _Watch(TorchDispatchMode):
-    """Raises AlgorithmError where the host would look at values, or send some: a graph can do neither."""
+    """Raises AlgorithmError where the host would look at values, or send some, as far as a dispatcher sees it."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in _LOOKS | _FROM_HOST:
+        masked = func.overloadpacket is _aten.index and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if func.overloadpacket in _LOOKS or masked:
             raise AlgorithmError(f"{self.name}: looks at values on its way, which a graph cannot; use Model.estimate")
         return func(*args, **(kwargs or {}))
 
 
 def _cuda(device: torch.device | str) -> torch.device:
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except RuntimeError:
+        raise DeviceError(f"device: expected cuda or cuda:N, got {device}") from None
     if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
         raise DeviceError(f"device: expected a CUDA device that is there, got {device}; use Model.estimate")
     return device
@@ -124,6 +136,8 @@ def _captured(run: Callable[[], None], device: torch.device) -> Callable[[], Non
                 run()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(
+            graph, stream=side
+        ):  # its own default stream would be of the first device ever captured on
             run()
     return graph.replay

@@ -69,7 +69,8 @@ def pick_model(
 
     Raises:
         AlgorithmError: unknown algorithm, or not of this setting.
-        ModelError: nothing shipped fits, or the model named is of the other setting, or cannot be read.
+        ModelError: nothing shipped fits, or the model named is of the other setting or damaged.
+        FileError: a model file that is not there.
 
     >>> from chanest import load_scenario
     >>> pick_model("na-alista", load_scenario("lte10"), 60).name

@@ -70,10 +70,26 @@ def test_bad_requests_are_one_line(on_cpu):
             graph(wrong)
 
 
+@pytest.mark.parametrize(("batch", "dtype"), [(0, torch.complex64), (-1, torch.complex64), (1, torch.float32)])
+def test_what_is_no_batch_of_pilots_is_refused(on_cpu, batch, dtype):
+    with pytest.raises(ObservationError, match="batch: expected at least 1, complex64 or complex128"):
+        CapturedEstimator(load_model("alista-lte10-m75"), PATTERN, batch, dtype, "cpu")
+
+
+def test_calls_leave_no_gradient_behind_and_work_after_inference_mode(on_cpu):
+    with torch.inference_mode():
+        graph = CapturedEstimator(load_model("alista-lte10-m75"), PATTERN, 4, device="cpu")
+    found = graph(pilots().requires_grad_())
+    assert not found.cfr.requires_grad
+    assert graph._pilots.grad_fn is None
+
+
 def test_a_device_that_is_not_there_is_told():
     for device in ("cpu", f"cuda:{torch.cuda.device_count()}"):
         with pytest.raises(DeviceError, match=f"expected a CUDA device that is there, got {device}"):
             CapturedEstimator(load_model("alista-lte10-m75"), PATTERN, device=device)
+    with pytest.raises(DeviceError, match="expected cuda or cuda:N, got gpu"):
+        CapturedEstimator(load_model("alista-lte10-m75"), PATTERN, device="gpu")
 
 
 @pytest.mark.gpu

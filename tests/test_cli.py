@@ -17,10 +17,10 @@ import pytest
 import torch
 from conftest import FORMATS, write_arrays, write_format
 
-from chanest import PilotPattern, arrayfile, cli
-from chanest.algorithms import ALGORITHMS
+from chanest import PilotPattern, arrayfile, cli, load_scenario
+from chanest.algorithms import ALGORITHMS, LISTA
 from chanest.arrayfile import ArrayReader
-from chanest.modelfile import shipped_models
+from chanest.modelfile import shipped_models, write_model
 from chanest.picking import PEERS
 from chanest.scenario import scenario_names
 
@@ -548,9 +548,22 @@ def test_models_by_name_and_file_are_compared_beside_estimators(tmp_path, chanes
     assert found["lte10", "alista-lte10-m75"]["cfr_nmse_db"] == found["lte10", "alista"]["cfr_nmse_db"]
     assert found["lte10", "mine.h5"]["cfr_nmse_db"] != found["lte10", "alista"]["cfr_nmse_db"]
     assert [name for kind, name in found if kind == "synthetic"][:2] == ["alista", "alista-synthetic-40db"]
+    assert "left out: model mine: made for lte10, of another setting than synthetic" in ran.out
+    assert "left out: model alista-synthetic-40db: made for synthetic, of another setting than lte10" in ran.out
     shutil.copy(small_models["na-alista"], "mine.h5")
     assert_refused(chanest("compare", *compared, "--resume"), "algorithms: made with", "mine.h5@")
     assert_refused(chanest("compare", *options, "--force", "--algorithms", "other.h5"), "other.h5: no such file")
+
+
+def test_a_model_of_one_phi_is_left_out_where_the_pilots_are_others(tmp_path, chanest, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("lista.h5"), LISTA(2, 20, 256, "complex"), load_scenario("lte10"), {"steps": 0})
+    options = ["--snr", "10", "--pilots", "20,40", "--samples", "8", "--algorithms", "linear,lista.h5"]
+    ran = chanest("compare", *options, "--output", "l.csv")
+    assert ran.code == 0
+    rows = list(csv.DictReader(Path("l.csv").read_text().splitlines()))
+    assert [row["n_pilots"] for row in rows if row["algorithm"] == "lista.h5"] == ["20"]
+    assert "left out: model lista: lista: expected the 20 x 256 complex Phi it was made for, got 40 x 256" in ran.out
 
 
 @pytest.mark.parametrize("algorithm", ["omp", "lmmse-exponential", "sbl"])

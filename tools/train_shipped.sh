@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Trains the shipped models, one after the other; each file records its own command. Skips those that exist and
+# Trains the shipped models, one after the other; each file records its own command (na-sbl-lte10-m75-k10 was trained by
+# the two below, in other folders). Skips those that exist and
 # resumes those that were interrupted.
 #   tools/train_shipped.sh [NAME ...]      e.g. na-alista-lte10-m75 na-sbl-wide; all when none is named
 set -euo pipefail

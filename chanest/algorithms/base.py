@@ -187,13 +187,13 @@ class Algorithm(nn.Module, ABC):
 
         Parameters are copied; those that iterations have of their own, one behind the other along the first axis
         or in numbered modules, are continued by the last. Without support selection, whose schedule depends on K,
-        the first iterates are those of this one.
+        the first iterates are those of this one (of NA-SBL where the noise is told).
 
         Args:
             n_iterations: the new K.
 
         Raises:
-            AlgorithmError: fewer iterations than now.
+            AlgorithmError: fewer iterations than now, or parameters that are numbered otherwise.
 
         >>> from chanest.algorithms import ALISTA
         >>> ALISTA(n_iterations=4).grown(6).log_threshold.shape
@@ -207,7 +207,10 @@ class Algorithm(nn.Module, ABC):
         old, new = self.state_dict(), made.state_dict()
         for name in new:
             if name not in old:
-                old[name] = old[next(other for other in reversed(old) if _unnumbered(other) == _unnumbered(name))]
+                last_one = next((other for other in reversed(old) if _unnumbered(other) == _unnumbered(name)), None)
+                if last_one is None:
+                    raise AlgorithmError(f"{self.name}: has parameters that cannot be continued to more iterations")
+                old[name] = old[last_one]
             tensor = old[name]
             made.to(tensor.device, tensor.dtype)  # before values go in, lest double precision be lost
             if tensor.shape != new[name].shape:
@@ -215,6 +218,9 @@ class Algorithm(nn.Module, ABC):
                 old[name] = torch.cat([tensor, last])
         made.load_state_dict(old)
         return made
+
+    def check(self, phi: LinearOperator) -> None:
+        """Raise AlgorithmError where this was made for another Phi; most serve any."""
 
     def checked_iterations(self, asked: int | None) -> int:
         """K when another one is asked for, or None; AlgorithmError when that is impossible."""

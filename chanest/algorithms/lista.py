@@ -50,7 +50,8 @@ class _LearnedMatrices(Algorithm):
         """Set every layer to one matrix."""
         stored.copy_(torch.view_as_real(matrix.resolve_conj()) if self.field == "complex" else matrix)
 
-    def _check(self, phi: LinearOperator) -> None:
+    def check(self, phi: LinearOperator) -> None:
+        """Raise AlgorithmError where Phi has another size or field, or there is one per entry."""
         field = "complex" if phi.dtype.is_complex else "real"
         expected = f"{self.n_measurements} x {self.n_coefficients} {self.field}"
         found = f"{phi.n_measurements} x {phi.n_coefficients} {field}"
@@ -62,7 +63,7 @@ class _LearnedMatrices(Algorithm):
     @torch.no_grad()
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
         """Set the matrices to those of ISTA with step size 1/L for this Phi."""
-        self._check(phi)
+        self.check(phi)
         self._start(phi.dense(), phi.squared_norm())
 
     @abstractmethod
@@ -124,7 +125,7 @@ class LISTA(_LearnedMatrices):
         noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
-        self._check(phi)
+        self.check(phi)
         exempt = self.exempt(n_iterations)
         w1, w2 = (self._matrices(w).expand(n_iterations, -1, -1) for w in (self.w1, self.w2))
         theta = self.log_threshold.exp()
@@ -178,7 +179,7 @@ class GatedLISTA(LISTA):
         noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
-        self._check(phi)
+        self.check(phi)
         exempt = self.exempt(n_iterations)
         w1, w2 = (self._matrices(w).expand(n_iterations, -1, -1) for w in (self.w1, self.w2))
         theta = self.log_threshold.exp()
@@ -240,7 +241,7 @@ class LISTACPSS(_LearnedMatrices):
         noise_variance: Tensor | None = None,
     ) -> Recovery:
         n_iterations = self.checked_iterations(n_iterations)
-        self._check(phi)
+        self.check(phi)
         exempt = self.exempt(n_iterations)
         w = self._matrices(self.w)
         theta = self.log_threshold.exp()

@@ -39,13 +39,13 @@ class NASBL(Algorithm):
     was given, logit of sum(g d)/M, the share of the pilots that the taps explain, and the :func:`crowding` of the
     pilots. p is the prior variance of the tap, exp(-decay i/N). A perceptron reads a tap beside its two
     neighbours, where a path between the samples leaves its traces. The noise variance s is corrected by a second
-    perceptron per iteration, from what all taps share and log M s. Where it is not given, all iterations run twice:
-    what the first ones end with is given to the second ones, which a poor first guess cannot lead astray.
+    perceptron per iteration, from what all taps share and log M s. Where it is not given, all updates run twice: the s
+    that the first ones end with is given to the second ones, which a poor first guess cannot lead astray.
 
     All last layers start at zero: training starts at EM, keeping a noise variance that is given.
 
     Args:
-        n_iterations: K factorisations, K - 1 updates.
+        n_iterations: K factorisations, K - 1 updates; 2 K - 1 where the noise is not given.
         n_hidden: units of the taps' perceptrons; those of the noise have half as many.
         decay: of the prior delay profile; 0 for a flat one.
 
@@ -96,19 +96,22 @@ class NASBL(Algorithm):
     ) -> Recovery:
         self.checked_iterations(n_iterations)
         if noise_variance is None:
-            posterior = self._infer(y, phi, None, record=False).posterior
-            assert posterior is not None
-            noise_variance = posterior.noise_variance
-        return self._infer(y, phi, noise_variance, record)
+            noise_variance = self._infer(y, phi, None, Trace(False))[1]
+        trace = Trace(record)
+        g, s = self._infer(y, phi, noise_variance, trace)
+        x = posterior_mean(y, phi, g, s)
+        trace.add(x)
+        return trace.recovery(x, Posterior(g, s))
 
-    def _infer(self, y: Tensor, phi: LinearOperator, noise_variance: Tensor | None, record: bool) -> Recovery:
-        """K iterations, with the noise variance told or not."""
+    def _infer(
+        self, y: Tensor, phi: LinearOperator, noise_variance: Tensor | None, trace: Trace
+    ) -> tuple[Tensor, Tensor]:
+        """g and s after K - 1 updates, with the noise variance told or not."""
         known = noise_variance is not None
         s = noise_level(y, phi, noise_variance)
         p = self.prior(phi).to(s)
         g = p.expand(*y.shape[:-1], -1)
         crowded = kept(phi, ("crowding", self.decay, p.dtype), lambda: crowding(phi, p))
-        trace = Trace(record)
         compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
         for k, (tap_rule, noise_rule) in enumerate(zip(self.tap_rules, self.noise_rules, strict=True)):
             m = moments(y, phi, g, s)
@@ -119,9 +122,7 @@ class NASBL(Algorithm):
             taps, noise = self.features(m, g, s, p, phi.n_measurements, known, crowded)
             g = (em_variances(m, g) * _factor(tap_rule(_beside_neighbours(taps)))).clamp(SMALLEST, LARGEST)
             s = noise_level(y, phi, (s if known else m.noise) * _factor(noise_rule(noise)))
-        x = posterior_mean(y, phi, g, s)
-        trace.add(x)
-        return trace.recovery(x, Posterior(g, s))
+        return g, s
 
     def _compiled_update(
         self,

@@ -177,7 +177,7 @@ def link(
     output: Annotated[Path, typer.Option(help="CSV to write; a plot lies beside it.")],
     scenario: Annotated[str, typer.Option(help="Channels: a shipped scenario, or a .toml file.")] = "lte10",
     algorithms: Annotated[
-        str | None, typer.Option(help="Estimators, models, model files.", show_default="the usual ones")
+        str | None, typer.Option(help="Estimators, models, model files: omp,my.h5.", show_default="the usual ones")
     ] = None,
     pilots: Annotated[str, typer.Option(help="Numbers of pilots on each pilot symbol: 50,75,100.")] = "75",
     ebno: Annotated[str, typer.Option(help="Eb/N0 in dB: 0,6,12 or 0:12:1.")] = "0:12:1",

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,8 @@ from rich.table import Table
 from ..arrayfile import refuse_existing
 from ..engines import Note, Task, engine
 from ..errors import ChanestError, FileError
-from ..experiments import COLUMNS, KEY, compare_point
-from ..picking import PEERS, SYNTHETIC_PEERS, chosen_estimators, fingerprinted
+from ..experiments import COLUMNS, KEY, compare_point, left_out
+from ..picking import PEERS, SYNTHETIC_PEERS, chosen_estimators, fingerprinted, is_model_name
 from ..plots import check_plot_path, draw_frontier, draw_sweep
 from ..scenario import AnyScenario, SyntheticScenario, load_any_scenario
 from ..sweeps import Sweep
@@ -78,10 +78,21 @@ def run(options: CompareOptions) -> None:
     _print_tables(rows)
     draw_sweep(plots[0], rows)
     draw_frontier(plots[1], rows)
-    for name in algorithms:
-        if name not in {row["algorithm"] for row in rows}:
-            print(f"left out: {name}: not for these scenarios, or no model for them is shipped")
+    for reason in _left_out(scenarios, algorithms, {row["algorithm"] for row in rows}, options.seed):
+        print(f"left out: {reason}")
     print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
+
+
+def _left_out(
+    scenarios: Sequence[AnyScenario], algorithms: Sequence[str], there: Collection[str], seed: int
+) -> Iterable[str]:
+    """Why some are nowhere in the table, and models that were named are missing at some points."""
+    return dict.fromkeys(
+        reason
+        for scenario in scenarios
+        for name, reason in left_out(scenario, algorithms, seed).items()
+        if name not in there or is_model_name(name)
+    )
 
 
 def _measure(

@@ -5,9 +5,11 @@ from importlib.metadata import version
 
 import torch
 
-from ..errors import ModelError
+from ..algorithms import Algorithm
+from ..errors import AlgorithmError, ModelError
 from ..estimator import Model
 from ..evaluation import check_band, evaluate
+from ..operators import DenseOperator, LinearOperator
 from ..picking import NOT_SYNTHETIC, PEERS, SYNTHETIC_PEERS, pick_model
 from ..pilots import PilotPattern, draw_pattern
 from ..scenario import AnyScenario, SyntheticScenario
@@ -51,7 +53,7 @@ def compare_point(
     Args:
         scenario: its pilots and SNR are the point. A synthetic one leaves what concerns pilots and CFR empty.
         algorithms: names of estimators, the peers of the scenario's setting when not given; one that does not fit
-            the setting, or without a shipped model for the scenario, is left out.
+            the setting, or without a shipped model for the scenario, is left out (:func:`left_out` says why).
         n_samples, seed: what to simulate.
         device: where to estimate.
         error_variance: also what the estimators expect of their own error, in OFDM.
@@ -65,13 +67,13 @@ def compare_point(
     device = torch.device(device)
     if isinstance(scenario, SyntheticScenario):
         about: dict[str, object] = {"n_pilots": None, "snr_convention": None, "n_distinct_pilots": None}
-        models = _fitting(scenario, SYNTHETIC_PEERS if algorithms is None else algorithms, None)
+        models, _ = _fitting(scenario, SYNTHETIC_PEERS if algorithms is None else algorithms, None)
         scores = evaluate_vectors(scenario, draw_matrix(scenario, seed), models, n_samples, seed, device)
     else:
         pattern = draw_pattern(scenario, seed) if pattern is None else pattern
         about = {"n_pilots": scenario.n_pilots, "snr_convention": scenario.snr_convention}
         about["n_distinct_pilots"] = len(pattern)
-        models = _fitting(scenario, PEERS if algorithms is None else algorithms, len(pattern))
+        models, _ = _fitting(scenario, PEERS if algorithms is None else algorithms, pattern)
         names = models if error_variance else ()
         scores = evaluate(scenario, pattern, models, n_samples, seed, device, error_variance_of=names)
     return [
@@ -92,17 +94,47 @@ def compare_point(
     ]
 
 
-def _fitting(scenario: AnyScenario, algorithms: Sequence[str], n_pilots: int | None) -> dict[str, Model]:
-    """The models by name, without those that are not there or not for the scenario."""
+def left_out(scenario: AnyScenario, algorithms: Sequence[str], seed: int) -> dict[str, str]:
+    """What :func:`compare_point` leaves out of a point, and why.
+
+    >>> from chanest import load_scenario
+    >>> left_out(load_scenario("lte10"), ["alista-wide", "linear", "alista-synthetic-20db"], seed=0)
+    {'alista-synthetic-20db': 'model alista-synthetic-20db: made for synthetic, of another setting than lte10'}
+    """
+    pattern = None if isinstance(scenario, SyntheticScenario) else draw_pattern(scenario, seed)
+    return _fitting(scenario, algorithms, pattern)[1]
+
+
+def _fitting(
+    scenario: AnyScenario, algorithms: Sequence[str], pattern: PilotPattern | None
+) -> tuple[dict[str, Model], dict[str, str]]:
+    """The models by name, and why others are not among them."""
     models: dict[str, Model] = {}
+    reasons: dict[str, str] = {}
     for name in algorithms:
         if isinstance(scenario, SyntheticScenario) and name in NOT_SYNTHETIC:
+            reasons[name] = f"{name}: estimates OFDM channels only"
             continue
         try:
-            model = pick_model(name, scenario, n_pilots)
-            if not isinstance(scenario, SyntheticScenario):
-                check_band(model, scenario)
-        except ModelError:
+            model = pick_model(name, scenario, None if pattern is None else len(pattern))
+            _check_fit(model, scenario, pattern)
+        except ModelError as error:
+            reasons[name] = str(error)
             continue
         models[name] = model
-    return models
+    return models, reasons
+
+
+def _check_fit(model: Model, scenario: AnyScenario, pattern: PilotPattern | None) -> None:
+    phi: LinearOperator
+    if isinstance(scenario, SyntheticScenario):
+        phi = DenseOperator(torch.zeros(scenario.n_measurements, scenario.n_coefficients))
+    else:
+        assert pattern is not None
+        check_band(model, scenario)
+        phi = model.operator(pattern, torch.complex64, "cpu")
+    if isinstance(model.algorithm, Algorithm):
+        try:
+            model.algorithm.check(phi)
+        except AlgorithmError as error:
+            raise ModelError(f"model {model.name}: {error}") from None

@@ -49,13 +49,12 @@ class NASBL(TensorFlowAlgorithm):
 
     def __call__(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> Recovery:
         if noise_variance is None:
-            posterior = self._infer(y, phi, None).posterior
-            assert posterior is not None
-            noise_variance = posterior.noise_variance
-        return self._infer(y, phi, noise_variance)
+            _, noise_variance = self._infer(y, phi, None)
+        g, s = self._infer(y, phi, noise_variance)
+        return Recovery(posterior_mean(y, phi, g, s), Posterior(g, s))
 
-    def _infer(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> Recovery:
-        """K iterations, with the noise variance told or not."""
+    def _infer(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """g and s after K - 1 updates, with the noise variance told or not."""
         known = noise_variance is not None
         s = noise_level(y, phi, noise_variance)
         p = self._prior(phi, s.dtype)
@@ -69,7 +68,7 @@ class NASBL(TensorFlowAlgorithm):
             g = tf.clip_by_value(em * factor, SMALLEST, LARGEST)
             s = (s if known else m.noise) * _factor(self.perceptron(f"noise_rules.{k}", noise))
             s = noise_level(y, phi, s)
-        return Recovery(posterior_mean(y, phi, g, s), Posterior(g, s))
+        return g, s
 
     def _prior(self, phi: PartialDFT, dtype: tf.DType) -> tf.Tensor:
         """(N,): the prior variances, of sum 1."""

@@ -338,14 +338,14 @@ def test_the_learned_estimators_are_near_least_squares_on_the_true_taps():
 def test_na_sbl_is_as_near_to_least_squares_on_the_true_taps_as_the_pilots_allow():
     """Eb/N0 at BLER 0.1, QPSK, rate 1/2, one pilot symbol, 75 random pilots, the sparse channel, on the same slots.
 
-    The exact posterior mean is 0.52 dB behind (tools/link_limit.py); half a dB was asked for.
+    The exact posterior mean is 0.56 dB behind (tools/link_limit.py, docs/link.md); half a dB was asked for.
     """
     link, needed, ours = Link(LTE10), {}, "na-sbl-lte10-m75-k10"
     for name, ebnos in {"oracle-ls": (8, 8.5), ours: (8.5, 9)}.items():
         rows = [simulate_point(link, [name], ebno, n_slots=1024, target_errors=0)[0] for ebno in ebnos]
         needed[name] = ebno_at({key: str(value) for key, value in row.items()} for row in rows)
     print(needed)
-    assert needed[ours] - needed["oracle-ls"] <= 0.52 + 0.05
+    assert needed[ours] - needed["oracle-ls"] <= 0.56
 
 
 @pytest.mark.slow

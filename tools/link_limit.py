@@ -148,7 +148,9 @@ def main() -> None:
             nmse = "" if row["cfr_nmse_db"] is None else f"CFR NMSE {row['cfr_nmse_db']:.2f} dB"
             chains = [f"{sums.nmse_db:.2f}" for sums in link.agreement] if name == "limit" else []
             print(f"{name}, {ebno:g} dB: BLER {row['bler']:.4f} of {row['blocks']}, {nmse}", *chains, flush=True)
-        print(f"{name}: BLER 0.1 at {ebno_at({key: str(value) for key, value in row.items()} for row in rows)} dB")
+        at = ebno_at({key: str(value) for key, value in row.items()} for row in rows)
+        found = "not between these" if at is None or not np.isfinite(at) else f"at {at:.3f} dB"
+        print(f"{name}: BLER 0.1 {found}")
 
 
 if __name__ == "__main__":

@@ -66,8 +66,7 @@ class CapturedEstimator:
             self._pilots = torch.ones(batch, len(pattern), dtype=dtype, device=device)
             self._cir = torch.empty(batch, phi.n_coefficients, dtype=dtype, device=device)
             self._cfr = torch.empty(batch, band.n_measurements, dtype=dtype, device=device)
-        used = model.ofdm.used_subcarriers if pattern.band is None else pattern.used_subcarriers
-        self._used = torch.from_numpy(used).to(device)
+        self._used = model.used_subcarriers(pattern).to(device)
         self._first_tap_samples = model.ofdm.first_tap_samples
 
         @torch.no_grad()
@@ -136,8 +135,6 @@ def _captured(run: Callable[[], None], device: torch.device) -> Callable[[], Non
                 run()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(
-            graph, stream=side
-        ):  # its own default stream would be of the first device ever captured on
+        with torch.cuda.graph(graph, stream=side):  # the default one is of the device that captured first
             run()
     return graph.replay

@@ -126,7 +126,7 @@ class Model:
         algorithm = _at_home(self.algorithm, y)
         recovery = algorithm(y, phi, n_iterations, record, noise)
         band = self.band(y.dtype, y.device, pattern)
-        estimate = self._estimate(recovery, scale, band, self._used(pattern))
+        estimate = self._estimate(recovery, scale, band, self.used_subcarriers(pattern))
         if not error_variance:
             return estimate
         variance = algorithm.error_variance(recovery, y, phi, band, noise)
@@ -195,7 +195,13 @@ class Model:
                 f"n_fft: model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}"
             )
 
-    def _used(self, pattern: PilotPattern) -> Tensor:
+    def used_subcarriers(self, pattern: PilotPattern) -> Tensor:
+        """(n_used,) int64: the pattern's band where it has one, or else the scenario's.
+
+        >>> from chanest import PilotPattern, load_model
+        >>> load_model("na-sbl-wide").used_subcarriers(PilotPattern.random(75, seed=0)).shape
+        torch.Size([600])
+        """
         source = self.ofdm if pattern.band is None else pattern
         return torch.from_numpy(source.used_subcarriers)
 
@@ -223,7 +229,7 @@ class Model:
     ) -> Estimate:
         m = len(pattern)
         pilots = torch.tensor(pattern.subcarriers, device=y.device)
-        used = self._used(pattern).to(y.device)
+        used = self.used_subcarriers(pattern).to(y.device)
         relative = None if noise is None else noise * m
         cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
         variance = None if variance is None else variance * scale.square()

@@ -60,8 +60,6 @@ def pick_model(
 ) -> Model:
     """The estimator of one name that fits a scenario and a number of pilots (the scenario's when not given) best.
 
-    The name of a shipped model, or of a model file, means that model.
-
     Learned algorithms take the shipped model for the scenario with the nearest number of pilots, else the one
     trained on ``wide``, made for any channel. ISTA and FISTA take the scenario's penalty, EP its sparsity and
     decay, ``lmmse-true`` its delay profile. In the synthetic setting the sizes must be the model's; of several SNRs the
@@ -69,15 +67,12 @@ def pick_model(
 
     Raises:
         AlgorithmError: unknown algorithm, or not of this setting.
-        ModelError: nothing shipped fits, or the model named is of the other setting or damaged.
-        FileError: a model file that is not there.
+        ModelError: nothing shipped fits.
 
     >>> from chanest import load_scenario
     >>> pick_model("na-alista", load_scenario("lte10"), 60).name
     'na-alista-lte10-m50'
     """
-    if is_model_name(algorithm):
-        return _of_setting(load_model(algorithm), scenario)
     if algorithm not in ESTIMATORS:
         raise AlgorithmError(f"algorithm: expected one of {', '.join(ESTIMATORS)}, got {algorithm}")
     if isinstance(scenario, SyntheticScenario):
@@ -136,7 +131,20 @@ def fingerprinted(names: Iterable[str]) -> str:
     )
 
 
-def _of_setting(model: Model, scenario: AnyScenario) -> Model:
+def pick_named(name: str, scenario: AnyScenario, n_pilots: int | None = None) -> Model:
+    """The model of this name, shipped or a file, or what :func:`pick_model` takes for the estimator of this name.
+
+    Raises:
+        AlgorithmError, ModelError: as there; a model of the other setting, or damaged.
+        FileError: a model file that is not there.
+
+    >>> from chanest import load_scenario
+    >>> [pick_named(name, load_scenario("lte10"), 75).name for name in ("na-sbl-wide", "na-sbl")]
+    ['na-sbl-wide', 'na-sbl-lte10-m75']
+    """
+    if not is_model_name(name):
+        return pick_model(name, scenario, n_pilots)
+    model = load_model(name)
     if isinstance(model.scenario, SyntheticScenario) != isinstance(scenario, SyntheticScenario):
         raise ModelError(f"model {model.name}: made for {model.scenario.name}, of another setting than {scenario.name}")
     return model

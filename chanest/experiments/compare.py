@@ -10,7 +10,7 @@ from ..errors import AlgorithmError, ModelError
 from ..estimator import Model
 from ..evaluation import check_band, evaluate
 from ..operators import DenseOperator, LinearOperator
-from ..picking import NOT_SYNTHETIC, PEERS, SYNTHETIC_PEERS, pick_model
+from ..picking import NOT_SYNTHETIC, PEERS, SYNTHETIC_PEERS, pick_named
 from ..pilots import PilotPattern, draw_pattern
 from ..scenario import AnyScenario, SyntheticScenario
 from ..vectors import draw_matrix
@@ -116,7 +116,7 @@ def _fitting(
             reasons[name] = f"{name}: estimates OFDM channels only"
             continue
         try:
-            model = pick_model(name, scenario, None if pattern is None else len(pattern))
+            model = pick_named(name, scenario, None if pattern is None else len(pattern))
             _check_fit(model, scenario, pattern)
         except ModelError as error:
             reasons[name] = str(error)

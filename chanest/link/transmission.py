@@ -26,7 +26,7 @@ from sionna.phy.utils import ebnodb2no
 from torch import Tensor
 
 from ..errors import ChanestError
-from ..picking import pick_model
+from ..picking import pick_named
 from ..scenario import Scenario
 
 MODULATIONS = {"qpsk": 2, "16qam": 4, "64qam": 6}
@@ -209,7 +209,7 @@ class Link:
             block, model = LSChannelEstimator(self.grid, "lin_time_avg", device=self.device), ""
         else:
             n_pilots = len(torch.unique(self._pilot_places[1]))
-            picked = pick_model(name, self.scenario, n_pilots)
+            picked = pick_named(name, self.scenario, n_pilots)
             block, model = SparseChannelEstimator(self.grid, picked, time="static", device=self.device), picked.name
         return lambda slots: block(slots.received, slots.noise_variance), model
 

@@ -146,6 +146,10 @@ def joined(device: str = "auto") -> Iterator[tuple[Processes, str]]:
     store, rank, size = next(dist.rendezvous("env://"))
     try:
         device = _own(device)
+        # Adam imports it at its first step, and imported while there is a group it keeps that group, whose threads then
+        # meet the end of the interpreter: one abort in about 200 trainings.
+        import torch._dynamo
+
         with _ended_elsewhere():
             backend, gpu = ("gloo", None) if device == "cpu" else ("nccl", torch.device(device))
             if gpu is not None:

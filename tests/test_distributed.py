@@ -150,6 +150,20 @@ def deadly(scenario, seed, step, *others):
 training.training_lesson = deadly
 """
 
+NAMED = """
+import atexit, os, pathlib
+import torch.distributed as dist
+def named(when):
+    threads = [task.joinpath("comm").read_text().strip() for task in pathlib.Path("/proc/self/task").iterdir()]
+    pathlib.Path(f"{when}{os.environ['RANK']}").write_text("\\n".join(threads))
+destroy = dist.destroy_process_group
+def named_and_destroy(*arguments):
+    named("before")
+    destroy(*arguments)
+dist.destroy_process_group = named_and_destroy
+atexit.register(named, "after")
+"""
+
 
 def torchrun(folder, *options, size=2, more="", timeout=120):
     """``torchrun ... -m chanest train`` with checkpoints every two steps and little calibration."""
@@ -199,9 +213,21 @@ def test_two_processes_write_the_file_of_one_and_resume(tmp_path, algorithm):
         "chanest: error: cut.h5.checkpoint: a training began there; continue with --resume, or give --force to start "
         "anew"
     ]
-    assert torchrun(tmp_path, *options, "cut.h5", "--resume", size=3).returncode == 0
+    resumed = torchrun(tmp_path, *options, "cut.h5", "--resume", size=3)
+    assert resumed.returncode == 0, resumed.stderr
     assert_same_file(tmp_path / "one.h5", tmp_path / "cut.h5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.h5", "one.h5", "start.py", "two.h5"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed as Linux lists them")
+def test_no_thread_of_the_group_meets_the_end_of_the_interpreter(tmp_path):
+    ran = torchrun(tmp_path, "--output", "m.h5", more=NAMED)
+    assert ran.returncode == 0, ran.stderr
+    for rank in range(2):  # by name: the threads of OpenMP and the like may stay
+        before, after = ((tmp_path / f"{when}{rank}").read_text() for when in ("before", "after"))
+        assert "gloo" in before
+        assert "gloo" not in after
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from .bands import cfr_of
 from .estimator import noise_of_y, normalise
-from .operators import LinearOperator, PartialDFT
+from .operators import DenseOperator, LinearOperator, PartialDFT
 from .pilots import PilotPattern, draw_pattern
 from .scenario import AnyScenario, Scenario, SyntheticScenario
 from .signals import Simulation, draw, seeded
@@ -68,9 +69,9 @@ def training_lesson(
     if isinstance(scenario, SyntheticScenario):
         generator = seeded(seed, "train", step + 1)
         snr = _snrs(scenario, snr_groups, generator).repeat_interleave(n_samples // snr_groups)
-        phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, step))
+        phi, on_device = _matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, step), device)
         drawn = draw_vectors(scenario, phi, n_samples, generator, snr).to(device)
-        return _lesson_of_vectors(drawn, phi.to(device), seed, step, exactly=step < 0)
+        return _lesson_of_vectors(drawn, on_device, seed, step, exactly=step < 0)
     batch, pattern = training_batch(scenario, seed, step + 1, n_samples, snr_groups)
     return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, exactly=step < 0)
 
@@ -88,9 +89,10 @@ def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torc
     snr_db = min(max(scenario.snr_db, low), high)
     generator = seeded(seed, "validate", index)
     if isinstance(scenario, SyntheticScenario):
-        phi = draw_matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, -2 - index))
+        matrix_seed = seed if scenario.training.fixed_matrix else _matrix_seed(seed, -2 - index)
+        phi, on_device = _matrix(scenario, matrix_seed, device)
         vectors = draw_vectors(scenario, phi, 512, generator, snr_db).to(device)
-        return _lesson_of_vectors(vectors, phi.to(device), seed, index, exactly=True)
+        return _lesson_of_vectors(vectors, on_device, seed, index, exactly=True)
     pattern = draw_pattern(scenario, seed + (0 if scenario.training.fixed_pattern else index))
     batch = draw(scenario, pattern, 512, generator, snr_db).to(device)
     return _lesson_of_pilots(scenario, batch, pattern, seed, index, exactly=True)
@@ -116,6 +118,14 @@ def _lesson_of_pilots(
 def _snrs(scenario: AnyScenario, snr_groups: int, generator: torch.Generator) -> Tensor:
     low, high = scenario.training.snr_db
     return low + (high - low) * torch.rand(snr_groups, generator=generator)
+
+
+@lru_cache(maxsize=1)
+def _matrix(scenario: SyntheticScenario, seed: int, device: torch.device | str) -> tuple[DenseOperator, DenseOperator]:
+    """The matrix on the CPU and on the device; kept, and what was computed from it, for a step with the same one."""
+    with torch.inference_mode(False):  # it may be used in training later
+        phi = draw_matrix(scenario, seed)
+        return phi, phi.to(device)
 
 
 def _matrix_seed(seed: int, step: int) -> int:

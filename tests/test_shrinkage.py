@@ -47,6 +47,24 @@ def test_gradient_is_right_and_safe_at_zero(dtype, n_exempt):
     assert bool((zero.grad == 0).all())
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10_000), n_exempt=st.integers(0, 8))
+def test_real_vectors_are_shrunk_as_complex_ones_that_happen_to_be_real(seed, n_exempt):
+    generator = torch.Generator().manual_seed(seed)
+    given_x = torch.randn(4, 7, dtype=torch.float64, generator=generator)
+    weights = torch.randn(4, 7, dtype=torch.float64, generator=generator)
+    found = []
+    for dtype in (torch.float64, torch.complex128):
+        x, threshold = given_x.clone().requires_grad_(), torch.full((4, 1), 0.5, dtype=torch.float64).requires_grad_()
+        shrunk = soft_threshold(x.to(dtype), threshold, n_exempt).real
+        (shrunk * weights).sum().backward()
+        with torch.no_grad():
+            assert torch.equal(soft_threshold(x.to(dtype), threshold, n_exempt).real, shrunk)
+        found.append((shrunk.detach(), x.grad, threshold.grad))
+    for real, as_complex in zip(*found, strict=True):
+        torch.testing.assert_close(real, as_complex)
+
+
 def test_phase_is_kept():
     x = torch.tensor([3 + 4j])
     torch.testing.assert_close(soft_threshold(x, 1.0), x * 4 / 5)

@@ -183,7 +183,7 @@ class Algorithm(nn.Module, ABC):
         return support_schedule(self.sparsity, n_iterations, self.schedule)
 
     def grown(self, n_iterations: int) -> Self:
-        """The same algorithm with more iterations: a warm start for training it.
+        """The same algorithm with another number of iterations: a warm start for training it.
 
         Parameters are copied; those that iterations have of their own, one behind the other along the first axis
         or in numbered modules, are continued by the last. Without support selection, whose schedule depends on K,
@@ -193,13 +193,14 @@ class Algorithm(nn.Module, ABC):
             n_iterations: the new K.
 
         Raises:
-            AlgorithmError: fewer iterations than now, or parameters that are numbered otherwise.
+            AlgorithmError: fewer iterations than now where they have parameters of their own, or parameters that are
+                numbered otherwise.
 
         >>> from chanest.algorithms import ALISTA
         >>> ALISTA(n_iterations=4).grown(6).log_threshold.shape
         torch.Size([6])
         """
-        if n_iterations < self.n_iterations:
+        if n_iterations < self.n_iterations and not self.any_n_iterations:
             raise AlgorithmError(
                 f"n_iterations: {self.name} can grow from {self.n_iterations} to more, asked for {n_iterations}"
             )

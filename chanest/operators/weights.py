@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import OperatorError
 from .base import LinearOperator, kept
+from .dense import DenseOperator
 
 _BLOCK = 128  # columns of W^H Phi at a time
 
@@ -51,9 +52,13 @@ class AnalyticWeights:
             raise OperatorError(f"ridge: Phi Phi^H is singular, expected more than {ridge:g}") from None
         self.inverse = (inverse + inverse.mH) / 2
         self.scale = 1 / phi.quadratic_diagonal(self.inverse)
+        single = isinstance(phi, DenseOperator) and not phi.batch_shape
+        self.matrix = (self.inverse @ phi.dense()) * self.scale if single else None
 
     def adjoint(self, b: Tensor) -> Tensor:
         """W^H b: (*batch, M) -> (*batch, N)."""
+        if self.matrix is not None:  # where Phi is a matrix, W is no dearer
+            return b @ self.matrix.conj()
         return self.scale * self.pseudo_inverse(b)
 
     def pseudo_inverse(self, b: Tensor) -> Tensor:

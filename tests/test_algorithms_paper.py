@@ -316,6 +316,14 @@ def test_algorithms_without_parameters_per_iteration_grow_too(algorithm):
     assert all(torch.equal(value, grown.state_dict()[name]) for name, value in algorithm.state_dict().items())
 
 
+def test_a_network_that_runs_in_every_iteration_shrinks_too():
+    y = torch.randn(2, M, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    algorithm = NAALISTA(6, 6, sparsity=4).double()
+    shrunk = algorithm.grown(3)
+    assert shrunk.n_iterations == 3
+    assert torch.equal(shrunk(y, operator("real")).x, algorithm(y, operator("real"), n_iterations=3).x)
+
+
 def test_the_rules_of_new_iterations_are_the_last_ones():
     algorithm = NASBL(4, n_hidden=6).double()
     with torch.no_grad():

@@ -145,7 +145,7 @@ MISTAKES = [
     ("train --output x.h5 --start nosuch", "model nosuch: expected a file, or one of"),
     ("train --output x.h5 --start foreign.h5", "foreign.h5: "),
     ("train --output x.h5 --start na.h5 --algorithm alista", "--algorithm: alista asked for, model na is na-alista"),
-    ("train --output x.h5 --start na.h5 --iterations 3", "--iterations: na-alista can grow from 4", "asked for 3"),
+    ("train --output x.h5 --start alista.h5 --iterations 3", "--iterations: alista can grow from 4", "asked for 3"),
     ("train --output x.h5 --start na.h5 --hidden 9", "--hidden: lstm_hidden of model na is 8, asked for 9"),
     ("train --output x.h5 --start na.h5 --scenario synthetic", "--start: model na was made for lte10", "synthetic"),
     ("train --output na.h5 --start na.h5 --force", "--output: na.h5 is the file of --start too"),

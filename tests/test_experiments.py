@@ -7,13 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import Ran
 
-from chanest.algorithms import NAALISTA
+from chanest.algorithms import ALGORITHMS, NAALISTA
 from chanest.cli.reproduce import FIGURES
 from chanest.errors import ChanestError, FileError
 from chanest.estimator import Model
@@ -22,7 +23,8 @@ from chanest.experiments.drawing import charts, write_rows
 from chanest.experiments.illustrations import ILLUSTRATIONS
 from chanest.experiments.points import KEY, NMSE_FIGURES, Point, panels
 from chanest.experiments.published import Distance, distances, read_published, read_results, summary
-from chanest.experiments.reproduce import FEWEST_STEPS, Bench, Recipe, made, ordered, scenario_of
+from chanest.experiments.recipes import RECIPES, Recipe, made, ordered, recipe_of, ridge_of, scenario_of
+from chanest.experiments.reproduce import FEWEST_STEPS, Bench
 from chanest.modelfile import read_model
 from chanest.plots import draw_charts
 from chanest.scenario import load_any_scenario
@@ -55,7 +57,7 @@ def write_published(
 def test_every_figure_has_as_many_points_as_the_paper():
     assert [len(panel.points) for panel in panels("13")] == [6 * 13, 6 * 13]
     sizes = {figure: len(set(points_of(figure))) for figure in NMSE_FIGURES}
-    assert sizes == {"3": 180, "4": 108, "5": 15, "7": 4, "10": 78, "11": 540, "13": 156, "table1": 15}
+    assert sizes == {"3": 180, "4": 108, "5": 15, "7": 4, "10": 78, "11": 540, "13": 156, "table1": 15, "others": 222}
     with pytest.raises(ChanestError, match=r"figure: expected one of 3, 4, .* got 6"):
         panels("6")
 
@@ -92,19 +94,55 @@ def test_curves_are_named_by_what_differs():
     assert curves == {"na-alista r", "na-alista", "na-alista u", "na-alista-mlp", "na-alista-rnn"}
 
 
-def test_every_point_follows_the_next_smaller_one_of_its_curve():
-    points = points_of("13")
+@pytest.mark.parametrize("figure", ["4", "5", "11", "13", "others"])
+def test_every_point_starts_from_its_neighbour_on_the_way_to_the_trunk(figure):
+    points = points_of(figure)
     chain = ordered([*points, *points])
-    assert len(chain) == len(points)
+    assert len(chain) == len(set(points))
     done: set[Point] = set()
+    sizes = sorted({point.n_taps for point in points})
     for point, start in chain:
-        smaller = [other.n_iterations for other in points if other.key[:-1] == point.key[:-1]]
-        smaller = [k for k in smaller if k < point.n_iterations]
-        assert (start is None) == (not smaller)
-        if start is not None:
-            assert start in done
-            assert (start.key[:-1], start.n_iterations) == (point.key[:-1], max(smaller))
+        k, curve = point.n_iterations, [other.n_iterations for other in done if other.key[:-1] == point.key[:-1]]
+        beside = [n for n in sizes if n != point.n_taps and replace(point, n_taps=n) in done and k > 1]
+        if not ALGORITHMS[point.algorithm].learned:
+            assert start is None
+        elif recipe_of(point).trunk == 1 and beside:
+            assert start == replace(point, n_taps=min(beside, key=lambda n: abs(math.log(n / point.n_taps))))
+        elif curve:
+            trunk = recipe_of(point).trunk
+            towards = [other for other in curve if min(k, trunk) <= other <= max(k, trunk)]
+            assert start is not None
+            assert start.key[:-1] == point.key[:-1]
+            assert abs(start.n_iterations - k) == min(abs(other - k) for other in towards)
+        elif start is not None:
+            alike = ("algorithm", "lstm_inputs", "lstm_hidden", "n_pilots", "sparsity", "n_iterations")
+            assert all(getattr(start, name) == getattr(point, name) for name in alike)
+        assert start is None or start in done
         done.add(point)
+
+
+def test_a_part_of_a_figure_starts_from_what_is_known():
+    twenty = [point for point in points_of("11") if point.snr_db == 20 and point.algorithm == "na-alista"]
+    forty = {replace(point, snr_db=40) for point in twenty}
+    alone, known = dict(ordered(twenty)), dict(ordered(twenty, forty.__contains__))
+    first = next(point for point in twenty if (point.n_taps, point.n_iterations) == (500, 16))
+    assert alone.keys() == known.keys() == set(twenty)
+    assert alone[first] == replace(first, n_taps=1000)
+    assert known[first] == replace(first, snr_db=40)
+    few = [replace(first, n_iterations=k) for k in (6, 28)]
+    assert dict(ordered(few)) == {few[0]: None, few[1]: None}  # made for 6, it serves no 28
+    many = [replace(first, n_iterations=k) for k in (4, 22)]
+    assert dict(ordered(many)) == {many[1]: None, many[0]: many[1]}
+
+
+def test_curves_start_from_the_nearest_one():
+    chain = dict(ordered(points_of("4")))
+    sizes = {(p.n_taps, p.snr_db): s and (s.n_taps, s.snr_db) for p, s in chain.items() if p.algorithm == "na-alista"}
+    assert sizes[1000, 40] is None
+    assert sizes[1250, 40] == (1000, 40)
+    assert sizes[2500, 40] == (2250, 40)
+    assert sizes[500, 40] == (750, 40)
+    assert sizes[500, 20] == (500, 40)
 
 
 # the published table ----------------------------------------------------------------------------------------
@@ -153,9 +191,9 @@ def test_a_damaged_table_is_one_clear_error(tmp_path, text, complaint):
 @pytest.fixture
 def bench(tmp_path, monkeypatch) -> Bench:
     """A bench whose recipes have three steps."""
-    for setting, recipes in reproduce.RECIPES.items():
-        tiny = {name: Recipe(recipe.learning_rate, 3, 16) for name, recipe in recipes.items()}
-        monkeypatch.setitem(reproduce.RECIPES, setting, tiny)
+    for setting, recipes in RECIPES.items():
+        tiny = {name: Recipe(recipe.learning_rate, 3, 16, trunk=recipe.trunk) for name, recipe in recipes.items()}
+        monkeypatch.setitem(RECIPES, setting, tiny)
     return Bench(tmp_path / "cache", CPU, n_samples=64)
 
 
@@ -192,18 +230,73 @@ def test_the_next_k_starts_from_the_model_before(bench, monkeypatch):
     row = bench.measure(TWO[1], TWO[0])
     old = read_model(before)[0].log_threshold.tolist()
     assert seen == {"first": old * 2, "warm": True}
-    assert row["warm_start"] == 1
-    cold = bench.measure(TWO[1])
-    assert (seen["warm"], cold["warm_start"]) == (False, None)
-    assert len(list(bench.cache.glob("*.h5"))) == 3
+    assert row["warm_start"] == "1"
+    assert len(list(bench.cache.glob("*.h5"))) == 2
+
+
+def test_a_model_of_another_recipe_seed_or_start_is_not_taken(bench, monkeypatch):
+    bench.measure(TWO[0])
+    row = bench.measure(TWO[1], TWO[0])
+    measured = reproduce.train
+    monkeypatch.setattr(reproduce, "train", never)
+    assert bench.measure(TWO[1], TWO[0]) == row
+    with pytest.raises(AssertionError, match="trained again"):
+        Bench(bench.cache, CPU, 64, seed=1).measure(TWO[1], TWO[0])
+    with pytest.raises(AssertionError, match="trained again"):
+        bench.measure(TWO[1])
+    monkeypatch.setitem(RECIPES["ofdm"], "alista", replace(RECIPES["ofdm"]["alista"], learning_rate=1e-4))
+    with pytest.raises(AssertionError, match="trained again"):
+        bench.measure(TWO[1], TWO[0])
+    monkeypatch.setattr(reproduce, "train", measured)
+    assert bench.measure(TWO[1], TWO[0])["learning_rate"] == 1e-4
+
+
+def test_the_course_of_training_is_that_from_its_beginning(bench):
+    assert bench.history(TWO[0]) == []
+    bench.measure(TWO[0])
+    bench.measure(TWO[1], TWO[0])
+    assert bench.has(TWO[1])
+    assert not (bench.cache / bench._note(TWO[1], anew=True)).exists()
+    bench.measure(TWO[1])
+    assert read_model(bench.cache / bench._note(TWO[1], anew=True).read_text())[2]["steps"] == 3
+    assert bench._last(TWO[1]).name == bench._note(TWO[1], anew=False).read_text()  # others still start from this one
+
+
+def test_a_damaged_note_is_no_note(bench):
+    row = bench.measure(TWO[0])
+    for note in bench.cache.glob("*.txt"):
+        note.write_text("")
+    assert not bench.has(TWO[0])
+    assert bench.measure(TWO[0]) == row
+
+
+def test_a_network_for_many_iterations_serves_fewer_and_other_sizes(bench):
+    sixteen = Point("synthetic", "na-alista", lstm_inputs="r,u", lstm_hidden=8, n_pilots=20, n_taps=40, sparsity=4)
+    eight = replace(sixteen, n_iterations=8)
+    bench.measure(sixteen)
+    assert bench.measure(eight, sixteen)["warm_start"] == "16"
+    noisy = replace(eight, n_taps=50, snr_db=20)
+    assert bench.measure(noisy, eight)["warm_start"] == "8 of n_taps=40 snr_db=40"
+    assert (ridge_of(sixteen), ridge_of(noisy)) == (0.1, 1.0)
+
+
+def test_what_was_trained_for_another_matrix_keeps_its_own_ridge(bench):
+    before = Point("synthetic", "alista", n_iterations=2, n_taps=40, n_pilots=20, sparsity=4)
+    after = replace(before, snr_db=20)
+    bench.measure(before)
+    bench.measure(after, before)
+    ridges = {read_model(path)[0].ridge for path in bench.cache.glob("*.h5")}
+    assert ridges == {ridge_of(before), ridge_of(after)}
+    assert len(ridges) == 2
 
 
 def test_a_budget_gives_fewer_steps_but_some(bench, monkeypatch):
     recipe = Recipe(1e-2, 10**6, 16)
-    monkeypatch.setitem(reproduce.RECIPES["ofdm"], "alista", recipe)
+    monkeypatch.setitem(RECIPES["ofdm"], "alista", recipe)
     assert bench.measure(TWO[0], seconds=1e-6)["steps"] == FEWEST_STEPS
-    afforded = bench._affordable(made(TWO[0]), scenario_of(TWO[0]), recipe, 5)
+    afforded, batch_size = bench._affordable(made(TWO[0]), scenario_of(TWO[0]), (recipe.steps, 16), 5)
     assert FEWEST_STEPS < afforded < 10**6
+    assert batch_size == 16
 
 
 # chanest reproduce ------------------------------------------------------------------------------------------
@@ -261,7 +354,7 @@ def test_a_part_of_a_figure_is_measured_alone(tmp_path, chanest):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("99", "FIGURE: expected one of 1, 2, .* table1, got 99"),
+        ("99", "FIGURE: expected one of 1, 2, .* table1, others, got 99"),
         ("13 --budget 0", "--budget: expected minutes, more than 0, got 0"),
         ("13 --samples 0", "--samples: expected 1...10000000, got 0"),
         ("13 --published absent.csv", r"absent\.csv: cannot be read as CSV"),

@@ -206,7 +206,7 @@ def link(
 
 @app.command()
 def reproduce(
-    figure: Annotated[str, typer.Argument(help="1...13 or table1.")],
+    figure: Annotated[str, typer.Argument(help="1...13, table1 or others.")],
     output: Annotated[Path, typer.Option(help="Folder for the CSV and the pictures.")] = Path("reproduction"),
     published: Annotated[Path | None, typer.Option(help="CSV of published results to set beside ours.")] = None,
     budget: Annotated[

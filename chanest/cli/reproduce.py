@@ -14,13 +14,15 @@ from ..errors import ChanestError, FileError
 from ..experiments.illustrations import ILLUSTRATIONS, illustrate
 from ..experiments.points import KEY, Panel, Point, panels
 from ..experiments.published import distances, read_published, read_published_epochs, summary
-from ..experiments.reproduce import COLUMNS, Bench, ordered
+from ..experiments.recipes import full_training, ordered
+from ..experiments.reproduce import COLUMNS, Bench
 from ..plots import check_plot_path, draw_panels
 from ..sweeps import Sweep
 from .common import MOST_SAMPLES, check_seed, chosen_device, console, progress_bar
 
 Curve = list[tuple[float, float]]
-FIGURES = (*map(str, range(1, 14)), "table1")
+_NAMED = {"table1": "Table 1", "others": "Published, but in no figure"}
+FIGURES = (*map(str, range(1, 14)), *_NAMED)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def run(options: ReproduceOptions) -> None:
     device = chosen_device(options.device)
     published = read_published(options.published) if options.published else {}
     _make_folder(options.output)
-    stem = options.output / (options.figure if options.figure == "table1" else f"figure{options.figure}")
+    stem = options.output / (options.figure if options.figure in _NAMED else f"figure{options.figure}")
     plots = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     if options.figure in ILLUSTRATIONS:
         table = stem.with_suffix(".csv")
@@ -69,8 +71,10 @@ def run(options: ReproduceOptions) -> None:
     axes = panels(options.figure)
     wanted = _wanted(options, axes)
     table = stem.with_suffix(".csv")
-    chain = ordered(wanted)
     bench = Bench((options.cache or options.output / "models").resolve(), device, options.samples, options.seed)
+    chain = ordered(wanted, bench.has)
+    if options.figure == "7":  # the course of training, from its beginning
+        chain = [(point, None) for point, _ in chain]
     with engine(options.dask) as where, progress_bar(f"figure {options.figure}", len(chain)) as bar:
         if options.force:
             table.unlink(missing_ok=True)
@@ -96,15 +100,19 @@ def run(options: ReproduceOptions) -> None:
 def _tasks(
     bench: Bench, chain: list[tuple[Point, Point | None]], left: list[Point], budget: float | None
 ) -> list[Task]:
-    """Of the budget, every point that is left gets what its share of iterations and coefficients is."""
-    work = {p: float(p.n_iterations * p.n_taps) for p in left if ALGORITHMS[p.algorithm].learned}
-    total = sum(work.values())
+    """Of the budget, every point that is left gets what its share of vectors, iterations and coefficients is."""
+    work = {
+        point: float(point.n_iterations * point.n_taps * math.prod(full_training(point, start)))
+        for point, start in chain
+        if point in left and ALGORITHMS[point.algorithm].learned
+    }
+    total, here = sum(work.values()), {point for point, _ in chain}
 
     def seconds(point: Point) -> float:
         return math.inf if budget is None or point not in work else 60 * budget * work[point] / total
 
     return [
-        Task(point.key, partial(_measure, bench, point, start, seconds(point)), start.key if start else None)
+        Task(point.key, partial(_measure, bench, point, start, seconds(point)), start.key if start in here else None)
         for point, start in chain
     ]
 
@@ -180,7 +188,7 @@ def _print(axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[
 
 
 def _title(figure: str) -> str:
-    return "Table 1" if figure == "table1" else f"Figure {figure}"
+    return _NAMED.get(figure, f"Figure {figure}")
 
 
 def _make_folder(path: Path) -> None:

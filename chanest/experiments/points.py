@@ -67,7 +67,7 @@ class Panel:
 
 
 def panels(figure: str) -> tuple[Panel, ...]:
-    """The axes of a figure of NMSE: 3, 4, 5, 7, 10, 11, 13, or table1.
+    """The axes of a figure of NMSE: 3, 4, 5, 7, 10, 11, 13, table1, or others: published, but in no figure.
 
     Raises:
         ChanestError: there is no such figure.
@@ -96,9 +96,14 @@ def _over_iterations(n: int, snr: int) -> Panel:
     return Panel(f"N = {n}, {snr} dB", "n_iterations", tuple(points))
 
 
-def _over_sizes(snr: int) -> Panel:
-    points = (_point("synthetic", a, n_taps=n, snr_db=snr, n_iterations=26) for a, n in product(_PAPERS, _SIZES))
-    return Panel(f"K = 26, {snr} dB", "n_taps", tuple(points))
+def _over_sizes(snr: int, k: int = 26) -> Panel:
+    points = (_point("synthetic", a, n_taps=n, snr_db=snr, n_iterations=k) for a, n in product(_PAPERS, _SIZES))
+    return Panel(f"K = {k}, {snr} dB", "n_taps", tuple(points))
+
+
+def _over_sizes_reading(inputs: str, snr: int) -> Panel:
+    points = (_point("synthetic", "na-alista", n_taps=n, snr_db=snr, lstm_inputs=inputs) for n in _SIZES)
+    return Panel(f"K = 16, {snr} dB, LSTM reads {inputs}", "n_taps", tuple(points))
 
 
 def _over_hidden(n: int) -> Panel:
@@ -127,5 +132,10 @@ _FIGURES: dict[str, tuple[Panel, ...]] = {
     "11": tuple(_over_iterations(n, snr) for n, snr in product((500, 1000, 2000), (40, 20))),
     "13": (_ofdm(100), _ofdm(75)),
     "table1": tuple(map(_inputs, (500, 1000, 2000))),
+    "others": (
+        _ofdm(50),
+        *(_over_sizes(snr, 16) for snr in (40, 20)),
+        *(_over_sizes_reading(inputs, snr) for inputs, snr in product(("r", "u"), (40, 20))),
+    ),
 }
 NMSE_FIGURES = tuple(_FIGURES)

@@ -45,6 +45,7 @@ def group_loss(
     def of_groups(x: Tensor) -> Tensor:
         """This process's part of the energy in every group of one SNR."""
         energy = (torch.view_as_real(x).square().sum(-1) if x.is_complex() else x.square()).sum(-1)
+        energy = energy if own.weight is None else energy * own.weight
         whole = torch.nn.functional.pad(energy, (share.start, n_samples - share.stop))
         return whole.view(snr_groups, -1).sum(-1)
 

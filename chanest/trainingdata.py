@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -31,6 +31,7 @@ class Lesson:
         truth: (batch, N), or (batch, n_used) where paths lie between the taps.
         scale: (batch, 1), of x in the units of the truth.
         compared: from x in those units to what ``truth`` is.
+        weight: (batch,) of each sample's energies in the loss; all alike where not given.
     """
 
     y: Tensor
@@ -39,6 +40,7 @@ class Lesson:
     truth: Tensor
     scale: Tensor
     compared: Callable[[Tensor], Tensor]
+    weight: Tensor | None = None
 
     def answer(self, x: Tensor) -> Tensor:
         """From the algorithm's x to what ``truth`` is compared with."""
@@ -53,7 +55,8 @@ class Lesson:
         torch.Size([4, 75])
         """
         told = None if self.noise_variance is None else self.noise_variance[some]
-        return Lesson(self.y[some], self.phi, told, self.truth[some], self.scale[some], self.compared)
+        weight = None if self.weight is None else self.weight[some]
+        return Lesson(self.y[some], self.phi, told, self.truth[some], self.scale[some], self.compared, weight)
 
 
 def training_lesson(
@@ -70,10 +73,39 @@ def training_lesson(
         generator = seeded(seed, "train", step + 1)
         snr = _snrs(scenario, snr_groups, generator).repeat_interleave(n_samples // snr_groups)
         phi, on_device = _matrix(scenario, seed if scenario.training.fixed_matrix else _matrix_seed(seed, step), device)
-        drawn = draw_vectors(scenario, phi, n_samples, generator, snr).to(device)
-        return _lesson_of_vectors(drawn, on_device, seed, step, exactly=step < 0)
+        denser = scenario.training.denser if step >= 0 else 1.0
+        if denser == 1:
+            drawn = draw_vectors(scenario, phi, n_samples, generator, snr).to(device)
+            return _lesson_of_vectors(drawn, on_device, seed, step, exactly=step < 0)
+        factor = torch.ones(n_samples)
+        factor[1::2] = denser
+        drawn = draw_vectors(scenario, phi, n_samples, generator, snr, factor).to(device)
+        lesson = _lesson_of_vectors(drawn, on_device, seed, step)
+        return replace(lesson, weight=density_weight((drawn.x != 0).sum(-1), scenario, denser))
     batch, pattern = training_batch(scenario, seed, step + 1, n_samples, snr_groups)
     return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, exactly=step < 0)
+
+
+def density_weight(n_entries: Tensor, scenario: SyntheticScenario, denser: float) -> Tensor:
+    """How much likelier the scenario is to draw vectors of so many entries than a batch half of which is denser.
+
+    The balance heuristic of multiple importance sampling (Veach and Guibas, SIGGRAPH 1995): p / (p/2 + q/2), at most 2.
+
+    Args:
+        n_entries: (batch,) other than zero.
+        scenario: draws each of N entries with probability p = sparsity/N.
+        denser: that the other half draws each with q = denser p.
+
+    >>> from chanest.scenario import load_any_scenario
+    >>> density_weight(torch.tensor([50, 80]), load_any_scenario("synthetic"), denser=1.4).tolist()
+    [1.9..., 0.0...]
+    """
+    n = scenario.n_coefficients
+    p = scenario.sparsity / n
+    q = denser * p
+    entries = n_entries.double()
+    log_ratio = entries * math.log(q / p) + (n - entries) * (math.log1p(-q) - math.log1p(-p))
+    return (2 / (1 + log_ratio.exp())).float()
 
 
 def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torch.device | str) -> Lesson:
@@ -98,7 +130,7 @@ def validation_lesson(scenario: AnyScenario, seed: int, index: int, device: torc
     return _lesson_of_pilots(scenario, batch, pattern, seed, index, exactly=True)
 
 
-def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, exactly: bool) -> Lesson:
+def _lesson_of_vectors(drawn: Vectors, phi: LinearOperator, seed: int, step: int, exactly: bool = False) -> Lesson:
     y, rms = normalise(drawn.observations)
     told = told_noise(drawn.noise_variance, rms, phi.n_measurements, seed, step, exactly)
     return Lesson(y, phi, told, drawn.x, rms * math.sqrt(phi.n_measurements), lambda x: x)

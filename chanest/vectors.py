@@ -55,6 +55,7 @@ def draw_vectors(
     n_samples: int,
     generator: torch.Generator,
     snr_db: Tensor | float | None = None,
+    denser: Tensor | float = 1.0,
 ) -> Vectors:
     """Draw vectors and noise, and measure.
 
@@ -64,9 +65,17 @@ def draw_vectors(
         n_samples: batch.
         generator: a CPU generator.
         snr_db: one SNR, or one per vector; the scenario's when not given.
+        denser: how many times more entries than the scenario's, or one such factor per vector; the noise is the same.
+
+    >>> from chanest.scenario import load_any_scenario
+    >>> synthetic = load_any_scenario("synthetic")
+    >>> drawn = draw_vectors(synthetic, draw_matrix(synthetic, 0), 1000, seeded(0, "test"), denser=2.0)
+    >>> round(float((drawn.x != 0).sum(-1).float().mean()) / synthetic.sparsity, 1)
+    2.0
     """
     shape = (n_samples, scenario.n_coefficients)
-    present = torch.rand(shape, generator=generator) < scenario.sparsity / scenario.n_coefficients
+    probability = scenario.sparsity / scenario.n_coefficients * torch.as_tensor(denser).expand(n_samples).unsqueeze(-1)
+    present = torch.rand(shape, generator=generator) < probability
     x = torch.randn(shape, generator=generator) * present
     snr = torch.as_tensor(scenario.snr_db if snr_db is None else snr_db, dtype=torch.float32)
     power = scenario.sparsity / scenario.n_measurements  # of an entry of Phi x: unit columns

@@ -76,6 +76,10 @@ def test_impossible_values_are_errors_that_name_the_field(fields, said):
         ({"n_measurements": 1000}, "n_measurements: expected fewer than n_coefficients = 1000, got 1000"),
         ({"n_measurements": 1}, "n_measurements: "),
         ({"sparsity": 1001}, "sparsity: expected at most n_coefficients = 1000, got 1001"),
+        (
+            {"training": {"snr_db": (40, 40), "denser": 5}, "sparsity": 200},
+            "training.denser: expected less than n_coefficients/sparsity = 5, got 5",
+        ),
         ({"sparsity": 0}, "sparsity: .*greater than 0, got 0"),
         ({"snr_db": float("inf")}, "snr_db"),
         ({"training": {"snr_db": [40, 20]}}, "snr_db: expected"),

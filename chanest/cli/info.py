@@ -90,6 +90,8 @@ def _model_words(path: Path) -> str:
     fixed = scenario.training.fixed_matrix if synthetic else scenario.training.fixed_pattern
     thing = "matrix" if synthetic else "pilot pattern"
     pattern = f"one fixed {thing} (seed {training.get('seed', '?')})" if fixed else f"a new {thing} every step"
+    if synthetic and scenario.training.denser > 1:
+        pattern += f", every other vector {scenario.training.denser:g} times denser"
     convention = "" if synthetic else f" ({scenario.snr_convention} convention)"
     return (
         f"{path.name}: a chanest model, {facts['algorithm']}, made {facts['created']} "

@@ -20,6 +20,7 @@ class Recipe:
         learning_rate: Adam's peak rate.
         steps, batch_size: of a point that starts anew.
         further: steps and batch size of one that starts from a neighbour's model; as anew where not given.
+        beside: steps and batch size of one that starts from a model of another N; as further where not given.
         trunk: the K of a curve that is trained first; the others follow by distance from it, each from its neighbour.
             A curve of scalars begins at its smallest K. An LSTM made for few iterations is no better than a new one;
             one made for 16 serves fewer as well as more.
@@ -31,15 +32,17 @@ class Recipe:
     steps: int
     batch_size: int = 512
     further: tuple[int, int] | None = None
+    beside: tuple[int, int] | None = None
     trunk: int = 1
     snr_groups: int = 8
 
 
-_FURTHER = (120, 128)  # of the synthetic setting
+_FURTHER, _BESIDE = (120, 128), (180, 256)  # of the synthetic setting
+_DENSER = 1.4
 _SYNTHETIC = {
-    "alista": Recipe(5e-2, 300, 128, _FURTHER, snr_groups=1),
-    "alista-at": Recipe(2e-2, 300, 128, _FURTHER, snr_groups=1),
-    "aglista": Recipe(5e-2, 300, 128, _FURTHER),
+    "alista": Recipe(5e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1),
+    "alista-at": Recipe(2e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1),
+    "aglista": Recipe(5e-2, 300, 128, _FURTHER, _BESIDE),
     "na-alista": Recipe(2e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
     "na-alista-mlp": Recipe(2e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
     "na-alista-rnn": Recipe(1e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
@@ -52,7 +55,7 @@ RECIPES: dict[str, Mapping[str, Recipe]] = {
         "na-alista": Recipe(3e-3, 300, trunk=16),
     },
     "synthetic-40db": _SYNTHETIC,
-    "synthetic-20db": {**_SYNTHETIC, "aglista": Recipe(2e-2, 300, 128, _FURTHER, snr_groups=1)},
+    "synthetic-20db": {**_SYNTHETIC, "aglista": Recipe(2e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1)},
 }
 
 
@@ -85,13 +88,14 @@ def full_training(point: Point, start: Point | None) -> tuple[int, int]:
 
     >>> ofdm = Point("ofdm", "na-alista", n_iterations=4)
     >>> full_training(ofdm, None), full_training(Point("synthetic", "alista"), Point("synthetic", "alista", n_taps=500))
-    ((1200, 512), (240, 128))
+    ((1200, 512), (360, 256))
     """
     recipe = recipe_of(point)
     if start is None:
         longer = min(8.0, max(1.0, 8 / point.n_iterations) ** 2) if recipe.trunk > 1 else 1.0
         return round(recipe.steps * longer), recipe.batch_size
-    steps, batch_size = recipe.further or (recipe.steps, recipe.batch_size)
+    beside = recipe.beside if point.n_taps != start.n_taps else None
+    steps, batch_size = beside or recipe.further or (recipe.steps, recipe.batch_size)
     more = 4 if recipe.trunk > 1 else 1
     return round(steps * (1 + more * abs(math.log2(point.n_taps / start.n_taps)))), batch_size
 
@@ -99,13 +103,18 @@ def full_training(point: Point, start: Point | None) -> tuple[int, int]:
 def scenario_of(point: Point) -> AnyScenario:
     """The scenario of a point: ``lte10-reference``, as published, or ``synthetic``.
 
-    >>> scenario_of(Point("synthetic", "alista", n_taps=500, snr_db=20)).training.snr_db
-    (20.0, 20.0)
+    Scalars of another N than 1000 see denser vectors in training: on fewer than one in a thousand they would diverge.
+
+    >>> training = scenario_of(Point("synthetic", "alista", n_taps=500, snr_db=20)).training
+    >>> training.snr_db, training.denser
+    ((20.0, 20.0), 1.4)
     """
     if point.setting == "synthetic":
         scenario = load_any_scenario("synthetic")
         assert isinstance(scenario, SyntheticScenario)
-        training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db)}
+        scalars = ALGORITHMS[point.algorithm].learned and recipe_of(point).trunk == 1
+        denser = _DENSER if scalars and point.n_taps != 1000 else 1.0
+        training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db), "denser": denser}
         sizes = {"n_measurements": point.n_pilots, "n_coefficients": point.n_taps, "sparsity": point.sparsity}
         return scenario.replace(**sizes, snr_db=point.snr_db, training=training)
     return load_any_scenario("lte10-reference").replace(n_pilots=point.n_pilots, snr_db=point.snr_db)

@@ -11,10 +11,14 @@ class SyntheticTraining(Frozen):
     """What a model trained for the scenario must serve.
 
     ``fixed_matrix`` trains on the one Phi that the training's seed draws; else every step draws a new one.
+    With ``denser`` every other vector of a batch has that many times the entries, and counts in the loss by how likely
+    the scenario is to draw it (importance sampling): the loss means the same, but sees more of the rare dense vectors
+    on which a network of scalars diverges.
     """
 
     snr_db: Range
     fixed_matrix: bool = True
+    denser: Annotated[float, Field(ge=1, le=10)] = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> "SyntheticTraining":
@@ -51,6 +55,11 @@ class SyntheticScenario(Frozen):
         if self.sparsity > self.n_coefficients:
             raise ValueError(
                 f"sparsity: expected at most n_coefficients = {self.n_coefficients}, got {self.sparsity:g}"
+            )
+        if self.training.denser > 1 and self.sparsity * self.training.denser >= self.n_coefficients:
+            raise ValueError(
+                f"training.denser: expected less than n_coefficients/sparsity = "
+                f"{self.n_coefficients / self.sparsity:g}, got {self.training.denser:g}"
             )
         return self
 

@@ -81,28 +81,30 @@ def training_lesson(
         factor[1::2] = denser
         drawn = draw_vectors(scenario, phi, n_samples, generator, snr, factor).to(device)
         lesson = _lesson_of_vectors(drawn, on_device, seed, step)
-        return replace(lesson, weight=density_weight((drawn.x != 0).sum(-1), scenario, denser))
+        return replace(lesson, weight=density_weight((drawn.x != 0).sum(-1), scenario))
     batch, pattern = training_batch(scenario, seed, step + 1, n_samples, snr_groups)
     return _lesson_of_pilots(scenario, batch.to(device), pattern, seed, step, exactly=step < 0)
 
 
-def density_weight(n_entries: Tensor, scenario: SyntheticScenario, denser: float) -> Tensor:
-    """How much likelier the scenario is to draw vectors of so many entries than a batch half of which is denser.
+def density_weight(n_entries: Tensor, scenario: SyntheticScenario) -> Tensor:
+    """How much likelier the scenario is to draw vectors of so many entries than its training, half of which is denser.
 
     The balance heuristic of multiple importance sampling (Veach and Guibas, SIGGRAPH 1995): p / (p/2 + q/2), at most 2.
 
     Args:
         n_entries: (batch,) other than zero.
-        scenario: draws each of N entries with probability p = sparsity/N.
-        denser: that the other half draws each with q = denser p.
+        scenario: draws each of N entries with probability p = sparsity/N, in the denser half of training with
+            q = ``training.denser`` p.
 
     >>> from chanest.scenario import load_any_scenario
-    >>> density_weight(torch.tensor([50, 80]), load_any_scenario("synthetic"), denser=1.4).tolist()
+    >>> synthetic = load_any_scenario("synthetic")
+    >>> denser = synthetic.replace(training={"snr_db": (40, 40), "denser": 1.4})
+    >>> density_weight(torch.tensor([50, 80]), denser).tolist()
     [1.9..., 0.0...]
     """
     n = scenario.n_coefficients
     p = scenario.sparsity / n
-    q = denser * p
+    q = scenario.training.denser * p
     entries = n_entries.double()
     log_ratio = entries * math.log(q / p) + (n - entries) * (math.log1p(-q) - math.log1p(-p))
     return (2 / (1 + log_ratio.exp())).float()

@@ -23,9 +23,10 @@ DENSER = SMALL.replace(training={**SMALL.training.model_dump(), "denser": 1.5})
 @given(st.integers(10, 2000), st.floats(0.01, 0.45), st.floats(1.01, 2.0))
 def test_weighted_vectors_of_a_batch_half_of_which_is_denser_are_those_of_the_scenario(n, rate, denser):
     """Exactly, over the law of the number of entries: mixture times weight is the scenario's law."""
-    scenario = SMALL.replace(n_measurements=5, n_coefficients=n, sparsity=rate * n)
+    training = {**SMALL.training.model_dump(), "denser": denser}
+    scenario = SMALL.replace(n_measurements=5, n_coefficients=n, sparsity=rate * n, training=training)
     counts = torch.arange(n + 1)
-    weight = density_weight(counts, scenario, denser).double()
+    weight = density_weight(counts, scenario).double()
     usual, dense = (torch.from_numpy(binom.pmf(counts.numpy(), n, p)) for p in (rate, denser * rate))
     torch.testing.assert_close((usual + dense) / 2 * weight, usual, rtol=1e-4, atol=1e-7)
     assert float(weight.max()) <= 2
@@ -36,7 +37,7 @@ def test_every_other_vector_of_a_lesson_is_denser_and_the_noise_is_the_same():
     counts = (lesson.truth != 0).sum(-1)
     for first, expected in ((0, 6), (1, 9)):
         assert float(counts[first::2].float().mean()) == pytest.approx(expected, rel=0.03)
-    assert torch.equal(lesson.weight, density_weight(counts, DENSER, 1.5))
+    assert torch.equal(lesson.weight, density_weight(counts, DENSER))
     assert float(lesson.weight.mean()) == pytest.approx(1, abs=0.05)
     phi = draw_matrix(SMALL, 0)
     same = (draw_vectors(SMALL, phi, 3, seeded(0, "test"), denser=times).noise_variance for times in (1.0, 2.0))

@@ -136,6 +136,11 @@ _FIGURES: dict[str, tuple[Panel, ...]] = {
         _ofdm(50),
         *(_over_sizes(snr, 16) for snr in (40, 20)),
         *(_over_sizes_reading(inputs, snr) for inputs, snr in product(("r", "u"), (40, 20))),
+        Panel(
+            "N = 750, 40 dB",
+            "n_iterations",
+            tuple(_point("synthetic", "aglista", n_taps=750, n_iterations=k) for k in (10, 12, 14)),
+        ),
     ),
 }
 NMSE_FIGURES = tuple(_FIGURES)

@@ -45,13 +45,13 @@ class ArrayReader:
         self.attributes: dict[str, Any] = {}
         self.matlab = path.suffix == ".mat"
         if not path.exists():
-            raise FileError(f"{path}: no such file")
+            raise FileError("no such file", path=path)
         if path.is_dir():
-            raise FileError(f"{path}: expected a file, found a folder")
+            raise FileError("expected a file, found a folder", path=path)
         if path.suffix not in SUFFIXES:
-            raise FileError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}, found {path.name}")
+            raise FileError(f"expected a file ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
         if not path.stat().st_size:
-            raise FileError(f"{path}: expected arrays, found an empty file")
+            raise FileError("expected arrays, found an empty file", path=path)
         try:
             if path.suffix == ".npz":
                 self._load_npz()
@@ -64,7 +64,7 @@ class ArrayReader:
         except Exception as error:  # a damaged file makes three parsers raise whatever they like
             self.__exit__()
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FileError(f"{path}: not a readable {path.suffix} file, or truncated ({reason})") from None
+            raise FileError(f"not a readable {path.suffix} file, or truncated ({reason})", path=path) from None
 
     def __enter__(self) -> "ArrayReader":
         return self
@@ -95,7 +95,7 @@ class ArrayReader:
             else:
                 values = np.asarray(array[at] if at else array[()])
         except (OSError, RuntimeError, ValueError) as error:
-            raise FileError(f"{self.path}: {name}: damaged ({str(error).splitlines()[0]})") from None
+            raise FileError(f"damaged ({str(error).splitlines()[0]})", path=self.path, field=name) from None
         parts = sorted(values.dtype.names or (), key=str.lower)
         if _is_complex(parts):
             imag, real = (values[part] for part in parts)
@@ -134,7 +134,7 @@ class ArrayReader:
 
     def _open_hdf5(self) -> None:
         if not h5py.is_hdf5(self.path):
-            raise FileError(f"{self.path}: expected HDF5, found something else")
+            raise FileError("expected HDF5, found something else", path=self.path)
         self._file = h5py.File(self.path, "r")
         self.attributes = dict(self._file.attrs)
         for name, item in self._file.items():
@@ -148,7 +148,7 @@ class ArrayReader:
 
     def _load_npz(self) -> None:
         if not zipfile.is_zipfile(self.path):
-            raise FileError(f"{self.path}: expected a NumPy .npz archive, found something else")
+            raise FileError("expected a NumPy .npz archive, found something else", path=self.path)
         with zipfile.ZipFile(self.path) as archive:
             self._refuse_large(sum(entry.file_size for entry in archive.infolist()))
         with np.load(self.path, allow_pickle=False) as archive:
@@ -168,8 +168,9 @@ class ArrayReader:
     def _refuse_large(self, size: int) -> None:
         if size > WHOLE_FILE_LIMIT:
             raise FileError(
-                f"{self.path}: {size / 2**30:.3g} GiB, but {self.path.suffix} loads whole and may take "
-                f"at most {WHOLE_FILE_LIMIT / 2**30:.3g} GiB; store it as .h5, which is read in chunks"
+                f"{size / 2**30:.3g} GiB, but {self.path.suffix} loads whole and may take "
+                f"at most {WHOLE_FILE_LIMIT / 2**30:.3g} GiB; store it as .h5, which is read in chunks",
+                path=self.path,
             )
 
 
@@ -223,7 +224,7 @@ class ArrayWriter:
                 scipy.io.savemat(file, {**self._arrays, **self._attributes})
 
     def _cannot(self, failure: Exception) -> FileError:
-        return FileError(f"{self.path}: cannot be written ({getattr(failure, 'strerror', None) or failure})")
+        return FileError(f"cannot be written ({getattr(failure, 'strerror', None) or failure})", path=self.path)
 
     def attribute(self, name: str, value: str | float) -> None:
         """Say something about the file."""
@@ -250,8 +251,9 @@ class ArrayWriter:
             size = math.prod(shape) * values.itemsize
             if size > WHOLE_FILE_LIMIT:
                 raise FileError(
-                    f"{self.path}: {name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
-                    "which is written whole; give an output ending in .h5"
+                    f"{name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
+                    "which is written whole; give an output ending in .h5",
+                    path=self.path,
                 )
             self._arrays[name] = np.zeros(shape, values.dtype)
         self._arrays[name][at] = values
@@ -260,18 +262,18 @@ class ArrayWriter:
 def check_output(path: Path, force: bool) -> None:
     """Raise FileError unless an ArrayWriter can write there."""
     if path.suffix not in SUFFIXES:
-        raise FileError(f"{path}: expected an output ending in {', '.join(SUFFIXES)}, found {path.name}")
+        raise FileError(f"expected an output ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
     refuse_existing(path, force)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
     """Raise FileError when a file is in the way, or its folder does not exist."""
     if path.is_dir():
-        raise FileError(f"{path}: expected a file to write, found a folder")
+        raise FileError("expected a file to write, found a folder", path=path)
     if path.exists() and not force:
-        raise FileError(f"{path}: exists already; give --force to replace it")
+        raise FileError("exists already; give --force to replace it", path=path)
     if not path.parent.is_dir():
-        raise FileError(f"{path}: no folder {path.parent}")
+        raise FileError(f"no folder {path.parent}", path=path)
 
 
 def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:

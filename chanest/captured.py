@@ -56,7 +56,7 @@ class CapturedEstimator:
     ) -> None:
         device = _cuda(device)
         if dtype not in (torch.complex64, torch.complex128) or batch < 1:
-            raise ObservationError(f"batch: expected at least 1, complex64 or complex128, got {batch}, {dtype}")
+            raise ObservationError(f"expected at least 1, complex64 or complex128, got {batch}, {dtype}", field="batch")
         if not isinstance(model.algorithm, Algorithm):
             raise AlgorithmError(f"{model.name}: an interpolator has nothing to gain from a CUDA graph")
         algorithm = deepcopy(model.algorithm).requires_grad_(False).to(device, dtype.to_real())
@@ -93,7 +93,7 @@ class CapturedEstimator:
         check_pilots(received_pilots, self.pattern, None)
         given, expected = (f"{tuple(t.shape)}, {t.dtype} on {t.device}" for t in (received_pilots, self._pilots))
         if given != expected:
-            raise ObservationError(f"received_pilots: this graph was captured for {expected}, got {given}")
+            raise ObservationError(f"this graph was captured for {expected}, got {given}", field="received_pilots")
         self._pilots.copy_(received_pilots)
         self._replay()
         return Estimate(self._cir.clone(), self._cfr.clone(), self._used, self._first_tap_samples)
@@ -119,9 +119,9 @@ def _cuda(device: torch.device | str) -> torch.device:
     try:
         device = torch.device(device)
     except RuntimeError:
-        raise DeviceError(f"device: expected cuda or cuda:N, got {device}") from None
+        raise DeviceError(f"expected cuda or cuda:N, got {device}", field="device") from None
     if device.type != "cuda" or (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device: expected a CUDA device that is there, got {device}; use Model.estimate")
+        raise DeviceError(f"expected a CUDA device that is there, got {device}; use Model.estimate", field="device")
     return device
 
 

@@ -100,9 +100,11 @@ def _rows(future: Any, task: Task) -> list[Row]:
     try:
         rows = future.result()
     except KilledWorker as error:
-        raise ChanestError(f"--dask: point {point}: its worker died {_RETRIES + 1} times ({error})") from None
+        raise ChanestError(f"point {point}: its worker died {_RETRIES + 1} times ({error})", field="--dask") from None
     except ImportError as error:
-        raise ChanestError(f"--dask: a worker lacks what this process has ({error}); install it there") from None
+        raise ChanestError(
+            f"a worker lacks what this process has ({error}); install it there", field="--dask"
+        ) from None
     if isinstance(rows, ChanestError):
         raise rows
     return rows
@@ -132,7 +134,7 @@ def engine(address: str | None = None) -> Iterator[Engine]:
         import distributed
         from dask.system import CPU_COUNT
     except ImportError:
-        raise ExtraError("--dask: distributed is not installed; pip install 'chanest[dask]'") from None
+        raise ExtraError("distributed is not installed; pip install 'chanest[dask]'", field="--dask") from None
     with ExitStack() as stack:
         if found := re.fullmatch(r"local(?::(\d+))?", address):
             address = stack.enter_context(_local(int(found[1] or CPU_COUNT)))
@@ -145,7 +147,7 @@ def _local(n_workers: int) -> Iterator[str]:
     from distributed import LocalCluster
 
     if not 1 <= n_workers <= 1000:
-        raise ChanestError(f"--dask: expected 1...1000 workers, got local:{n_workers}")
+        raise ChanestError(f"expected 1...1000 workers, got local:{n_workers}", field="--dask")
     with (
         config.set({"distributed.scheduler.allowed-failures": _RETRIES}),
         LocalCluster(
@@ -165,13 +167,13 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
         client = distributed.Client(address, timeout=_SECONDS_TO_CONNECT)
     except (OSError, ValueError):
         raise ChanestError(
-            f"--dask: no scheduler answers at {address}; start one with `dask scheduler`, or give local"
+            f"no scheduler answers at {address}; start one with `dask scheduler`, or give local", field="--dask"
         ) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=_SECONDS_FOR_A_WORKER)
         except TimeoutError:
             raise ChanestError(
-                f"--dask: the scheduler at {address} has no worker; start some with `dask worker {address}`"
+                f"the scheduler at {address} has no worker; start some with `dask worker {address}`", field="--dask"
             ) from None
         yield client

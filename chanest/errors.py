@@ -4,15 +4,62 @@ All are :class:`ChanestError`; the command line prints one as a single line and 
 says what was expected, what came, and what to do.
 """
 
+from pathlib import Path
+from typing import Self
+
+__all__ = [
+    "AlgorithmError",
+    "ChanestError",
+    "DeviceError",
+    "ExportError",
+    "ExtraError",
+    "FileError",
+    "ModelError",
+    "ObservationError",
+    "OperatorError",
+    "PilotError",
+    "ScenarioError",
+    "TrainingError",
+]
+
 
 class ChanestError(Exception):
     """Base class: something the user gave or asked for cannot be used.
 
-    >>> raise PilotError("pilots: expected at least 2, got 1")
+    Its text, made anew whenever it is asked for, is ``path: field[index]: what``, of these what is known. Whoever
+    catches it may say more of where it happened (:meth:`at`).
+
+    Attributes:
+        what: was expected, came, and is to be done.
+        field: name of the argument, field of a file or option of the command line at fault, or None.
+        index: place of the bad entry in the field; empty for the whole.
+        path: of the file, or name of the scenario, that the field belongs to; None where there is none.
+
+    >>> raise PilotError("expected at least 2, got 1", field="pilots")
     Traceback (most recent call last):
     ...
     chanest.errors.PilotError: pilots: expected at least 2, got 1
     """
+
+    def __init__(
+        self, what: str, *, field: str | None = None, index: tuple[int, ...] = (), path: Path | str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what, self.field, self.index, self.path = what, field, index, path
+
+    def __str__(self) -> str:
+        place = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        named = f"{self.field or ''}{place}"
+        return ": ".join(part for part in (str(self.path or ""), named, self.what) if part)
+
+    def at(self, **places: object) -> Self:
+        """The same error with another ``field``, ``index`` or ``path``.
+
+        >>> str(PilotError("NaN", field="received_pilots", index=(3, 0)).at(path="pilots.h5"))
+        'pilots.h5: received_pilots[3, 0]: NaN'
+        """
+        known = {"field": self.field, "index": self.index, "path": self.path}
+        return type(self)(self.what, **{**known, **places})  # type: ignore[arg-type]
 
 
 class ScenarioError(ChanestError):

@@ -1,9 +1,10 @@
 """Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from math import sqrt
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ from .frontend import check_measurements, check_pilots, checked_symbols
 from .operators import DenseOperator, PartialDFT
 from .pilots import PilotPattern
 from .scenario import AnyScenario, Scenario, SyntheticScenario
+
+_Stamp = tuple[tuple[int, int], ...]
+_copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tuple[_Stamp, Algorithm]]] = (
+    WeakKeyDictionary()
+)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Model:
             self.algorithm.checked_iterations(n_iterations)
             return self._interpolate(self.algorithm, y, scale, pattern, noise, error_variance)
         phi = self.operator(pattern, y.dtype, y.device)
-        algorithm = _at_home(self.algorithm, y)
+        algorithm = _converted(self.algorithm, y)
         recovery = algorithm(y, phi, n_iterations, record, noise)
         band = self.band(y.dtype, y.device, pattern)
         estimate = self._estimate(recovery, scale, band, self.used_subcarriers(pattern))
@@ -172,7 +178,7 @@ class Model:
         norms = torch.linalg.vector_norm(matrix, dim=-2)
         y, rms = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
-        algorithm = _at_home(self.algorithm, y)
+        algorithm = _converted(self.algorithm, y)
         found = algorithm(y, DenseOperator(matrix / norms), n_iterations, record, noise)
         scale = rms * sqrt(y.shape[-1]) / norms
         return replace(found, x=found.x * scale, iterates=tuple(x * scale for x in found.iterates), posterior=None)
@@ -192,7 +198,7 @@ class Model:
     def _check_n_fft(self, pattern: PilotPattern) -> None:
         if pattern.n_fft != self.ofdm.n_fft:
             raise ObservationError(
-                f"n_fft: model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}"
+                f"model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}", field="n_fft"
             )
 
     def used_subcarriers(self, pattern: PilotPattern) -> Tensor:
@@ -274,11 +280,35 @@ def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> 
     return (relative / n_pilots).to(rms.dtype)
 
 
-def _at_home(algorithm: Algorithm, y: Tensor) -> Algorithm:
-    """The algorithm on y's device and in its precision; looking at one tensor first, for all come along."""
-    dtype = y.dtype.to_real()
-    for tensor in chain(algorithm.parameters(), algorithm.buffers()):
-        if tensor.dtype == dtype and tensor.device == y.device:
-            return algorithm
-        break
-    return algorithm.to(y.device, dtype)
+def _converted(algorithm: Algorithm, y: Tensor) -> Algorithm:
+    """The algorithm on y's device and in its precision: itself, or a copy, never changed in place.
+
+    Copies are cached until a parameter changes. Where a gradient is asked for, the parameters of a copy made for this
+    call alone depend on the algorithm's own.
+    """
+    dtype, device = y.dtype.to_real(), y.device
+    tensors = [*algorithm.parameters(), *algorithm.buffers()]
+    if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors[:1]):
+        return algorithm
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return _differentiable_copy(algorithm, device, dtype)
+    copies = _copies.setdefault(algorithm, {})
+    stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
+    cached = copies.get((device, dtype))
+    if cached is None or cached[0] != stamp:
+        with torch.inference_mode(False), torch.no_grad():
+            copy = deepcopy(algorithm).requires_grad_(False).to(device, dtype)
+        cached = copies[device, dtype] = (stamp, copy)
+    return cached[1]
+
+
+def _differentiable_copy(algorithm: Algorithm, device: torch.device, dtype: torch.dtype) -> Algorithm:
+    """A copy whose tensors are functions of the algorithm's parameters, so that gradients reach these."""
+    copy = deepcopy(algorithm)
+    for (_, source), (_, target) in zip(algorithm.named_modules(), copy.named_modules(), strict=True):
+        for name, parameter in source.named_parameters(recurse=False):
+            delattr(target, name)
+            setattr(target, name, parameter.to(device, dtype))
+        for name, buffer in source.named_buffers(recurse=False):
+            target.register_buffer(name, buffer.to(device, dtype))
+    return copy

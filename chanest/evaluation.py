@@ -172,7 +172,9 @@ def estimate_file(
         ("used_subcarriers", made_for.n_used, pilots.pattern.n_used),
     ):
         if expected != found and (field == "n_fft" or pilots.has_cfr):
-            raise FileError(f"{pilots.path}: {field}: model {model.name} expects {expected}, the file has {found}")
+            raise FileError(
+                f"model {model.name} expects {expected}, the file has {found}", path=pilots.path, field=field
+            )
     writer = output and _EstimateWriter(output, pilots.batch_shape, model)
     rows = max(1, min(BLOCK, _MOST_ENTRIES // len(pilots.pattern) ** 2))
     for chunk in pilots.chunks(rows):

@@ -42,14 +42,15 @@ def observe(
     """
     length = cp_samples + pattern.n_fft
     if not samples.is_complex():
-        raise ObservationError(f"samples: expected complex baseband samples, got {samples.dtype}")
+        raise ObservationError(f"expected complex baseband samples, got {samples.dtype}", field="samples")
     if samples.ndim == 0 or samples.shape[-1] != length:
         raise ObservationError(
-            f"samples: expected shape (*batch, {length}), {cp_samples} of CP and {pattern.n_fft} of symbol, "
-            f"got {tuple(samples.shape)}"
+            f"expected shape (*batch, {length}), {cp_samples} of CP and {pattern.n_fft} of symbol, "
+            f"got {tuple(samples.shape)}",
+            field="samples",
         )
     if norm not in ("backward", "ortho"):
-        raise ObservationError(f'norm: expected "backward" or "ortho", got {norm!r}')
+        raise ObservationError(f'expected "backward" or "ortho", got {norm!r}', field="norm")
     spectrum = torch.fft.fft(samples[..., cp_samples:], norm=norm)
     received = spectrum[..., torch.from_numpy(pattern.bins).to(samples.device)]
     check_pilots(received, pattern, None)
@@ -66,19 +67,23 @@ def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor
     """
     if received.dtype not in (torch.complex64, torch.complex128):
         raise ObservationError(
-            f"received_pilots: expected complex64 or complex128, got {str(received.dtype).removeprefix('torch.')}"
+            f"expected complex64 or complex128, got {str(received.dtype).removeprefix('torch.')}",
+            field="received_pilots",
         )
     if received.ndim == 0 or received.shape[-1] != len(pattern):
         raise ObservationError(
-            f"received_pilots: expected shape (*batch, {len(pattern)}) for {len(pattern)} pilot subcarriers, "
-            f"got {tuple(received.shape)}"
+            f"expected shape (*batch, {len(pattern)}) for {len(pattern)} pilot subcarriers, "
+            f"got {tuple(received.shape)}",
+            field="received_pilots",
         )
     if not received.numel():
-        raise ObservationError(f"received_pilots: expected at least one observation, got {tuple(received.shape)}")
+        raise ObservationError(
+            f"expected at least one observation, got {tuple(received.shape)}", field="received_pilots"
+        )
     finite = torch.isfinite(torch.view_as_real(received.resolve_conj())).all(-1)
     if not finite.all():
         first = tuple((~finite).nonzero()[0].tolist())
-        raise ObservationError(f"received_pilots[{', '.join(map(str, first))}]: NaN or Inf")
+        raise ObservationError("NaN or Inf", field="received_pilots", index=first)
     check_noise(noise_variance, received.shape[:-1])
 
 
@@ -91,14 +96,14 @@ def checked_symbols(pilot_symbols: Tensor | complex, received: Tensor) -> Tensor
     symbols = torch.as_tensor(pilot_symbols).to(received.device, received.dtype)
     if symbols.ndim and symbols.shape != received.shape[-1:]:
         raise ObservationError(
-            f"pilot_symbols: expected a number or shape ({received.shape[-1]},), got {tuple(symbols.shape)}"
+            f"expected a number or shape ({received.shape[-1]},), got {tuple(symbols.shape)}", field="pilot_symbols"
         )
     modulus = symbols.abs()
     if not bool(torch.isfinite(modulus).all()) or not float(modulus.min()) > 0:
-        raise ObservationError("pilot_symbols: expected finite numbers other than zero")
+        raise ObservationError("expected finite numbers other than zero", field="pilot_symbols")
     if float(modulus.max()) > float(modulus.min()) * 1.001:
         raise ObservationError(
-            f"pilot_symbols: expected one modulus, got {float(modulus.min()):.4g}...{float(modulus.max()):.4g}"
+            f"expected one modulus, got {float(modulus.min()):.4g}...{float(modulus.max()):.4g}", field="pilot_symbols"
         )
     return symbols
 
@@ -114,28 +119,34 @@ def check_measurements(observations: Tensor, matrix: Tensor, noise_variance: Ten
     for name, values in (("phi", matrix), ("observations", observations)):
         if values.dtype not in (torch.float32, torch.float64):
             found = str(values.dtype).removeprefix("torch.")
-            raise ObservationError(f"{name}: expected float32 or float64, got {found}")
+            raise ObservationError(f"expected float32 or float64, got {found}", field=name)
     if matrix.dtype != observations.dtype:
         wanted, found = (str(t.dtype).removeprefix("torch.") for t in (observations, matrix))
-        raise ObservationError(f"phi: expected {wanted} like the observations, got {found}")
+        raise ObservationError(f"expected {wanted} like the observations, got {found}", field="phi")
     if matrix.ndim != 2:
-        raise ObservationError(f"phi: expected a matrix (n_measurements, n_coefficients), got {tuple(matrix.shape)}")
+        raise ObservationError(
+            f"expected a matrix (n_measurements, n_coefficients), got {tuple(matrix.shape)}", field="phi"
+        )
     m, n = matrix.shape
     if not 1 <= m < n:
-        raise ObservationError(f"phi: expected fewer rows (measurements) than columns (coefficients), got {m} x {n}")
+        raise ObservationError(
+            f"expected fewer rows (measurements) than columns (coefficients), got {m} x {n}", field="phi"
+        )
     if observations.ndim == 0 or observations.shape[-1] != m or not observations.numel():
         raise ObservationError(
-            f"observations: expected shape (*batch, {m}) for {m} rows of phi, got {tuple(observations.shape)}"
+            f"expected shape (*batch, {m}) for {m} rows of phi, got {tuple(observations.shape)}", field="observations"
         )
     for name, values in (("phi", matrix), ("observations", observations)):
         finite = torch.isfinite(values)
         if not finite.all():
-            first = ", ".join(map(str, (~finite).nonzero()[0].tolist()))
-            raise ObservationError(f"{name}[{first}]: NaN or Inf")
+            first = tuple((~finite).nonzero()[0].tolist())
+            raise ObservationError("NaN or Inf", field=name, index=first)
     zero = (matrix == 0).all(0)
     if zero.any():
         column = int(zero.nonzero()[0])
-        raise ObservationError(f"phi: column {column} is zero; leave it out, nothing can be said of its coefficient")
+        raise ObservationError(
+            f"column {column} is zero; leave it out, nothing can be said of its coefficient", field="phi"
+        )
     check_noise(noise_variance, observations.shape[:-1])
 
 
@@ -151,8 +162,8 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
         return
     variance = torch.as_tensor(noise_variance)
     if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
-        raise ObservationError("noise_variance: expected finite numbers, not negative")
+        raise ObservationError("expected finite numbers, not negative", field="noise_variance")
     if variance.ndim and variance.shape != batch:
         raise ObservationError(
-            f"noise_variance: expected a number or shape {tuple(batch)}, got {tuple(variance.shape)}"
+            f"expected a number or shape {tuple(batch)}, got {tuple(variance.shape)}", field="noise_variance"
         )

@@ -59,7 +59,7 @@ def write_model(
             os.fsync(written.fileno())
         partial.replace(path)
     except (OSError, RuntimeError) as error:
-        raise FileError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        raise FileError(f"cannot be written ({getattr(error, 'strerror', None) or error})", path=path) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -114,7 +114,7 @@ def read_optimiser(path: Path) -> dict[str, Any]:
     """
     with _open(path) as file:
         if "optimiser" not in file:
-            raise ModelError(f"{path}: expected a training checkpoint, found a finished model")
+            raise ModelError("expected a training checkpoint, found a finished model", path=path)
         return _read_group(file["optimiser"])
 
 
@@ -148,10 +148,10 @@ def describe_model(path: Path) -> dict[str, Any]:
 def _open(path: Path) -> Iterator[h5py.File]:
     """An HDF5 file to read; whatever a damaged one makes h5py raise becomes a FileError."""
     if not path.exists():
-        raise FileError(f"{path}: no such file")
+        raise FileError("no such file", path=path)
     if path.is_dir() or not path.stat().st_size or not h5py.is_hdf5(path):
         found = "a folder" if path.is_dir() else "not HDF5" if path.stat().st_size else "an empty file"
-        raise FileError(f"{path}: expected a chanest model in HDF5, found {found}")
+        raise FileError(f"expected a chanest model in HDF5, found {found}", path=path)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -159,7 +159,7 @@ def _open(path: Path) -> Iterator[h5py.File]:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: damaged or truncated HDF5 ({reason})") from None
+        raise FileError(f"damaged or truncated HDF5 ({reason})", path=path) from None
 
 
 def _attribute(item: h5py.Group, name: str) -> Any:
@@ -182,13 +182,13 @@ def _check_format(file: h5py.File, path: Path) -> None:
         if found not in tuple(expected):
             wanted = " or ".join(map(str, expected))
             hint = f"; this is chanest {version('chanest')}" if name == "format_version" else ""
-            raise ModelError(f"{path}: {name}: expected {wanted}, found {found}{hint}")
+            raise ModelError(f"expected {wanted}, found {found}{hint}", path=path, field=name)
 
 
 def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
     group = file.get(name)
     if not isinstance(group, h5py.Group):
-        raise ModelError(f"{path}: group {name}: missing")
+        raise ModelError(f"group {name}: missing", path=path)
     return group
 
 
@@ -224,31 +224,32 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
         with torch.device("meta"):  # no memory for a size that the tensors in the file may not have
             algorithm = cls(**hyperparameters)
     except (AlgorithmError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ModelError(f"{path}: hyperparameters: {error}") from None
+        raise ModelError(f"{error}", path=path, field="hyperparameters") from None
     found, expected = _datasets(file, path), tensors_of(algorithm)
     settings = ", ".join(f"{key}={value}" for key, value in hyperparameters.items())
     for name in sorted(expected.keys() - found.keys()):
-        raise ModelError(f"{path}: {name}: missing")
+        raise ModelError("missing", path=path, field=name)
     for name in sorted(found.keys() - expected.keys()):
-        raise ModelError(f"{path}: {name}: not a tensor of {cls.name} with {settings}")
+        raise ModelError(f"not a tensor of {cls.name} with {settings}", path=path, field=name)
     for name, tensor in expected.items():
         dataset = found[name]
         if dataset.shape != tuple(tensor.shape):
             raise ModelError(
-                f"{path}: {name}: expected {tuple(tensor.shape)}, the file has {dataset.shape}; "
-                f"was it made with {settings}?"
+                f"expected {tuple(tensor.shape)}, the file has {dataset.shape}; was it made with {settings}?",
+                path=path,
+                field=name,
             )
         if dataset.dtype.kind != "f":
-            raise ModelError(f"{path}: {name}: expected floating-point numbers, the file has {dataset.dtype}")
+            raise ModelError(f"expected floating-point numbers, the file has {dataset.dtype}", path=path, field=name)
     algorithm = algorithm.to_empty(device="cpu")
     for name, tensor in tensors_of(algorithm).items():
         with np.errstate(over="ignore"):
             values = np.asarray(found[name][()]).astype(np.float32)
         if not np.isfinite(values).all():
             first = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-            raise ModelError(f"{path}: {name}: NaN or Inf at index {first}")
+            raise ModelError(f"NaN or Inf at index {first}", path=path, field=name)
         if name.endswith("deviation") and not (values > 0).all():
-            raise ModelError(f"{path}: {name}: expected positive numbers, the file has {float(values.min()):g}")
+            raise ModelError(f"expected positive numbers, the file has {float(values.min()):g}", path=path, field=name)
         tensor.copy_(torch.from_numpy(values))
     return algorithm
 

@@ -1,7 +1,6 @@
 """The file of received pilots: what it must hold, read in chunks and checked; and how one is written."""
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,9 +107,7 @@ class PilotFile:
         try:
             yield
         except ChanestError as error:
-            if str(error).startswith(str(self.path)):
-                raise
-            raise type(error)(f"{self.path}: {error}") from None
+            raise error.at(path=self.path) from None
 
     # the header -------------------------------------------------------------------------------------------
 
@@ -119,7 +116,7 @@ class PilotFile:
         for name in ("pilot_subcarriers", "received_pilots"):
             if name not in reader:
                 found = ", ".join(reader.names()) or "nothing"
-                raise FileError(f"{name}: missing; the file has {found}")
+                raise FileError(f"missing; the file has {found}", field=name)
         self.pattern = self._read_pattern()
         n_pilots = len(self.pattern)
         shape = reader.shape("received_pilots")
@@ -129,19 +126,20 @@ class PilotFile:
         self._single = len(shape) == 1 or column or row
         if not (math.prod(shape) == n_pilots if self._single else shape[-1:] == (n_pilots,)):
             raise ObservationError(
-                f"received_pilots: expected shape (*batch, {n_pilots}) for {n_pilots} pilot subcarriers, got {shape}"
+                f"expected shape (*batch, {n_pilots}) for {n_pilots} pilot subcarriers, got {shape}",
+                field="received_pilots",
             )
         self.batch_shape: tuple[int, ...] = () if self._single else shape[:-1]
         self.n_observations = math.prod(self.batch_shape)
         if self.n_observations == 0:
-            raise ObservationError(f"received_pilots: expected at least one observation, got shape {shape}")
+            raise ObservationError(f"expected at least one observation, got shape {shape}", field="received_pilots")
         self._symbols = self._read_symbols()
         self._check_noise()
         self.first_tap_samples = self._whole_number("first_tap_samples", 0)
         n_fft = self.pattern.n_fft
         if abs(self.first_tap_samples) >= n_fft:
             raise ObservationError(
-                f"first_tap_samples: expected {1 - n_fft}...{n_fft - 1}, got {self.first_tap_samples}"
+                f"expected {1 - n_fft}...{n_fft - 1}, got {self.first_tap_samples}", field="first_tap_samples"
             )
         self._check_truth("cir", n_fft)
         self._check_truth("cfr", self.pattern.n_used, exactly=True)
@@ -151,17 +149,16 @@ class PilotFile:
         n_used = self._band()
         n_fft = self._whole_number("n_fft", 1024)
         if not n_used < n_fft < 2**24:
-            raise ObservationError(f"n_fft: expected more than {n_used}, the used subcarriers, got {n_fft}")
+            raise ObservationError(f"expected more than {n_used}, the used subcarriers, got {n_fft}", field="n_fft")
         subcarriers = self._vector("pilot_subcarriers")
         if subcarriers.dtype.kind == "c":
-            raise ObservationError("pilot_subcarriers: expected whole numbers, got complex ones")
+            raise ObservationError("expected whole numbers, got complex ones", field="pilot_subcarriers")
         self._order = np.argsort(subcarriers, kind="stable")
         ascending = np.clip(subcarriers[self._order], -(2**31), 2**31)
         try:
             return PilotPattern(tuple(ascending.tolist()), n_fft, n_used)
         except PilotError as error:  # the index that it names is that of the sorted pilots
-            in_file = re.sub(r"\[(\d+)\]", lambda found: f"[{self._order[int(found[1])]}]", str(error))
-            raise PilotError(in_file) from None
+            raise error.at(index=tuple(int(self._order[i]) for i in error.index)) from None
 
     def _band(self) -> int:
         if "used_subcarriers" not in self._reader:
@@ -169,7 +166,7 @@ class PilotFile:
         used = self._vector("used_subcarriers")
         half = used.size // 2
         if not used.size or not np.array_equal(used, np.r_[-half:0, 1 : half + 1]):
-            raise ObservationError(f"used_subcarriers: expected -{half}...-1, 1...{half}, found others")
+            raise ObservationError(f"expected -{half}...-1, 1...{half}, found others", field="used_subcarriers")
         return int(used.size)
 
     def _read_symbols(self) -> Tensor | None:
@@ -177,7 +174,9 @@ class PilotFile:
             return None
         symbols = self._vector("pilot_symbols").astype(np.complex128)
         if symbols.size not in (1, len(self.pattern)):
-            raise ObservationError(f"pilot_symbols: expected 1 or {len(self.pattern)} of them, got {symbols.size}")
+            raise ObservationError(
+                f"expected 1 or {len(self.pattern)} of them, got {symbols.size}", field="pilot_symbols"
+            )
         ordered = torch.from_numpy(symbols[self._order] if symbols.size > 1 else symbols[0:1].reshape(()))
         return checked_symbols(ordered, torch.empty(len(self.pattern), dtype=torch.complex128))
 
@@ -188,7 +187,7 @@ class PilotFile:
         self._check_kind(name, "iuf", "real numbers")
         shape, batch = self._reader.shape(name), self.batch_shape
         if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
-            raise ObservationError(f"{name}: expected a number or shape {batch}, got {shape}")
+            raise ObservationError(f"expected a number or shape {batch}, got {shape}", field=name)
 
     def _check_truth(self, name: str, width: int, exactly: bool = False) -> None:
         if name not in self._reader:
@@ -201,23 +200,23 @@ class PilotFile:
             last = shape[-1] if shape and shape[:-1] == self.batch_shape else 0
         if not (last == width if exactly else 1 <= last <= width):
             wanted = ", ".join(map(str, (*self.batch_shape, width if exactly else f"1...{width}")))
-            raise ObservationError(f"{name}: expected shape ({wanted}), got {shape}")
+            raise ObservationError(f"expected shape ({wanted}), got {shape}", field=name)
 
     def _check_kind(self, name: str, kinds: str, wanted: str) -> None:
         shape = self._reader.shape(name)
         kind = self._reader.read(name, tuple(slice(0, 1) for _ in shape)).dtype
         if kind.kind not in kinds:
-            raise ObservationError(f"{name}: expected {wanted}, got {kind}")
+            raise ObservationError(f"expected {wanted}, got {kind}", field=name)
 
     def _vector(self, name: str) -> np.ndarray:
         """A whole vector, or a number, as a vector of finite numbers."""
         shape = self._reader.shape(name)
         if math.prod(shape) != max(shape, default=1):
-            raise ObservationError(f"{name}: expected a vector, got shape {shape}")
+            raise ObservationError(f"expected a vector, got shape {shape}", field=name)
         self._check_kind(name, "iufc", "numbers")
         values = self._reader.read(name).reshape(-1)
         if not np.isfinite(values).all():
-            raise ObservationError(f"{name}[{int(np.argmin(np.isfinite(values)))}]: NaN or Inf")
+            raise ObservationError("NaN or Inf", field=name, index=(int(np.argmin(np.isfinite(values))),))
         return values
 
     def _whole_number(self, name: str, default: int) -> int:
@@ -225,7 +224,7 @@ class PilotFile:
             return default
         values = self._vector(name)
         if values.size != 1 or values.dtype.kind == "c" or values[0] != np.round(values[0]):
-            raise ObservationError(f"{name}: expected one whole number, got {values[:3].tolist()}")
+            raise ObservationError(f"expected one whole number, got {values[:3].tolist()}", field=name)
         return int(values[0])
 
     # the rows ---------------------------------------------------------------------------------------------
@@ -270,8 +269,7 @@ class PilotFile:
         index = [s.start + int(i) for s, i in zip(at, inner, strict=True)]
         if bad.shape[1] > 1:
             index.append(column)
-        where = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ObservationError(f"{name}{where}: {what}")
+        raise ObservationError(what, field=name, index=tuple(index))
 
 
 def write_simulation(

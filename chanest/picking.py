@@ -74,7 +74,7 @@ def pick_model(
     'na-alista-lte10-m50'
     """
     if algorithm not in ESTIMATORS:
-        raise AlgorithmError(f"algorithm: expected one of {', '.join(ESTIMATORS)}, got {algorithm}")
+        raise AlgorithmError(f"expected one of {', '.join(ESTIMATORS)}, got {algorithm}", field="algorithm")
     if isinstance(scenario, SyntheticScenario):
         return _synthetic(algorithm, scenario, n_iterations)
     n_pilots = scenario.n_pilots if n_pilots is None else n_pilots
@@ -115,7 +115,7 @@ def chosen_estimators(given: str, known: Sequence[str] = ESTIMATORS) -> tuple[st
             load_model(name)
         elif name not in known:
             expected = f"{', '.join(known)}, the name of a shipped model or a model file NAME.h5"
-            raise AlgorithmError(f"--algorithms: expected some of {expected}; got {name}")
+            raise AlgorithmError(f"expected some of {expected}; got {name}", field="--algorithms")
     return names
 
 
@@ -224,7 +224,9 @@ def _classical(name: str, scenario: Scenario, n_iterations: int | None) -> Model
 def _synthetic(name: str, scenario: SyntheticScenario, n_iterations: int | None) -> Model:
     if name in NOT_SYNTHETIC:
         fitting = ", ".join(other for other in ESTIMATORS if other not in NOT_SYNTHETIC)
-        raise AlgorithmError(f"algorithm: {name} estimates OFDM channels only; for synthetic vectors take {fitting}")
+        raise AlgorithmError(
+            f"{name} estimates OFDM channels only; for synthetic vectors take {fitting}", field="algorithm"
+        )
     given = {} if n_iterations is None else {"n_iterations": n_iterations}
     if name in ("ista", "fista"):
         penalty = getattr(scenario.penalties, name)
@@ -241,7 +243,8 @@ def _synthetic(name: str, scenario: SyntheticScenario, n_iterations: int | None)
                 fitting_models.append((abs(made_for.snr_db - scenario.snr_db), path))
     if not fitting_models:
         raise ModelError(
-            f"{name}: no model for {size[0]} measurements of {size[1]} coefficients, {size[2]:g} of them not zero, is "
-            "shipped; train one, give --model FILE"
+            f"no model for {size[0]} measurements of {size[1]} coefficients, {size[2]:g} of them not zero, is "
+            "shipped; train one, give --model FILE",
+            field=name,
         )
     return load_model(min(fitting_models)[1])

@@ -44,21 +44,21 @@ class PilotPattern:
             self._check_band(np.asarray(self.band))
         given = np.asarray(self.subcarriers)
         if given.ndim != 1:
-            raise PilotError(f"pilot subcarriers: expected a vector, got shape {given.shape}")
+            raise PilotError(f"expected a vector, got shape {given.shape}", field="pilot subcarriers")
         if given.size and not np.all(np.isfinite(given.astype(float)) & (given == np.round(given))):
-            raise PilotError("pilot subcarriers: expected whole numbers")
+            raise PilotError("expected whole numbers", field="pilot subcarriers")
         if not 2 <= given.size <= self.n_used:
-            raise PilotError(f"pilot subcarriers: expected 2...{self.n_used} of them, got {given.size}")
+            raise PilotError(f"expected 2...{self.n_used} of them, got {given.size}", field="pilot subcarriers")
         for bad, what in self._misplaced(given):
             if bad.any():
                 first = int(np.argmax(bad))
-                raise PilotError(f"pilot subcarriers[{first}] = {given[first]:.15g}: {what}")
+                raise PilotError(f"{given[first]:.15g} is {what}", field="pilot subcarriers", index=(first,))
         pilots = given.astype(np.int64)
         unique, counts = np.unique(pilots, return_counts=True)
         if unique.size != pilots.size:
-            raise PilotError(f"pilot subcarriers: {unique[np.argmax(counts)]} stands there more than once")
+            raise PilotError(f"{unique[np.argmax(counts)]} stands there more than once", field="pilot subcarriers")
         if np.any(np.diff(pilots) < 0):
-            raise PilotError("pilot subcarriers: expected ascending order; sort them with the received pilots")
+            raise PilotError("expected ascending order; sort them with the received pilots", field="pilot subcarriers")
         object.__setattr__(self, "subcarriers", tuple(pilots.tolist()))
 
     def _misplaced(self, given: np.ndarray) -> tuple[tuple[np.ndarray, str], ...]:
@@ -73,9 +73,9 @@ class PilotPattern:
 
     def _check_band(self, band: np.ndarray) -> None:
         if band.ndim != 1 or band.size < 2 or band.dtype.kind not in "iu":
-            raise PilotError("band: expected a vector of at least two whole numbers")
+            raise PilotError("expected a vector of at least two whole numbers", field="band")
         if np.any(np.diff(band) <= 0) or band[-1] - band[0] >= self.n_fft:
-            raise PilotError(f"band: expected ascending subcarriers within n_fft = {self.n_fft} of each other")
+            raise PilotError(f"expected ascending subcarriers within n_fft = {self.n_fft} of each other", field="band")
         object.__setattr__(self, "band", tuple(band.tolist()))
         object.__setattr__(self, "n_used", band.size)
 
@@ -106,7 +106,7 @@ class PilotPattern:
         """
         n_used = n_used if band is None else len(band)
         if not 2 <= n_pilots <= n_used:
-            raise PilotError(f"pilots: expected 2...{n_used}, got {n_pilots}")
+            raise PilotError(f"expected 2...{n_used}, got {n_pilots}", field="pilots")
         positions = np.random.default_rng([seed, n_pilots]).choice(n_used, n_pilots, replace=False)
         return cls._at(positions, n_fft, n_used, band)
 
@@ -118,7 +118,7 @@ class PilotPattern:
         (-300, -150, 1, 151)
         """
         if spacing < 1 or not 0 <= offset < spacing:
-            raise PilotError(f"comb: expected spacing >= 1 and 0 <= offset < spacing, got {spacing}, {offset}")
+            raise PilotError(f"expected spacing >= 1 and 0 <= offset < spacing, got {spacing}, {offset}", field="comb")
         return cls._at(np.arange(offset, n_used, spacing), n_fft, n_used)
 
     @classmethod
@@ -129,7 +129,7 @@ class PilotPattern:
         [93, 73, 49]
         """
         if not 2 <= n_pilots <= n_used:
-            raise PilotError(f"pilots: expected 2...{n_used}, got {n_pilots}")
+            raise PilotError(f"expected 2...{n_used}, got {n_pilots}", field="pilots")
         draws = np.random.RandomState(_PUBLISHED_SEED).choice(n_used, n_pilots)
         subcarriers = np.unique(draws) - n_used // 2
         return cls(tuple(subcarriers[subcarriers != 0]), n_fft, n_used)

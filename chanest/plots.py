@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".pdf", ".svg")
 def check_plot_path(path: Path, force: bool) -> None:
     """Raise FileError unless a picture can be written there."""
     if path.suffix not in SUFFIXES:
-        raise FileError(f"{path}: expected a picture ending in {', '.join(SUFFIXES)}")
+        raise FileError(f"expected a picture ending in {', '.join(SUFFIXES)}", path=path)
     refuse_existing(path, force)
 
 

@@ -50,7 +50,7 @@ class Processes:
         """
         if n_samples < self.size:
             raise TrainingError(
-                f"batch_size: expected at least one sample for each of {self.size} processes, got {n_samples}"
+                f"expected at least one sample for each of {self.size} processes, got {n_samples}", field="batch_size"
             )
         return slice(n_samples * self.rank // self.size, n_samples * (self.rank + 1) // self.size)
 
@@ -184,10 +184,12 @@ def _own(device: str) -> str:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cuda":
         if device != "cpu":
-            raise DeviceError(f"--device: expected auto, cpu or cuda with several processes, got {device}")
+            raise DeviceError(f"expected auto, cpu or cuda with several processes, got {device}", field="--device")
         return device
     here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     found = torch.cuda.device_count()
     if found < here:
-        raise DeviceError(f"--device: {here} processes on this machine, found {found} CUDA devices; use --device cpu")
+        raise DeviceError(
+            f"{here} processes on this machine, found {found} CUDA devices; use --device cpu", field="--device"
+        )
     return f"cuda:{os.environ['LOCAL_RANK']}"

@@ -42,7 +42,7 @@ def load_recording(name: str) -> Recording:
     if not path.is_file():
         path = Path(name).resolve()
     if not path.is_file():
-        raise FileError(f"{name}: no such file of recorded channels")
+        raise FileError("no such file of recorded channels", path=name)
     return _read(path, path.stat().st_mtime_ns)
 
 
@@ -52,20 +52,22 @@ def _read(path: Path, modified_ns: int) -> Recording:
         with h5py.File(path, "r") as file:
             found = file.attrs.get("format")
             if found not in (FORMAT, FORMAT.encode()):
-                raise FileError(f"{path}: format: expected {FORMAT}, found {found}")
+                raise FileError(f"expected {FORMAT}, found {found}", path=path, field="format")
             delays, gains = (np.asarray(file[field][()]) for field in ("delays_s", "gains"))
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise FileError(f"{path}: expected recorded channels in HDF5 ({error})") from None
+        raise FileError(f"expected recorded channels in HDF5 ({error})", path=path) from None
     if delays.dtype.kind not in "fiu":
-        raise FileError(f"{path}: delays_s: expected real numbers, found {delays.dtype}")
+        raise FileError(f"expected real numbers, found {delays.dtype}", path=path, field="delays_s")
     if gains.dtype.kind != "c":
-        raise FileError(f"{path}: gains: expected complex numbers, found {gains.dtype}")
+        raise FileError(f"expected complex numbers, found {gains.dtype}", path=path, field="gains")
     if delays.ndim != 2 or delays.shape != gains.shape or not delays.size:
-        raise FileError(f"{path}: gains: expected the shape of delays_s, (channels, paths), found {gains.shape}")
+        raise FileError(
+            f"expected the shape of delays_s, (channels, paths), found {gains.shape}", path=path, field="gains"
+        )
     if not (np.isfinite(delays).all() and (delays >= 0).all()):
-        raise FileError(f"{path}: delays_s: expected finite numbers, not negative")
+        raise FileError("expected finite numbers, not negative", path=path, field="delays_s")
     with np.errstate(over="ignore"):
         gains = gains.astype(np.complex64)
     if not np.isfinite(gains).all() or not np.abs(gains).any(-1).all():
-        raise FileError(f"{path}: gains: expected finite numbers, some of them not zero in every channel")
+        raise FileError("expected finite numbers, some of them not zero in every channel", path=path, field="gains")
     return Recording(torch.from_numpy(delays.astype(np.float64)), torch.from_numpy(gains))

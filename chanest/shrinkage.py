@@ -103,7 +103,7 @@ def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None
     (7, 15, 22, 30, 37, 45, 52, 60)
     """
     if kind is not None and kind not in SCHEDULES:
-        raise AlgorithmError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {kind}")
+        raise AlgorithmError(f"expected one of {', '.join(SCHEDULES)}, got {kind}", field="schedule")
     if sparsity == 0:
         return (0,) * n_iterations
     if kind == "synthetic":  # the hair keeps whole numbers whole

@@ -82,7 +82,7 @@ class Sweep:
                 writer.writerows(self._rows)
             partial.replace(self.path)
         except OSError as error:
-            raise FileError(f"{self.path}: cannot be written ({error.strerror})") from None
+            raise FileError(f"cannot be written ({error.strerror})", path=self.path) from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -93,15 +93,17 @@ class Sweep:
                 found = tuple(reader.fieldnames or ())
                 rows = list(reader)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise FileError(f"{self.path}: cannot be read as CSV ({error})") from None
+            raise FileError(f"cannot be read as CSV ({error})", path=self.path) from None
         if found != self.columns:
-            raise FileError(f"{self.path}: expected the columns {', '.join(self.columns)}; continue another file")
+            raise FileError(f"expected the columns {', '.join(self.columns)}; continue another file", path=self.path)
         for row in rows:
             for name, value in self.settings.items():
                 if row[name] != value:
                     raise FileError(
-                        f"{self.path}: {name}: made with {row[name]}, asked for {value}; "
-                        "repeat the command that began it, or give --force to start anew"
+                        f"made with {row[name]}, asked for {value}; "
+                        "repeat the command that began it, or give --force to start anew",
+                        path=self.path,
+                        field=name,
                     )
         self._rows = rows
 

@@ -56,12 +56,12 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every"):
             if not getattr(self, name) > 0:
-                raise TrainingError(f"{name}: expected a positive number, got {getattr(self, name)}")
+                raise TrainingError(f"expected a positive number, got {getattr(self, name)}", field=name)
         if self.calibration_batches < 0:
-            raise TrainingError(f"calibration_batches: expected 0 or more, got {self.calibration_batches}")
+            raise TrainingError(f"expected 0 or more, got {self.calibration_batches}", field="calibration_batches")
         if self.batch_size % self.snr_groups:
             raise TrainingError(
-                f"batch_size: expected a multiple of snr_groups = {self.snr_groups}, got {self.batch_size}"
+                f"expected a multiple of snr_groups = {self.snr_groups}, got {self.batch_size}", field="batch_size"
             )
 
 
@@ -205,13 +205,14 @@ class _Trainer:
     def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
         """Tensors of the algorithm, what is said of the training, and the optimiser's state."""
         if not self.checkpoint.exists():
-            raise FileError(f"{self.checkpoint}: no checkpoint to resume from; start without --resume")
+            raise FileError("no checkpoint to resume from; start without --resume", path=self.checkpoint)
         algorithm, scenario, training = read_model(self.checkpoint)
         state = read_optimiser(self.checkpoint)
         if state["fingerprint"] != self._fingerprint():
             raise TrainingError(
-                f"{self.checkpoint}: made with other settings, scenario or hyperparameters; "
-                "repeat the command that began it, or start anew with --force"
+                "made with other settings, scenario or hyperparameters; "
+                "repeat the command that began it, or start anew with --force",
+                path=self.checkpoint,
             )
         assert scenario == self.scenario
         return algorithm.state_dict(), training, state

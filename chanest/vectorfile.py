@@ -93,18 +93,18 @@ class VectorFile:
         try:
             yield
         except ChanestError as error:
-            raise type(error)(f"{self.path}: {error}") from None
+            raise error.at(path=self.path) from None
 
     def _read_header(self) -> None:
         reader = self._reader
         for name in ("phi", "observations"):
             if name not in reader:
-                raise FileError(f"{name}: missing; the file has {', '.join(reader.names())}")
+                raise FileError(f"missing; the file has {', '.join(reader.names())}", field=name)
         for name in ("phi", "observations", "x", "noise_variance"):
             if name in reader:
                 kind = reader.read(name, tuple(slice(0, 1) for _ in reader.shape(name))).dtype
                 if kind.kind not in "iuf":
-                    raise ObservationError(f"{name}: expected real numbers, got {kind}")
+                    raise ObservationError(f"expected real numbers, got {kind}", field=name)
         matrix = torch.from_numpy(self._float(reader.read("phi")))
         shape = reader.shape("observations")
         column, row = len(shape) == 2 and shape[1] == 1, reader.matlab and len(shape) == 2 and shape[0] == 1
@@ -114,7 +114,7 @@ class VectorFile:
         width = prod(shape) if self._single else shape[-1]
         check_measurements(torch.zeros(width, dtype=matrix.dtype), matrix, None)
         if not self.n_observations:
-            raise ObservationError(f"observations: expected at least one, got shape {shape}")
+            raise ObservationError(f"expected at least one, got shape {shape}", field="observations")
         self.phi = DenseOperator(matrix)
         self._check_shape("x", (*self.batch_shape, matrix.shape[1]))
         if "noise_variance" in reader and prod(reader.shape("noise_variance")) != 1:
@@ -127,7 +127,7 @@ class VectorFile:
         shape = self._reader.shape(name) if name in self._reader else expected
         longer = len(expected) == 1 and shape in ((1, *expected), (*expected, 1))
         if shape != expected and not longer:
-            raise ObservationError(f"{name}: expected {other}shape {expected}, got {shape}")
+            raise ObservationError(f"expected {other}shape {expected}, got {shape}", field=name)
 
     def _rows(self, name: str, at: Slices) -> Tensor:
         values = self._reader.read(name) if self._single else self._reader.read(name, at)
@@ -137,7 +137,7 @@ class VectorFile:
         if len(bad):
             inner = np.unravel_index(bad[0, 0], tuple(s.stop - s.start for s in at)) if at else ()
             index = [s.start + int(i) for s, i in zip(at, inner, strict=True)]
-            raise ObservationError(f"{name}[{', '.join(map(str, [*index, int(bad[0, 1])]))}]: NaN or Inf")
+            raise ObservationError("NaN or Inf", field=name, index=(*index, int(bad[0, 1])))
         return torch.from_numpy(values).to(self.phi.dtype)
 
     def _noise(self, at: Slices, rows: int) -> Tensor | None:

@@ -233,8 +233,8 @@ def test_bad_values_in_the_input_leave_no_output(here, chanest, pilot_arrays):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"pilot_subcarriers": np.r_[301, np.arange(1, 20)]}, "pilot subcarriers[0] = 301: outside the band"),
-        ({"pilot_subcarriers": np.arange(-10, 10)}, "pilot subcarriers[10] = 0: on DC"),
+        ({"pilot_subcarriers": np.r_[301, np.arange(1, 20)]}, "pilot subcarriers[0]: 301 is outside the band"),
+        ({"pilot_subcarriers": np.arange(-10, 10)}, "pilot subcarriers[10]: 0 is on DC"),
         ({"pilot_subcarriers": np.ones(20, int)}, "1 stands there more than once"),
         ({"pilot_subcarriers": np.arange(1, 20)}, "expected shape (*batch, 19)"),
         ({"received_pilots": np.ones((6, 20))}, "received_pilots: expected complex numbers, got float64"),

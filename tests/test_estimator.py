@@ -1,6 +1,7 @@
 """Model.estimate: units do not matter, conventions hold, models are picked sensibly."""
 
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -217,3 +218,44 @@ def test_noise_variance_survives_extreme_units():
 def test_an_interpolator_refuses_another_dft_length():
     with pytest.raises(ObservationError, match="made for 1024, the pilots have 2048"):
         pick_model("linear", LTE10, 75).estimate(pilots(), PilotPattern(PATTERN.subcarriers, n_fft=2048))
+
+
+class TestPrecision:
+    """A model serves any precision, from many threads, and stays what it was."""
+
+    def test_double_precision_leaves_the_model_as_it_was(self):
+        model = load_model("na-alista-lte10-m75")
+        single, double = (
+            model.estimate(pilots().to(dtype), PATTERN).cfr for dtype in (torch.complex64, torch.complex128)
+        )
+        assert double.dtype == torch.complex128
+        assert all(p.dtype == torch.float32 for p in model.algorithm.parameters())
+        assert torch.equal(model.estimate(pilots(), PATTERN).cfr, single)
+        torch.testing.assert_close(double.to(torch.complex64), single, rtol=1e-3, atol=1e-4)
+
+    def test_threads_that_mix_precisions_get_what_each_alone_gets(self):
+        model = load_model("na-alista-lte10-m75")
+        given = [pilots().to(dtype) for dtype in (torch.complex64, torch.complex128)] * 16
+        alone = [load_model("na-alista-lte10-m75").estimate(y, PATTERN).cfr for y in given[:2]]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda y: model.estimate(y, PATTERN).cfr, given))
+        for i, cfr in enumerate(found):
+            assert torch.equal(cfr, alone[i % 2])
+
+    def test_a_copy_follows_the_parameters(self):
+        model = Model(ALISTA(n_iterations=2).requires_grad_(False), LTE10)
+        y = pilots().to(torch.complex128)
+        before = model.estimate(y, PATTERN).cfr
+        model.algorithm.log_threshold.add_(1.0)
+        after = model.estimate(y, PATTERN).cfr
+        assert not torch.equal(before, after)
+        assert torch.equal(after, Model(model.algorithm, LTE10).estimate(y, PATTERN).cfr)
+
+    def test_gradients_reach_the_parameters_from_another_precision(self):
+        model = Model(ALISTA(n_iterations=2), LTE10)
+        model.estimate(pilots().to(torch.complex128), PATTERN).cfr.abs().square().sum().backward()
+        single = Model(ALISTA(n_iterations=2), LTE10)
+        single.estimate(pilots(), PATTERN).cfr.abs().square().sum().backward()
+        torch.testing.assert_close(
+            model.algorithm.log_threshold.grad, single.algorithm.log_threshold.grad, rtol=1e-3, atol=0
+        )

@@ -29,6 +29,11 @@ def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert "dB" in capsys.readouterr().out
 
 
+def test_types_are_promised_and_delivered():
+    assert "Typing :: Typed" in (ROOT / "pyproject.toml").read_text()
+    assert (ROOT / "chanest" / "py.typed").is_file()
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_scenarios_and_models_and_works_from_any_directory(tmp_path):
     subprocess.run(
@@ -38,6 +43,7 @@ def test_the_wheel_holds_scenarios_and_models_and_works_from_any_directory(tmp_p
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
+    assert "chanest/py.typed" in names
     for kind, suffix in (("scenarios", "toml"), ("models", "h5")):
         there = {Path(name).name for name in names if name.startswith(f"chanest/shipped/{kind}/")}
         assert {path.name for path in (ROOT / kind).glob(f"*.{suffix}")} <= there

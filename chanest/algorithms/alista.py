@@ -124,7 +124,7 @@ class ALISTAAT(ALISTA):
     ) -> None:
         super().__init__(n_iterations, sparsity, ridge, schedule)
         if not epsilon > 0:
-            raise AlgorithmError(f"{self.name}: epsilon: expected a positive number, got {epsilon}")
+            raise AlgorithmError(f"expected a positive number, got {epsilon}", field="epsilon")
         self.hyperparameters["epsilon"] = self.epsilon = epsilon
 
     def adapted(self, theta: Tensor, x: Tensor) -> Tensor:

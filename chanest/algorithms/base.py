@@ -105,11 +105,11 @@ class Algorithm(nn.Module, ABC):
     def __init__(self, n_iterations: int, ridge: float = 0.0, **others: Any) -> None:
         super().__init__()
         if n_iterations < 1:
-            raise AlgorithmError(f"{self.name}: n_iterations: expected at least 1, got {n_iterations}")
+            raise AlgorithmError(f"expected at least 1, got {n_iterations}", field="n_iterations")
         if not ridge >= 0:
-            raise AlgorithmError(f"{self.name}: ridge: expected a number not below 0, got {ridge}")
+            raise AlgorithmError(f"expected a number not below 0, got {ridge}", field="ridge")
         if not others.get("sparsity", 0) >= 0:
-            raise AlgorithmError(f"{self.name}: sparsity: expected a number not below 0, got {others['sparsity']}")
+            raise AlgorithmError(f"expected a number not below 0, got {others['sparsity']}", field="sparsity")
         self.sparsity: float = others.get("sparsity", 0)
         self.schedule: str | None = others.get("schedule")
         support_schedule(0, 1, self.schedule)  # refuses an unknown one now, not when it is needed
@@ -202,7 +202,7 @@ class Algorithm(nn.Module, ABC):
         """
         if n_iterations < self.n_iterations and not self.any_n_iterations:
             raise AlgorithmError(
-                f"n_iterations: {self.name} can grow from {self.n_iterations} to more, asked for {n_iterations}"
+                f"{self.name} can grow from {self.n_iterations} to more, asked for {n_iterations}", field="n_iterations"
             )
         made = type(self)(**{**self.hyperparameters, "n_iterations": n_iterations})
         old, new = self.state_dict(), made.state_dict()
@@ -228,11 +228,12 @@ class Algorithm(nn.Module, ABC):
         if asked is None or asked == self.n_iterations:
             return self.n_iterations
         if asked < 1:
-            raise AlgorithmError(f"iterations: expected at least 1, got {asked}")
+            raise AlgorithmError(f"expected at least 1, got {asked}", field="iterations")
         if not self.any_n_iterations:
             raise AlgorithmError(
-                f"iterations: {self.name} has parameters for each of its {self.n_iterations} iterations, "
-                f"asked for {asked}; train a model with --iterations {asked}"
+                f"{self.name} has parameters for each of its {self.n_iterations} iterations, "
+                f"asked for {asked}; train a model with --iterations {asked}",
+                field="iterations",
             )
         return asked
 

@@ -64,7 +64,7 @@ class ResidualCalibration(Calibration):
         """One with given weights and, last, the bias: 7 numbers; AlgorithmError when there are more or fewer."""
         made = cls()
         if len(numbers) != 7:
-            raise AlgorithmError(f"error_calibration: expected 7 numbers, got {len(numbers)}")
+            raise AlgorithmError(f"expected 7 numbers, got {len(numbers)}", field="error_calibration")
         with torch.no_grad():
             made.linear.weight.copy_(torch.tensor([numbers[:6]]))
             made.linear.bias.fill_(numbers[6])

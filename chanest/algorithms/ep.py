@@ -38,9 +38,9 @@ class EP(Algorithm):
         super().__init__(n_iterations, sparsity=sparsity, decay=decay, damping=damping)
         del self.hyperparameters["ridge"]
         if not sparsity > 0:
-            raise AlgorithmError(f"ep: sparsity: expected a positive number, got {sparsity}")
+            raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
         if not 0 < damping <= 1:
-            raise AlgorithmError(f"ep: damping: expected a number in 0...1, got {damping}")
+            raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
         self.sparsity, self.decay, self.damping = sparsity, decay, damping
 
     def forward(

@@ -53,7 +53,7 @@ class HyperLISTA(Algorithm):
         super().__init__(n_iterations, ridge, c1=c1, c2=c2, c3=c3, error_calibration=error_calibration)
         for name, value in (("c1", c1), ("c2", c2), ("c3", c3)):
             if not value >= 0:
-                raise AlgorithmError(f"{self.name}: {name}: expected a number not below 0, got {value}")
+                raise AlgorithmError(f"expected a number not below 0, got {value}", field=name)
         self.c1, self.c2, self.c3 = c1, c2, c3
         if error_calibration is not None:
             self.calibration = ResidualCalibration.from_numbers(error_calibration)

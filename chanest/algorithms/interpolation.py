@@ -35,7 +35,7 @@ class Interpolator(nn.Module, ABC):
     def checked_iterations(self, asked: int | None) -> int:
         """1; AlgorithmError when another number is asked for."""
         if asked not in (None, 1):
-            raise AlgorithmError(f"iterations: {self.name} does not iterate, asked for {asked}; leave it out")
+            raise AlgorithmError(f"{self.name} does not iterate, asked for {asked}; leave it out", field="iterations")
         return 1
 
     def rescaled(self, factor: float) -> "Interpolator":

@@ -23,7 +23,7 @@ class _ProximalGradient(Algorithm):
     ) -> None:
         super().__init__(n_iterations, penalty=penalty)
         if not penalty > 0:
-            raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
+            raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
         self.penalty = penalty
         del self.hyperparameters["ridge"]
         if error_calibration is not None:
@@ -123,7 +123,7 @@ class StepsizeISTA(Algorithm):
         super().__init__(n_iterations, penalty=penalty)
         del self.hyperparameters["ridge"]
         if not penalty > 0:
-            raise AlgorithmError(f"{self.name}: penalty: expected a positive number, got {penalty}")
+            raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
         self.penalty = penalty
         self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
         self.calibration = ResidualCalibration()

@@ -33,9 +33,9 @@ class _LearnedMatrices(Algorithm):
         del self.hyperparameters["ridge"]
         for name, size in (("n_measurements", n_measurements), ("n_coefficients", n_coefficients)):
             if size < 1:
-                raise AlgorithmError(f"{self.name}: {name}: expected at least 1, got {size}")
+                raise AlgorithmError(f"expected at least 1, got {size}", field=name)
         if field not in _FIELDS:
-            raise AlgorithmError(f"{self.name}: field: expected {' or '.join(_FIELDS)}, got {field}")
+            raise AlgorithmError(f"expected {' or '.join(_FIELDS)}, got {field}", field="field")
         self.n_measurements, self.n_coefficients, self.field = n_measurements, n_coefficients, field
         self.log_threshold = nn.Parameter(torch.full((n_iterations,), math.log(0.02)))
         self.calibration = ResidualCalibration()
@@ -106,7 +106,7 @@ class LISTA(_LearnedMatrices):
         others = {"shared": shared, "sparsity": sparsity, "schedule": schedule}
         super().__init__(n_iterations, n_measurements, n_coefficients, field, **others)
         if shared not in (0, 1):
-            raise AlgorithmError(f"{self.name}: shared: expected 0 or 1, got {shared}")
+            raise AlgorithmError(f"expected 0 or 1, got {shared}", field="shared")
         layers = 1 if shared else n_iterations
         self.w1 = self._zeros(layers, n_coefficients, n_measurements)
         self.w2 = self._zeros(layers, n_coefficients, n_coefficients)

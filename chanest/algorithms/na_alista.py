@@ -67,9 +67,9 @@ class NAALISTA(Algorithm):
         others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
         super().__init__(n_iterations, ridge, **others)
         if lstm_inputs not in _FEATURES:
-            raise AlgorithmError(f'lstm_inputs: expected "r", "u" or "r,u", got "{lstm_inputs}"')
+            raise AlgorithmError(f'expected "r", "u" or "r,u", got "{lstm_inputs}"', field="lstm_inputs")
         if lstm_hidden < 1:
-            raise AlgorithmError(f"lstm_hidden: expected at least 1, got {lstm_hidden}")
+            raise AlgorithmError(f"expected at least 1, got {lstm_hidden}", field="lstm_hidden")
         n_features = _FEATURES[lstm_inputs]
         self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
         self._remember(n_features)

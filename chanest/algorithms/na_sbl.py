@@ -70,11 +70,11 @@ class NASBL(Algorithm):
         super().__init__(n_iterations, n_hidden=n_hidden, decay=decay)
         del self.hyperparameters["ridge"]
         if n_iterations < 2:
-            raise AlgorithmError(f"n_iterations: expected at least 2, got {n_iterations}")
+            raise AlgorithmError(f"expected at least 2, got {n_iterations}", field="n_iterations")
         if n_hidden < 2:
-            raise AlgorithmError(f"n_hidden: expected at least 2, got {n_hidden}")
+            raise AlgorithmError(f"expected at least 2, got {n_hidden}", field="n_hidden")
         if not decay >= 0:
-            raise AlgorithmError(f"decay: expected a number not below 0, got {decay}")
+            raise AlgorithmError(f"expected a number not below 0, got {decay}", field="decay")
         self.decay = decay
         self.tap_rules = nn.ModuleList(Perceptron(3 * _OF_TAP, n_hidden) for _ in range(n_iterations - 1))
         self.noise_rules = nn.ModuleList(Perceptron(_OF_NOISE, n_hidden // 2) for _ in range(n_iterations - 1))

@@ -47,9 +47,9 @@ class VAMP(Algorithm):
         super().__init__(n_iterations, sparsity=sparsity, damping=damping)
         del self.hyperparameters["ridge"]
         if not sparsity > 0:
-            raise AlgorithmError(f"vamp: sparsity: expected a positive number, got {sparsity}")
+            raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
         if not 0 < damping <= 1:
-            raise AlgorithmError(f"vamp: damping: expected a number in 0...1, got {damping}")
+            raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
         self.damping = damping
 
     def forward(

@@ -1,6 +1,5 @@
 """What several commands share: devices, scenarios with overrides, progress bars."""
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,11 +34,11 @@ def chosen_device(name: str) -> torch.device:
         return torch.device("cpu")
     kind, _, index = name.partition(":")
     if kind != "cuda" or (":" in name and not index.isdigit()):
-        raise DeviceError(f"--device: expected auto, cpu, cuda or cuda:N, got {name}")
+        raise DeviceError(f"expected auto, cpu, cuda or cuda:N, got {name}", field="--device")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:
         found = f"{count} CUDA device{'s' * (count != 1)}" if count else "no CUDA device"
-        raise DeviceError(f"--device: {name} asked for, found {found}; use --device cpu")
+        raise DeviceError(f"{name} asked for, found {found}; use --device cpu", field="--device")
     return torch.device("cuda", int(index or 0))
 
 
@@ -73,7 +72,7 @@ def chosen_setting(asked: Setting) -> AnyScenario:
     for option, value, fits in overrides.values():
         if value is not None and not fits:
             other = "--measurements and --coefficients" if synthetic else "--pilots"
-            raise ChanestError(f"{option}: scenario {scenario.name} has {other}")
+            raise ChanestError(f"scenario {scenario.name} has {other}", field=option)
     with naming_options({field: option for field, (option, _, _) in overrides.items()}):
         return scenario.replace(**given) if given else scenario
 
@@ -93,29 +92,28 @@ def naming_options(options: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except ChanestError as error:
-        for field, option in options.items():
-            if found := re.search(rf"(^|: ){re.escape(field)}: ", str(error)):
-                raise type(error)(f"{option}: {str(error)[found.end() :]}") from None
+        if error.field in options:
+            raise error.at(field=options[error.field], path=None) from None
         raise
 
 
 def check_samples(samples: int, seed: int) -> None:
     """Raise ChanestError when --samples or --seed is out of range."""
     if not 1 <= samples <= MOST_SAMPLES:
-        raise ChanestError(f"--samples: expected 1...{MOST_SAMPLES}, got {samples}")
+        raise ChanestError(f"expected 1...{MOST_SAMPLES}, got {samples}", field="--samples")
     check_seed(seed)
 
 
 def check_seed(seed: int) -> None:
     """Raise ChanestError when --seed is out of range."""
     if not 0 <= seed < 2**63:
-        raise ChanestError(f"--seed: expected 0...2^63 - 1, got {seed}")
+        raise ChanestError(f"expected 0...2^63 - 1, got {seed}", field="--seed")
 
 
 def check_iterations(iterations: int | None) -> None:
     """Raise AlgorithmError when --iterations is out of range."""
     if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
-        raise AlgorithmError(f"--iterations: expected 1...{MOST_ITERATIONS}, got {iterations}")
+        raise AlgorithmError(f"expected 1...{MOST_ITERATIONS}, got {iterations}", field="--iterations")
 
 
 def check_distinct(**paths: Path | None) -> None:
@@ -125,7 +123,7 @@ def check_distinct(**paths: Path | None) -> None:
         if path is None:
             continue
         if path.resolve() in seen:
-            raise ChanestError(f"--{name}: {path} is the file of --{seen[path.resolve()]} too; name another")
+            raise ChanestError(f"{path} is the file of --{seen[path.resolve()]} too; name another", field=f"--{name}")
         seen[path.resolve()] = name
 
 

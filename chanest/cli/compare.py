@@ -44,14 +44,14 @@ class CompareOptions:
 def run(options: CompareOptions) -> None:
     """Measure what is missing, then print the table and draw the two plots."""
     if options.output.suffix != ".csv":
-        raise FileError(f"--output: expected a file ending in .csv, got {options.output}")
+        raise FileError(f"expected a file ending in .csv, got {options.output}", field="--output")
     plots = [options.output.with_name(f"{options.output.stem}-{kind}.png") for kind in ("snr", "frontier")]
     if not options.resume:
         refuse_existing(options.output, options.force)
         for plot in plots:
             check_plot_path(plot, options.force)
     if not options.output.parent.is_dir():
-        raise FileError(f"{options.output}: no folder {options.output.parent}")
+        raise FileError(f"no folder {options.output.parent}", path=options.output)
     check_samples(options.samples, options.seed)
     device = chosen_device(options.device)
     asked = None if options.algorithms is None else chosen_estimators(options.algorithms)
@@ -118,12 +118,12 @@ def _scenarios(options: CompareOptions) -> list[AnyScenario]:
     pilots = [int(n) for n in numbers("--pilots", "75" if options.pilots is None else options.pilots, whole=True)]
     snrs = numbers("--snr", options.snr)
     if len(names) * len(pilots) * len(snrs) > _MOST_POINTS:
-        raise ChanestError(f"--snr: expected a grid of at most {_MOST_POINTS} points")
+        raise ChanestError(f"expected a grid of at most {_MOST_POINTS} points", field="--snr")
     synthetic = {name: isinstance(load_any_scenario(name), SyntheticScenario) for name in names}
     if options.pilots is not None and all(synthetic.values()):
-        raise ChanestError(f"--pilots: no OFDM scenario among {options.scenarios}; leave it out")
+        raise ChanestError(f"no OFDM scenario among {options.scenarios}; leave it out", field="--pilots")
     if options.error_variance and all(synthetic.values()):
-        raise ChanestError(f"--error-variance: no OFDM scenario among {options.scenarios}; leave it out")
+        raise ChanestError(f"no OFDM scenario among {options.scenarios}; leave it out", field="--error-variance")
     made = [
         chosen_setting(Setting(name, m, snr))
         for name in names
@@ -131,7 +131,9 @@ def _scenarios(options: CompareOptions) -> list[AnyScenario]:
         for snr in snrs
     ]
     if len({_point(s) for s in made}) < len(set(made)):
-        raise ChanestError("--scenarios: two different scenarios have one name; change the name in one of the files")
+        raise ChanestError(
+            "two different scenarios have one name; change the name in one of the files", field="--scenarios"
+        )
     return made
 
 
@@ -162,11 +164,13 @@ def numbers(option: str, text: str, whole: bool = False) -> list[float]:
         elif re.fullmatch(rf"{number}:{number}:{number}", part.strip()):
             first, last, step = map(float, part.split(":"))
             if step <= 0 or last < first or (last - first) / step > _MOST_POINTS:
-                raise ChanestError(f"{option}: expected FIRST:LAST:STEP with FIRST <= LAST and STEP > 0, got {part}")
+                raise ChanestError(
+                    f"expected FIRST:LAST:STEP with FIRST <= LAST and STEP > 0, got {part}", field=option
+                )
             found += [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
         else:
             kind = "whole numbers" if whole else "numbers"
-            raise ChanestError(f"{option}: expected {kind} like 0,10,20 or 0:30:10, got {text}")
+            raise ChanestError(f"expected {kind} like 0,10,20 or 0:30:10, got {text}", field=option)
     return list(dict.fromkeys(found))
 
 

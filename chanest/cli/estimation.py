@@ -47,18 +47,18 @@ def refuse_simulation_options(options: EstimateOptions, source: Path) -> None:
     }
     for option, value in of_a_simulation.items():
         if value is not None:
-            raise ChanestError(f"{option}: describes a simulation, not {source}; leave it out")
+            raise ChanestError(f"describes a simulation, not {source}; leave it out", field=option)
 
 
 def chosen_name(options: EstimateOptions, given: Model | None) -> str:
     """The algorithm that was asked for: by name, by model, or the default one."""
     if options.algorithm is not None and options.algorithm not in ESTIMATORS:
-        raise AlgorithmError(f"--algorithm: expected one of {', '.join(ESTIMATORS)}, got {options.algorithm}")
+        raise AlgorithmError(f"expected one of {', '.join(ESTIMATORS)}, got {options.algorithm}", field="--algorithm")
     if given is None:
         return options.algorithm or DEFAULT_ALGORITHM
     if options.algorithm not in (None, given.algorithm.name):
         raise AlgorithmError(
-            f"--algorithm: {options.algorithm} asked for, model {given.name} is {given.algorithm.name}"
+            f"{options.algorithm} asked for, model {given.name} is {given.algorithm.name}", field="--algorithm"
         )
     return given.algorithm.name
 

@@ -40,9 +40,9 @@ class ExportOptions:
 def run(options: ExportOptions) -> None:
     """Write a model in another format, verified, and say by how much it differs."""
     if options.to not in SUFFIXES:
-        raise ChanestError(f"--to: expected {', '.join(SUFFIXES)}, got {options.to}")
+        raise ChanestError(f"expected {', '.join(SUFFIXES)}, got {options.to}", field="--to")
     if options.input is not None and not (options.pilots is None and options.seed is None):
-        raise ChanestError("--input: the pilots are those of the file; leave --pilots and --seed out")
+        raise ChanestError("the pilots are those of the file; leave --pilots and --seed out", field="--input")
     check_seed(options.seed or 0)
     model = load_model(options.model)
     suffix = SUFFIXES[options.to]
@@ -63,15 +63,18 @@ def _pattern(model: Model, options: ExportOptions) -> PilotPattern | None:
     if isinstance(model.scenario, SyntheticScenario):
         for name, value in (("pilots", options.pilots), ("seed", options.seed), ("input", options.input)):
             if value is not None:
-                raise ChanestError(f"--{name}: model {model.name} is for synthetic vectors, which have no pilots")
+                raise ChanestError(
+                    f"model {model.name} is for synthetic vectors, which have no pilots", field=f"--{name}"
+                )
         return None
     if options.input is not None:
         with PilotFile(options.input) as file:
             pattern = file.pattern
         if (pattern.n_fft, pattern.n_used) != (model.ofdm.n_fft, model.ofdm.n_used):
             raise ChanestError(
-                f"--input: {options.input} has n_fft {pattern.n_fft} and {pattern.n_used} used subcarriers, model "
-                f"{model.name} is for {model.ofdm.n_fft} and {model.ofdm.n_used}"
+                f"{options.input} has n_fft {pattern.n_fft} and {pattern.n_used} used subcarriers, model "
+                f"{model.name} is for {model.ofdm.n_fft} and {model.ofdm.n_used}",
+                field="--input",
             )
         return pattern
     with naming_options({"n_pilots": "--pilots"}):
@@ -95,12 +98,12 @@ def _check_output(output: Path, to: str, suffix: str, force: bool) -> None:
     if to == "savedmodel":
         if output.exists() and not (force and (output / "saved_model.pb").is_file()):
             hint = "give --force to replace it" if (output / "saved_model.pb").is_file() else "it is no SavedModel"
-            raise FileError(f"{output}: exists already; {hint}")
+            raise FileError(f"exists already; {hint}", path=output)
         if not output.parent.is_dir():
-            raise FileError(f"{output}: no folder {output.parent}")
+            raise FileError(f"no folder {output.parent}", path=output)
         return
     if output.suffix != suffix:
-        raise FileError(f"{output}: expected an output ending in {suffix}, found {output.name}")
+        raise FileError(f"expected an output ending in {suffix}, found {output.name}", path=output)
     refuse_existing(output, force)
 
 

@@ -37,7 +37,7 @@ def run(name: str) -> None:
         print(_scenario_words(load_any_scenario(path)))
     elif not path.exists():
         known = ", ".join([*scenario_names(), *shipped])
-        raise FileError(f"{name}: no such file, and not one of {known}")
+        raise FileError(f"no such file, and not one of {known}", path=name)
     elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
         print(_model_words(path))
     else:
@@ -163,7 +163,7 @@ def _array_words(path: Path) -> str:
         if {"delays_s", "gains"} <= fields.keys():
             return f"{path.name}: recorded channels\n  fields:\n{listed}"
         found = ", ".join(fields) or "no arrays"
-        raise FileError(f"{path}: expected a model, received pilots or estimates; the file has {found}")
+        raise FileError(f"expected a model, received pilots or estimates; the file has {found}", path=path)
     with PilotFile(path) as pilots:
         origin = f"simulated by chanest from {pilots.scenario_name}" if pilots.scenario_name else "of unknown origin"
         truth = " and ".join(name for name, there in (("CIR", pilots.has_cir), ("CFR", pilots.has_cfr)) if there)

@@ -63,13 +63,13 @@ def run(options: LinkOptions) -> None:
     from ..link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
 
     if options.output.suffix != ".csv":
-        raise FileError(f"--output: expected a file ending in .csv, got {options.output}")
+        raise FileError(f"expected a file ending in .csv, got {options.output}", field="--output")
     plot = options.output.with_suffix(".png")
     if not options.resume:
         refuse_existing(options.output, options.force)
         check_plot_path(plot, options.force)
     if not options.output.parent.is_dir():
-        raise FileError(f"{options.output}: no folder {options.output.parent}")
+        raise FileError(f"no folder {options.output.parent}", path=options.output)
     _check_amounts(options)
     device = _sionna_device(chosen_device(options.device))
     scenario = chosen_scenario(options.scenario, None, None)
@@ -95,7 +95,7 @@ def run(options: LinkOptions) -> None:
         "scenarios": hashlib.sha256(scenario.replace(n_pilots=2).model_dump_json().encode()).hexdigest()[:12],
     }
     if len(cases) * len(ebnos) > _MOST_POINTS:
-        raise ChanestError(f"--ebno: expected a grid of at most {_MOST_POINTS} points")
+        raise ChanestError(f"expected a grid of at most {_MOST_POINTS} points", field="--ebno")
     stop = options.slots, options.block_errors
     tasks = [
         Task((made.name, made.n_pilots, modulation, ebno), partial(measure_point, case, algorithms, ebno, *stop))
@@ -118,9 +118,9 @@ def run(options: LinkOptions) -> None:
 def _check_amounts(options: LinkOptions) -> None:
     check_seed(options.seed)
     if not 1 <= options.slots <= _MOST_SLOTS:
-        raise ChanestError(f"--slots: expected 1...{_MOST_SLOTS}, got {options.slots}")
+        raise ChanestError(f"expected 1...{_MOST_SLOTS}, got {options.slots}", field="--slots")
     if options.block_errors < 0:
-        raise ChanestError(f"--block-errors: expected 0, for all slots, or more, got {options.block_errors}")
+        raise ChanestError(f"expected 0, for all slots, or more, got {options.block_errors}", field="--block-errors")
 
 
 def _sionna_device(device: torch.device) -> str:
@@ -133,7 +133,7 @@ def _ebnos(options: LinkOptions) -> list[float]:
     low, high = _EBNO_DB
     for ebno in found:
         if not low <= ebno <= high:
-            raise ChanestError(f"--ebno: expected {low:g}...{high:g} dB, got {ebno:g}")
+            raise ChanestError(f"expected {low:g}...{high:g} dB, got {ebno:g}", field="--ebno")
     return found
 
 

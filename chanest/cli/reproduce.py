@@ -50,12 +50,12 @@ def run(options: ReproduceOptions) -> None:
     if options.figure not in FIGURES:
         raise ChanestError(f"FIGURE: expected one of {', '.join(FIGURES)}, got {options.figure}")
     if options.budget is not None and not options.budget > 0:
-        raise ChanestError(f"--budget: expected minutes, more than 0, got {options.budget:g}")
+        raise ChanestError(f"expected minutes, more than 0, got {options.budget:g}", field="--budget")
     if not 1 <= options.samples <= MOST_SAMPLES:
-        raise ChanestError(f"--samples: expected 1...{MOST_SAMPLES}, got {options.samples}")
+        raise ChanestError(f"expected 1...{MOST_SAMPLES}, got {options.samples}", field="--samples")
     check_seed(options.seed)
     if options.dask is not None and options.figure in ILLUSTRATIONS:
-        raise ChanestError(f"--dask: figure {options.figure} is no sweep; leave it out")
+        raise ChanestError(f"figure {options.figure} is no sweep; leave it out", field="--dask")
     device = chosen_device(options.device)
     published = read_published(options.published) if options.published else {}
     _make_folder(options.output)
@@ -140,7 +140,7 @@ def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:
         names = [name.strip() for name in text.split(",")]
         for name in names:
             if name not in known:
-                raise ChanestError(f"--{option}: expected some of {', '.join(known)}, got {name}")
+                raise ChanestError(f"expected some of {', '.join(known)}, got {name}", field=f"--{option}")
         points = [point for point in points if str(getattr(point, field)) in names]
     if not points:
         raise ChanestError(f"figure {options.figure}: has no point with all that was asked for; leave an option out")
@@ -195,7 +195,7 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"{path}: cannot be a folder ({error.strerror})") from None
+        raise FileError(f"cannot be a folder ({error.strerror})", path=path) from None
 
 
 def _say(*paths: Path) -> None:

@@ -62,7 +62,7 @@ def received(options: EstimateOptions, source: Path, device: torch.device) -> No
         origin = vectors.scenario_name if vectors.scenario_name in scenario_names() else "synthetic"
         given = load_any_scenario(options.setting.scenario or origin)
         if not isinstance(given, SyntheticScenario):
-            raise ChanestError(f"--scenario: {source} holds measurements of a matrix phi, {given.name} is OFDM")
+            raise ChanestError(f"{source} holds measurements of a matrix phi, {given.name} is OFDM", field="--scenario")
         sizes = {"n_measurements": vectors.phi.n_measurements, "n_coefficients": vectors.phi.n_coefficients}
         simulated_at = {} if vectors.snr_db is None else {"snr_db": vectors.snr_db}
         sparsity = given.sparsity if vectors.sparsity is None else vectors.sparsity
@@ -134,4 +134,4 @@ def _facts(
 
 def _refuse_plot(options: EstimateOptions) -> None:
     if options.plot:
-        raise ChanestError("--plot: draws channels; leave it out in the synthetic setting")
+        raise ChanestError("draws channels; leave it out in the synthetic setting", field="--plot")

@@ -128,12 +128,14 @@ def _train(options: TrainOptions, processes: Processes, device_name: str) -> Non
 
 def _check_paths(options: TrainOptions) -> None:
     if options.output.suffix != ".h5":
-        raise FileError(f"--output: expected a file ending in .h5, got {options.output}")
+        raise FileError(f"expected a file ending in .h5, got {options.output}", field="--output")
     check_distinct(start=Path(options.start) if options.start else None, output=options.output)
     refuse_existing(options.output, options.force)
     checkpoint = checkpoint_path(options.output)
     if checkpoint.exists() and not options.resume and not options.force:
-        raise FileError(f"{checkpoint}: a training began there; continue with --resume, or give --force to start anew")
+        raise FileError(
+            "a training began there; continue with --resume, or give --force to start anew", path=checkpoint
+        )
 
 
 def _command() -> str:
@@ -147,7 +149,7 @@ def _settings(options: TrainOptions, name: str) -> TrainingSettings:
     if rate is None:
         rate = _DEFAULTS[name].learning_rate
     elif not 0 < rate < math.inf:
-        raise TrainingError(f"learning_rate: expected a positive number, got {rate}")
+        raise TrainingError(f"expected a positive number, got {rate}", field="learning_rate")
     batch = _DEFAULTS[name].batch if options.batch is None else options.batch
     return TrainingSettings(steps=options.steps, batch_size=batch, learning_rate=rate, seed=options.seed)
 
@@ -178,9 +180,9 @@ def _snr(text: str) -> tuple[float, float]:
     try:
         bounds = (float(low), float(high or low))
     except ValueError:
-        raise TrainingError(f"--snr: expected DB or LOW:HIGH, got {text}") from None
+        raise TrainingError(f"expected DB or LOW:HIGH, got {text}", field="--snr") from None
     if not -50 <= bounds[0] <= bounds[1] <= 100:
-        raise TrainingError(f"--snr: expected -50 <= LOW <= HIGH <= 100, got {text}")
+        raise TrainingError(f"expected -50 <= LOW <= HIGH <= 100, got {text}", field="--snr")
     return bounds
 
 
@@ -188,7 +190,7 @@ def _algorithm(options: TrainOptions, scenario: AnyScenario, start: Model | None
     name = options.algorithm or (start.algorithm.name if start else DEFAULT_ALGORITHM)
     learned = [name for name, cls in ALGORITHMS.items() if cls.learned]
     if name not in learned:
-        raise AlgorithmError(f"--algorithm: expected one of {', '.join(learned)}, got {name}")
+        raise AlgorithmError(f"expected one of {', '.join(learned)}, got {name}", field="--algorithm")
     asked = {
         "sparsity": options.sparsity,
         "ridge": options.ridge,
@@ -199,11 +201,11 @@ def _algorithm(options: TrainOptions, scenario: AnyScenario, start: Model | None
     known = inspect.signature(ALGORITHMS[name]).parameters
     for key, value in given.items():
         if key not in known:
-            raise AlgorithmError(f"{_OPTIONS[key]}: not an option of {name}")
+            raise AlgorithmError(f"not an option of {name}", field=_OPTIONS[key])
         if isinstance(value, float) and not 0 <= value < math.inf:
-            raise AlgorithmError(f"{key}: expected a number not below 0, got {value}")
+            raise AlgorithmError(f"expected a number not below 0, got {value}", field=key)
     if isinstance(scenario, SyntheticScenario) and name in NOT_SYNTHETIC:
-        raise AlgorithmError(f"--algorithm: {name} is for OFDM scenarios only")
+        raise AlgorithmError(f"{name} is for OFDM scenarios only", field="--algorithm")
     sizes = _sizes(name, scenario, options.seed) if "n_measurements" in known else {}
     if start is not None:
         return _continued(start, name, scenario, {**given, **sizes}, options.iterations)
@@ -230,8 +232,9 @@ def _sizes(name: str, scenario: AnyScenario, seed: int) -> dict[str, Any]:
         sizes = (len(draw_pattern(scenario, seed)), scenario.n_taps, "complex")
     if not fixed:
         raise AlgorithmError(
-            f"--algorithm: {name} is bound to one {thing}, scenario {scenario.name} draws a new one every step; "
-            "give --fixed-pattern"
+            f"{name} is bound to one {thing}, scenario {scenario.name} draws a new one every step; "
+            "give --fixed-pattern",
+            field="--algorithm",
         )
     return dict(zip(("n_measurements", "n_coefficients", "field"), sizes, strict=True))
 
@@ -243,12 +246,14 @@ def _continued(
     algorithm = start.algorithm
     assert isinstance(algorithm, Algorithm)
     if algorithm.name != name:
-        raise AlgorithmError(f"--algorithm: {name} asked for, model {start.name} is {algorithm.name}")
+        raise AlgorithmError(f"{name} asked for, model {start.name} is {algorithm.name}", field="--algorithm")
     if isinstance(scenario, SyntheticScenario) != isinstance(start.scenario, SyntheticScenario):
-        raise ModelError(f"--start: model {start.name} was made for {start.scenario.name}, not for {scenario.name}")
+        raise ModelError(
+            f"model {start.name} was made for {start.scenario.name}, not for {scenario.name}", field="--start"
+        )
     for key, value in wanted.items():
         found = algorithm.hyperparameters.get(key)
         if found != value:
             option = _OPTIONS.get(key, "--start")
-            raise ModelError(f"{option}: {key} of model {start.name} is {found}, asked for {value}")
+            raise ModelError(f"{key} of model {start.name} is {found}, asked for {value}", field=option)
     return algorithm.grown(algorithm.n_iterations if n_iterations is None else n_iterations)

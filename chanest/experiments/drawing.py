@@ -43,7 +43,7 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
         partial.replace(path)
     except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror})") from None
+        raise FileError(f"cannot be written ({error.strerror})", path=path) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -75,10 +75,10 @@ def _read(path: Path, nmse: str) -> list[dict[str, str]]:
             reader = csv.DictReader(file)
             missing = [name for name in wanted if name not in (reader.fieldnames or ())]
             if missing:
-                raise FileError(f"{path}: column {missing[0]}: missing; expected {', '.join(wanted)}")
+                raise FileError(f"column {missing[0]}: missing; expected {', '.join(wanted)}", path=path)
             rows = [{name: value or "" for name, value in row.items() if name is not None} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FileError(f"{path}: cannot be read as CSV ({error})") from None
+        raise FileError(f"cannot be read as CSV ({error})", path=path) from None
     for row in rows:
         _number(row[nmse], path)
     return rows
@@ -88,7 +88,7 @@ def _number(text: str, path: Path) -> float:
     try:
         return float(text)
     except ValueError:
-        raise FileError(f"{path}: expected an NMSE in dB in every row, found {text!r}") from None
+        raise FileError(f"expected an NMSE in dB in every row, found {text!r}", path=path) from None
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,11 @@ def export_model(
     {'cfr': 0.0, 'cir': 0.0, 'error_variance': 0.0}
     """
     if to not in SUFFIXES:
-        raise ExportError(f"to: expected one of {', '.join(SUFFIXES)}, got {to}")
+        raise ExportError(f"expected one of {', '.join(SUFFIXES)}, got {to}", field="to")
     if to == "savedmodel" and savedmodel_writer is None:
-        raise ExportError("savedmodel: give savedmodel_writer, or call chanest.link.tensorflow.export_savedmodel")
+        raise ExportError(
+            "give savedmodel_writer, or call chanest.link.tensorflow.export_savedmodel", field="savedmodel"
+        )
     if isinstance(model.algorithm, Interpolator):
         raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
     if isinstance(model.scenario, SyntheticScenario):

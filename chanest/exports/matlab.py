@@ -55,7 +55,7 @@ def read_mat(path: Path, model: Model) -> Model:
         window = {name: fields["scenario"][name] for name in ("n_fft", "n_taps", "first_tap_samples", "n_used")
                   if hasattr(model.scenario, name)}  # fmt: skip
     except (KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise ExportError(f"{path}: cannot be read back ({type(error).__name__}: {error})") from None
+        raise ExportError(f"cannot be read back ({type(error).__name__}: {error})", path=path) from None
     return Model(algorithm.requires_grad_(False), model.scenario.replace(**window), model.name)
 
 

@@ -61,7 +61,7 @@ def run_torch(path: Path, inputs: Inputs) -> Outputs:
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ExportError(f"{path}: does not run without chanest ({reason})")
+            raise ExportError(f"does not run without chanest ({reason})", path=path)
         with np.load(found) as arrays:
             cfr, cir, variance = (torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(OUTPUTS)))
     return cfr, cir, variance

@@ -111,16 +111,17 @@ def verified(
         for (name, error), tolerance in zip(errors.items(), tolerances, strict=False):
             if not error <= tolerance:
                 raise ExportError(
-                    f"{path}: not written: what was exported differs from the model on random input, {name} by "
-                    f"{error:.1e} of its size, expected at most {tolerance:.0e}; please report this"
+                    f"not written: what was exported differs from the model on random input, {name} by "
+                    f"{error:.1e} of its size, expected at most {tolerance:.0e}; please report this",
+                    path=path,
                 )
         if path.is_dir():
             _remove(path)
         partial.replace(path)
     except ChanestError as failure:
-        raise type(failure)(str(failure).replace(str(partial), str(path))) from None
+        raise (failure.at(path=path) if failure.path == partial else failure) from None
     except OSError as failure:
-        raise FileError(f"{path}: cannot be written ({failure.strerror or failure})") from None
+        raise FileError(f"cannot be written ({failure.strerror or failure})", path=path) from None
     finally:
         _remove(partial)
     return errors

@@ -96,15 +96,17 @@ class Link:
         device: str = "cpu",
     ) -> None:
         if modulation not in MODULATIONS:
-            raise ChanestError(f"modulation: expected one of {', '.join(MODULATIONS)}, got {modulation}")
+            raise ChanestError(f"expected one of {', '.join(MODULATIONS)}, got {modulation}", field="modulation")
         if not RATES[0] <= rate <= RATES[1]:
-            raise ChanestError(f"rate: expected {RATES[0]:g}...{RATES[1]:g}, got {rate:g}")
+            raise ChanestError(f"expected {RATES[0]:g}...{RATES[1]:g}, got {rate:g}", field="rate")
         if not 1 <= n_symbols <= MOST_SYMBOLS:
-            raise ChanestError(f"n_symbols: expected 1...{MOST_SYMBOLS}, got {n_symbols}")
+            raise ChanestError(f"expected 1...{MOST_SYMBOLS}, got {n_symbols}", field="n_symbols")
         if not 1 <= n_pilot_symbols <= min(2, n_symbols):
-            raise ChanestError(f"n_pilot_symbols: expected 1...{min(2, n_symbols)}, got {n_pilot_symbols}")
+            raise ChanestError(f"expected 1...{min(2, n_symbols)}, got {n_pilot_symbols}", field="n_pilot_symbols")
         if scenario.cp_samples > scenario.n_fft:
-            raise ChanestError(f"cp_samples: expected at most n_fft = {scenario.n_fft}, got {scenario.cp_samples}")
+            raise ChanestError(
+                f"expected at most n_fft = {scenario.n_fft}, got {scenario.cp_samples}", field="cp_samples"
+            )
         self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
         self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
         bits_per_symbol = MODULATIONS[modulation]
@@ -117,7 +119,8 @@ class Link:
         self.k = int(self.n * rate)
         if self.k < 12:
             raise ChanestError(
-                f"n_symbols: a slot of {n_symbols} carries {self.k} information bits, expected at least 12; lengthen it"
+                f"a slot of {n_symbols} carries {self.k} information bits, expected at least 12; lengthen it",
+                field="n_symbols",
             )
         self._frequencies = subcarrier_frequencies(scenario.n_fft, scenario.subcarrier_spacing_hz, device=device)
         self._source = BinarySource(device=device)

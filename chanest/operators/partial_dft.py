@@ -54,10 +54,10 @@ class PartialDFT(LinearOperator):
         else:
             bins, n_fft = torch.from_numpy(np.stack([p.bins for p in pattern])), pattern[0].n_fft
         if not 1 <= n_taps <= n_fft:
-            raise OperatorError(f"n_taps: expected 1...n_fft = {n_fft}, got {n_taps}")
+            raise OperatorError(f"expected 1...n_fft = {n_fft}, got {n_taps}", field="n_taps")
         exporting = torch.compiler.is_exporting()  # values are not there to look at
         if bins.shape[-1] < 1 or (not exporting and bool((bins < 0).any() | (bins >= n_fft).any())):
-            raise OperatorError(f"bins: expected at least one per pattern, each in 0...{n_fft - 1}")
+            raise OperatorError(f"expected at least one per pattern, each in 0...{n_fft - 1}", field="bins")
         self.bins = bins.to(device, torch.int64)
         self.n_fft, self.first_tap_samples = n_fft, first_tap_samples
         self.n_measurements, self.n_coefficients = bins.shape[-1], n_taps

@@ -49,7 +49,7 @@ class AnalyticWeights:
         try:
             inverse = torch.linalg.inv(a).to(phi.dtype)
         except torch.linalg.LinAlgError:
-            raise OperatorError(f"ridge: Phi Phi^H is singular, expected more than {ridge:g}") from None
+            raise OperatorError(f"Phi Phi^H is singular, expected more than {ridge:g}", field="ridge") from None
         self.inverse = (inverse + inverse.mH) / 2
         self.scale = 1 / phi.quadratic_diagonal(self.inverse)
         single = isinstance(phi, DenseOperator) and not phi.batch_shape

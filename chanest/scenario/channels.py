@@ -47,7 +47,7 @@ class PathChannel(Frozen):
         for name in ("n_paths", "span_samples", "decay", "spread_db", "clustered", "dense_share", "cluster_samples"):
             ascending(name, getattr(self, name))
         if self.dense_share[0] == 0 < self.dense_share[1]:
-            raise ValueError("dense_share: expected a positive low end, or [0, 0] for none")
+            raise ValueError("dense_share", "expected a positive low end, or [0, 0] for none")
         return self
 
 
@@ -62,7 +62,7 @@ class ProfileChannel(Frozen):
     def _check(self) -> "ProfileChannel":
         if len(self.delays_ns) != len(self.powers_db):
             raise ValueError(
-                f"powers_db: expected one power per delay ({len(self.delays_ns)}), got {len(self.powers_db)}"
+                "powers_db", f"expected one power per delay ({len(self.delays_ns)}), got {len(self.powers_db)}"
             )
         return self
 

@@ -62,18 +62,20 @@ class Scenario(Frozen):
     @model_validator(mode="after")
     def _check(self) -> "Scenario":
         if self.n_used >= self.n_fft:
-            raise ValueError(f"n_used: expected fewer than n_fft = {self.n_fft} subcarriers, got {self.n_used}")
+            raise ValueError("n_used", f"expected fewer than n_fft = {self.n_fft} subcarriers, got {self.n_used}")
         if self.n_taps > self.n_fft:
-            raise ValueError(f"n_taps: expected at most n_fft = {self.n_fft}, got {self.n_taps}")
+            raise ValueError("n_taps", f"expected at most n_fft = {self.n_fft}, got {self.n_taps}")
         if self.n_pilots > self.n_used:
-            raise ValueError(f"n_pilots: expected 2...{self.n_used} (the used subcarriers), got {self.n_pilots}")
+            raise ValueError("n_pilots", f"expected 2...{self.n_used} (the used subcarriers), got {self.n_pilots}")
         most = self.training.n_pilots
         if most is not None and most[1] > self.n_used:
-            raise ValueError(f"training.n_pilots: expected 2...{self.n_used}, got {most[1]}")
+            raise ValueError("training.n_pilots", f"expected 2...{self.n_used}, got {most[1]}")
         if isinstance(self.channel, TapChannel) and self.channel.sparsity > self.n_taps:
-            raise ValueError(f"channel.sparsity: expected at most n_taps = {self.n_taps}, got {self.channel.sparsity}")
+            raise ValueError(
+                "channel.sparsity", f"expected at most n_taps = {self.n_taps}, got {self.channel.sparsity}"
+            )
         if self.snr_convention == "reference" and not isinstance(self.channel, TapChannel):
-            raise ValueError('snr_convention: "reference" is defined for a channel of kind "taps" only')
+            raise ValueError("snr_convention", '"reference" is defined for a channel of kind "taps" only')
         return self
 
     @property

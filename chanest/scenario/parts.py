@@ -15,7 +15,7 @@ class Frozen(BaseModel):
 
 def ascending(name: str, bounds: tuple[float, float]) -> None:
     if bounds[0] > bounds[1]:
-        raise ValueError(f"{name}: expected [low, high] with low <= high, got [{bounds[0]}, {bounds[1]}]")
+        raise ValueError(name, f"expected [low, high] with low <= high, got [{bounds[0]}, {bounds[1]}]")
 
 
 class Penalties(Frozen):
@@ -33,7 +33,7 @@ class Penalties(Frozen):
     def _check(self) -> "Penalties":
         for name in ("ista_error", "fista_error"):
             if len(getattr(self, name)) not in (0, 7):
-                raise ValueError(f"{name}: expected 7 numbers, got {len(getattr(self, name))}")
+                raise ValueError(name, f"expected 7 numbers, got {len(getattr(self, name))}")
         return self
 
 
@@ -47,14 +47,15 @@ def validated(cls: type[_Model], fields: dict[str, Any], source: str) -> _Model:
         return cls.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
+        field = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
         match first["type"]:
             case "extra_forbidden":
                 what = "unknown field"
             case "missing":
                 what = "missing"
             case "value_error":
-                what = str(first["ctx"]["error"])
+                inner, what = first["ctx"]["error"].args
+                field = f"{field}.{inner}" if field else inner
             case _:
                 what = f"{first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
-        raise ScenarioError(f"{source}: {where}: {what}" if where else f"{source}: {what}") from None
+        raise ScenarioError(what, field=field or None, path=source) from None

@@ -50,16 +50,18 @@ class SyntheticScenario(Frozen):
     def _check(self) -> "SyntheticScenario":
         if self.n_measurements >= self.n_coefficients:
             raise ValueError(
-                f"n_measurements: expected fewer than n_coefficients = {self.n_coefficients}, got {self.n_measurements}"
+                "n_measurements",
+                f"expected fewer than n_coefficients = {self.n_coefficients}, got {self.n_measurements}",
             )
         if self.sparsity > self.n_coefficients:
             raise ValueError(
-                f"sparsity: expected at most n_coefficients = {self.n_coefficients}, got {self.sparsity:g}"
+                "sparsity", f"expected at most n_coefficients = {self.n_coefficients}, got {self.sparsity:g}"
             )
         if self.training.denser > 1 and self.sparsity * self.training.denser >= self.n_coefficients:
             raise ValueError(
-                f"training.denser: expected less than n_coefficients/sparsity = "
-                f"{self.n_coefficients / self.sparsity:g}, got {self.training.denser:g}"
+                "training.denser",
+                f"expected less than n_coefficients/sparsity = "
+                f"{self.n_coefficients / self.sparsity:g}, got {self.training.denser:g}",
             )
         return self
 

@@ -96,7 +96,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
     ) -> None:
         super().__init__(resource_grid, precision=precision, device=device)
         if time not in ("linear", "static"):
-            raise AlgorithmError(f'time: expected "linear" or "static", got {time!r}')
+            raise AlgorithmError(f'expected "linear" or "static", got {time!r}', field="time")
         self._grid_shape = resource_grid.num_ofdm_symbols, resource_grid.fft_size
         picked = _picked(resource_grid, model, algorithm, scenario, n_iterations)
         self.model = rescaled(picked, _dft_length(picked.ofdm.n_fft, resource_grid))
@@ -129,8 +129,9 @@ class SparseChannelEstimator(BaseChannelEstimator):
         """Estimate the channel; see the class."""
         if not y.is_complex() or y.ndim != 5 or tuple(y.shape[-2:]) != self._grid_shape:
             raise ObservationError(
-                "y: expected complex numbers of shape (batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size), "
-                f"the last two {self._grid_shape}, got {str(y.dtype).removeprefix('torch.')} of {tuple(y.shape)}"
+                "expected complex numbers of shape (batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size), "
+                f"the last two {self._grid_shape}, got {str(y.dtype).removeprefix('torch.')} of {tuple(y.shape)}",
+                field="y",
             )
         noise = _per_antenna(torch.as_tensor(no, dtype=self.dtype, device=y.device), y.shape[:3])
         received = y.flatten(-2)
@@ -181,7 +182,7 @@ def _picked(
 ) -> Model:
     if algorithm is not None:
         if model is not None:
-            raise AlgorithmError("algorithm: expected a model or an algorithm, got both")
+            raise AlgorithmError("expected a model or an algorithm, got both", field="algorithm")
         loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
         loaded = loaded.replace(subcarrier_spacing_hz=resource_grid.subcarrier_spacing)
         n_pilots = min(np.unique(e.symbols, return_counts=True)[1].min() for e in pilot_elements(resource_grid))
@@ -200,7 +201,7 @@ def _per_antenna(no: Tensor, batch: torch.Size) -> Tensor:
         return no.reshape(*no.shape, *(1,) * (3 - no.ndim)).expand(batch)
     except RuntimeError:
         raise ObservationError(
-            f"no: expected a number or the first axes of {tuple(batch)}, got {tuple(no.shape)}"
+            f"expected a number or the first axes of {tuple(batch)}, got {tuple(no.shape)}", field="no"
         ) from None
 
 

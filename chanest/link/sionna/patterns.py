@@ -141,13 +141,16 @@ def random_pilot_pattern(
     symbols = sorted(ofdm_symbols)
     n_symbols, band = resource_grid.num_ofdm_symbols, grid_band(resource_grid)
     if not symbols or len(set(symbols)) < len(symbols) or not 0 <= symbols[0] <= symbols[-1] < n_symbols:
-        raise PilotError(f"ofdm_symbols: expected distinct ones in 0...{n_symbols - 1}, got {list(ofdm_symbols)}")
+        raise PilotError(
+            f"expected distinct ones in 0...{n_symbols - 1}, got {list(ofdm_symbols)}", field="ofdm_symbols"
+        )
     streams = resource_grid.num_tx, resource_grid.num_streams_per_tx
     n_streams = streams[0] * streams[1]
     if n_pilots < 2 or n_pilots * n_streams > len(band):
         raise PilotError(
-            f"n_pilots: expected 2...{len(band) // n_streams} for each of {n_streams} streams on {len(band)} "
-            f"subcarriers, got {n_pilots}"
+            f"expected 2...{len(band) // n_streams} for each of {n_streams} streams on {len(band)} "
+            f"subcarriers, got {n_pilots}",
+            field="n_pilots",
         )
     mask = np.zeros((*streams, n_symbols, len(band)), dtype=bool)
     pilots = np.zeros((n_streams, len(symbols), n_pilots * n_streams), dtype=np.complex128)

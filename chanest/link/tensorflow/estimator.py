@@ -68,8 +68,9 @@ class SparseEstimator(tf.Module):
         used = np.asarray(scenario.used_subcarriers if used_subcarriers is None else used_subcarriers, np.int64)
         if np.abs(used).max() > self.n_fft // 2:
             raise ModelError(
-                f"used_subcarriers: expected at most {self.n_fft // 2} from DC, half the DFT length of model "
-                f"{model.name}, got {np.abs(used).max()}"
+                f"expected at most {self.n_fft // 2} from DC, half the DFT length of model "
+                f"{model.name}, got {np.abs(used).max()}",
+                field="used_subcarriers",
             )
         self.used_subcarriers = used
         self.algorithm = ALGORITHMS[algorithm.name](algorithm)
@@ -127,21 +128,25 @@ class SparseEstimator(tf.Module):
         if isinstance(pattern, PilotPattern):
             if pattern.n_fft != self.n_fft:
                 raise ObservationError(
-                    f"n_fft: model {self.model_name} was made for {self.n_fft}, the pilots have {pattern.n_fft}"
+                    f"model {self.model_name} was made for {self.n_fft}, the pilots have {pattern.n_fft}", field="n_fft"
                 )
             if pattern.band is not None and not np.array_equal(pattern.band, self.used_subcarriers):
                 raise ObservationError(
-                    "band: the pattern's is not where this estimator gives the CFR; make it with "
-                    "used_subcarriers=pattern.used_subcarriers"
+                    "the pattern's is not where this estimator gives the CFR; make it with "
+                    "used_subcarriers=pattern.used_subcarriers",
+                    field="band",
                 )
             pattern = tf.constant(pattern.subcarriers, tf.int64)
         subcarriers = tf.cast(pattern, tf.int64)
         if received.dtype not in (tf.complex64, tf.complex128):
-            raise ObservationError(f"received_pilots: expected complex64 or complex128, got {received.dtype.name}")
+            raise ObservationError(
+                f"expected complex64 or complex128, got {received.dtype.name}", field="received_pilots"
+            )
         if not received.shape[-1:].is_compatible_with(subcarriers.shape):
             raise ObservationError(
-                f"received_pilots: expected shape (*batch, {subcarriers.shape[0]}) for as many pilot subcarriers, "
-                f"got {tuple(received.shape)}"
+                f"expected shape (*batch, {subcarriers.shape[0]}) for as many pilot subcarriers, "
+                f"got {tuple(received.shape)}",
+                field="received_pilots",
             )
         return subcarriers
 

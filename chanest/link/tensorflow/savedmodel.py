@@ -35,7 +35,7 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     """
     estimator = SparseEstimator(model)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileError(f"{folder}: exists; give another folder or remove it")
+        raise FileError("exists; give another folder or remove it", path=folder)
     served = _Served(estimator)
     pilots = tf.TensorSpec([None, None], tf.complex64, "received_pilots")
     subcarriers = tf.TensorSpec([None], tf.int32, "pilot_subcarriers")
@@ -47,7 +47,7 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     try:
         tf.saved_model.save(served, str(folder), signatures)
     except (OSError, tf.errors.OpError) as error:
-        raise FileError(f"{folder}: cannot be written ({error})") from None
+        raise FileError(f"cannot be written ({error})", path=folder) from None
 
 
 class _Served(tf.Module):

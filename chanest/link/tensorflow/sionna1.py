@@ -86,7 +86,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
     ) -> None:
         super().__init__(resource_grid, interpolation_type=None, precision=precision)
         if time not in ("linear", "static"):
-            raise AlgorithmError(f'time: expected "linear" or "static", got {time!r}')
+            raise AlgorithmError(f'expected "linear" or "static", got {time!r}', field="time")
         band = np.asarray(resource_grid.effective_subcarrier_ind) - resource_grid.dc_ind
         self._estimator = SparseEstimator(model, band)
         self._groups: dict[tuple[int, ...], list[_Snapshot]] = {}
@@ -164,7 +164,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         """Noise variances of any leading shape as [batch_size, num_rx, num_rx_ant]."""
         no = tf.cast(no, self.rdtype)
         if no.shape.rank > 3:
-            raise ObservationError(f"no: expected a number or [batch_size, num_rx, num_rx_ant], got {no.shape}")
+            raise ObservationError(f"expected a number or [batch_size, num_rx, num_rx_ant], got {no.shape}", field="no")
         blank = tf.ones([3 - no.shape.rank], tf.int32)
         return tf.broadcast_to(tf.reshape(no, tf.concat([tf.shape(no), blank], 0)), batch)
 

@@ -1,12 +1,13 @@
 """Sparse OFDM channel estimation from few pilots."""
 
-from .estimator import Estimate, Model
-from .frontend import observe
-from .metrics import nmse_db
+from .evaluation.metrics import nmse_db
+from .models.model import Estimate, Model
+from .models.zoo import load_model
 from .operators import DenseOperator, PartialDFT
-from .picking import load_model
-from .pilots import PilotPattern
-from .scenario import Scenario, load_scenario
+from .problems.load import load_scenario
+from .problems.ofdm.frontend import observe
+from .problems.ofdm.pilots import PilotPattern
+from .problems.ofdm.scenario import Scenario
 
 __version__ = "0.1.0"
 

@@ -98,7 +98,7 @@ class TrainingError(ChanestError):
     """A training that cannot start, continue, or that diverged."""
 
 
-class ExtraError(ChanestError, ImportError):
+class ExtraError(ChanestError, ImportError):  # type: ignore[misc]  # both have a path
     """A package that an extra of chanest brings is not installed, or is too old."""
 
 

@@ -14,10 +14,11 @@ import pytest
 import scipy.io
 import torch
 
-from chanest import PilotPattern, load_scenario
+from chanest import PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA
-from chanest.modelfile import write_model
-from chanest.signals import draw, seeded
+from chanest.models.hdf5 import write_model
+from chanest.problems.ofdm.draw import draw
+from chanest.problems.random import seeded
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs; children would inherit it
@@ -25,6 +26,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
 
 Arrays = dict[str, Any]
 FORMATS = (".h5", ".npz", ".mat", "v7.3")
+
+
+def stacked(
+    patterns: list[PilotPattern], n_taps: int, first_tap_samples: int = 0, dtype: torch.dtype = torch.complex64
+) -> PartialDFT:
+    """Phi of a pattern per batch entry."""
+    return PartialDFT(
+        torch.tensor([p.subcarriers for p in patterns]), n_taps, first_tap_samples, patterns[0].n_fft, dtype
+    )
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +122,20 @@ class Ran(NamedTuple):
         assert self.code == 0, self.err
         assert self.out.count("\n") == 1
         return json.loads(self.out, parse_constant=pytest.fail)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() if path.is_file() else None for path in folder.iterdir()}
+
+
+def assert_refused(ran, *said):
+    """Exit code 2, one line on stderr that says what it must, nothing on stdout."""
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.startswith("chanest: error: ")
+    assert ran.err.count("\n") == 1
+    for words in said:
+        assert words in ran.err
 
 
 @pytest.fixture

@@ -1,79 +1,85 @@
-"""Who may import whom (docs/design.md), and what importing chanest must not drag in."""
+"""Who may import whom (docs/design.md), no circles, and what importing chanest must not drag in."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import chanest
 
 PACKAGE = Path(chanest.__file__).parent
 ORDER = [
     "errors",
-    "processes",
-    "resources",
-    "scenario",
-    "pilots",
     "operators",
-    "frontend",
-    "recordings",
-    "signals",
-    "vectors",
-    "shrinkage",
-    "metrics",
     "kernels",
+    "problems",
     "algorithms",
-    "modelfile",
-    "bands",
-    "estimator",
-    "captured",
-    "picking",
-    "trainingdata",
-    "calibrating",
-    "objective",
-    "training",
-    "arrayfile",
-    "observations",
-    "vectorfile",
+    "models",
+    "files",
     "evaluation",
-    "vectorscores",
-    "plots",
-    "engines",
-    "sweeps",
-    "exports",
-    "experiments",
-    "link",
+    "training",
+    "integrations",
+    "reproduction",
     "cli",
     "__main__",
 ]
-ALGORITHMS_SEE = {"errors", "operators", "shrinkage", "kernels", "algorithms"}
+ALGORITHMS_SEE = {"errors", "operators", "kernels", "algorithms"}
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Rooms that a module imports relatively, at any depth of nesting."""
-    depth = len(path.relative_to(PACKAGE).parts)
-    rooms = set()
+def module_of(path: Path) -> tuple[str, ...]:
+    """The parts of a module's name below chanest; of a package those of its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def imports(name: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The modules of chanest that a module imports, wherever it does, under TYPE_CHECKING too."""
+    path = MODULES[name]
+    package = name if path.name == "__init__.py" else name[:-1]
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            rooms |= {name.split(".")[0] for name in names}
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").startswith("chanest"):
-            rooms.add(node.module.split(".")[1])
-    return rooms - {"__version__"}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            source = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
+        elif (node.module or "").split(".")[0] == "chanest":
+            source = tuple((node.module or "").split(".")[1:])
+        else:
+            continue
+        source = tuple(part for part in source if part)
+        for alias in node.names:
+            found.add((*source, alias.name) if (*source, alias.name) in MODULES else source)
+    return found - {name}
 
 
 def test_imports_go_downward_only():
-    seen = set()
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room == "__init__":
+    for name in MODULES:
+        if not name:
             continue
-        seen.add(room)
-        for other in imported_rooms(path) - {room}:
-            assert ORDER.index(other) < ORDER.index(room), f"{path}: {room} imports {other}"
-            if room == "algorithms":
-                assert other in ALGORITHMS_SEE, f"{path}: algorithms imports {other}"
-    assert seen == set(ORDER)
+        for other in imports(name):
+            if other and other[0] != name[0]:
+                assert ORDER.index(other[0]) < ORDER.index(name[0]), f"{'.'.join(name)} imports {'.'.join(other)}"
+                assert name[0] != "algorithms" or other[0] in ALGORITHMS_SEE, f"{'.'.join(name)}: {'.'.join(other)}"
+    assert {name[0] for name in MODULES if name} == set(ORDER)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Inside rooms too. ``from .. import x`` of a package counts as an import of x where x is a module."""
+    try:
+        TopologicalSorter({name: imports(name) for name in MODULES}).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(".".join(name) or "chanest" for name in circle.args[1]))
+
+
+def test_the_top_of_the_package_is_its_twelve_rooms():
+    entries = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "shipped")}
+    assert entries == {"__init__.py", "__main__.py", "errors.py", "py.typed", *(set(ORDER) - {"errors", "__main__"})}
 
 
 def test_importing_chanest_stays_light():
@@ -81,8 +87,3 @@ def test_importing_chanest_stays_light():
     code = f"import sys, chanest; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_no_file_grows_past_one_reading():
-    long = {str(p): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 320}
-    assert not long

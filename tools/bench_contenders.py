@@ -19,12 +19,12 @@ from torch import Tensor
 
 from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import LMMSE, Interpolator
-from chanest.captured import CapturedEstimator
-from chanest.estimator import Model, cfr_of, noise_of_y, normalise
-from chanest.picking import pick_model
-from chanest.pilots import draw_pattern
-from chanest.scenario import Scenario
-from chanest.signals import draw, seeded
+from chanest.models.cuda_graph import CapturedEstimator
+from chanest.models.model import Model, cfr_of, noise_of_y, normalise
+from chanest.models.zoo import pick_model
+from chanest.problems.ofdm.draw import draw, draw_pattern
+from chanest.problems.ofdm.scenario import Scenario
+from chanest.problems.random import seeded
 
 ESTIMATORS = ("na-alista", "alista", "na-sbl", "sbl", "omp", "ep", "lmmse-true")
 CHUNK = 512  # estimates at a time, of what has matrices of M x N for each: 8192 would take gigabytes
@@ -70,7 +70,7 @@ def make_data(batch: int, device: torch.device) -> Data:
     drawn = draw(scenario, pattern, batch, seeded(0, "test")).to(device)
     y, scale = normalise(drawn.observations)
     noise = noise_of_y(drawn.noise_variance, scale, len(pattern))
-    phi = PartialDFT(pattern, scenario.n_taps, scenario.first_tap_samples, device=device)
+    phi = pattern.operator(scenario.n_taps, scenario.first_tap_samples, device=device)
     assert drawn.cir is not None
     truth = drawn.cir, drawn.cfr
     return Data(scenario, pattern, drawn.observations, drawn.noise_variance, y, scale, noise, phi, *truth)

@@ -31,9 +31,9 @@ from bench_report import on, print_results
 from bench_training import measure as measure_training
 from torch import Tensor
 
-from chanest.arrayfile import refuse_existing
 from chanest.errors import ChanestError
-from chanest.picking import pick_model
+from chanest.files.arrays import refuse_existing
+from chanest.models.zoo import pick_model
 
 NMSE_SAMPLES = 512
 LARGE = Unit("large product", (1024,))  # for information

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from chanest import PartialDFT, PilotPattern
+from chanest import PilotPattern
+from chanest.problems.ofdm.grid import Grid
 
 SIZES = {  # M, N, N_FFT, batch, used subcarriers
     "LTE 10 MHz": (75, 256, 1024, 512, 600),
@@ -80,7 +81,7 @@ def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rou
 def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
     """Median milliseconds, ratios to dense, and peak memory of every way, for one size."""
     m, n, n_fft, batch, used = SIZES[name]
-    phi = PartialDFT(PilotPattern.random(m, 0, n_fft, used), n, device=device)
+    phi = PilotPattern.random(m, 0, Grid.around_dc(used, n_fft)).operator(n, device=device)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, n, dtype=torch.complex64, generator=generator).to(device)
     y = phi.forward(torch.randn(batch, n, dtype=torch.complex64, generator=generator).to(device))
@@ -96,7 +97,7 @@ def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
     for way in ways.values():
         assert float((way() - expected).norm() / expected.norm()) < 1e-4
     milliseconds = interleaved(ways, device, rounds)
-    padded = PartialDFT(PilotPattern.random(m, 0, n_fft, used), n, device=device)
+    padded = PilotPattern.random(m, 0, Grid.around_dc(used, n_fft)).operator(n, device=device)
     padded.__dict__["_n_blocks"] = 1
     pruning = interleaved({"pruned": lambda: phi.forward(x), "padded": lambda: padded.forward(x)}, device, rounds)
     return {

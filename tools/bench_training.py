@@ -12,11 +12,11 @@ from textbook import TextbookNAALISTA, TextbookTraining
 from torch import Tensor
 
 from chanest import load_model
-from chanest.estimator import normalise
-from chanest.objective import group_loss
-from chanest.processes import Processes
-from chanest.training import TrainingSettings, _Trainer
-from chanest.trainingdata import Lesson, training_batch, training_lesson
+from chanest.models.model import normalise
+from chanest.training.batches import Lesson, training_batch, training_lesson
+from chanest.training.distributed import Processes
+from chanest.training.loss import group_loss
+from chanest.training.trainer import TrainingSettings, _Trainer
 
 MODEL = "na-alista-lte10-m75"
 

@@ -15,10 +15,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from chanest.picking import pick_model
-from chanest.pilots import draw_pattern
-from chanest.scenario import load_scenario
-from chanest.signals import simulate
+from chanest.models.zoo import pick_model
+from chanest.problems.load import load_scenario
+from chanest.problems.ofdm.draw import draw_pattern, simulate
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest.errors import ChanestError
-from chanest.experiments.points import KEY, NMSE_FIGURES, panels
-from chanest.experiments.published import Distance, distances, read_published, read_results, summary
+from chanest.reproduction.points import KEY, NMSE_FIGURES, panels
+from chanest.reproduction.published import Distance, distances, read_published, read_results, summary
 
 
 def points_of(figure: str) -> set[tuple[str, ...]]:

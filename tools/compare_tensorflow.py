@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from chanest import PilotPattern, load_model, nmse_db
-from chanest.link.tensorflow import SparseEstimator
-from chanest.modelfile import shipped_models
-from chanest.signals import draw, seeded
+from chanest.integrations.tensorflow import SparseEstimator
+from chanest.models.hdf5 import shipped_models
+from chanest.problems.ofdm.draw import draw
+from chanest.problems.random import seeded
 
 LIMITS = {"alista": 1e-5, "na-alista": 1e-5, "na-sbl": 1e-2}
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest import load_scenario
-from chanest.picking import pick_model
-from chanest.pilots import draw_pattern
-from chanest.signals import draw, seeded
+from chanest.models.zoo import pick_model
+from chanest.problems.ofdm.draw import draw, draw_pattern
+from chanest.problems.random import seeded
 
 NAMES = ("na-sbl", "na-alista", "sbl", "ep", "omp")
 

@@ -16,12 +16,12 @@ import numba
 import numpy as np
 import torch
 
-from chanest import PartialDFT, PilotPattern, load_scenario
-from chanest.bands import band_operator
-from chanest.link.simulation import ebno_at, simulate_point
-from chanest.link.transmission import Link, Slots
-from chanest.metrics import ErrorSums
-from chanest.signals import tap_variances
+from chanest import PilotPattern, load_scenario
+from chanest.evaluation.metrics import ErrorSums
+from chanest.integrations.link.simulation import ebno_at, simulate_point
+from chanest.integrations.link.transmission import Link, Slots
+from chanest.models.operator_cache import band_operator
+from chanest.problems.ofdm.draw import tap_variances
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -96,7 +96,7 @@ class LimitedLink(Link):
         symbols, places = self._pilot_places
         pattern = PilotPattern(tuple(int(k) for k in scenario.used_subcarriers[places.numpy()]), scenario.n_fft)
         dtype = torch.complex128
-        phi = PartialDFT(pattern, scenario.n_taps, dtype=dtype).dense() * len(pattern) ** 0.5
+        phi = pattern.operator(scenario.n_taps, dtype=dtype).dense() * len(pattern) ** 0.5
         band = band_operator(scenario, scenario.n_taps, 0, dtype, "cpu").dense() * scenario.n_used**0.5
         gram, v = (phi.mH @ phi).numpy(), tap_variances(scenario).numpy()
         rng = np.random.default_rng(self.seed)

@@ -9,9 +9,11 @@ from dataclasses import replace
 import torch
 
 from chanest import PilotPattern, load_model, load_scenario, nmse_db
-from chanest.estimator import Model
-from chanest.picking import pick_model, rescaled, unambiguous
-from chanest.signals import draw_paths, seeded
+from chanest.models.model import Model
+from chanest.models.zoo import pick_model, rescaled, unambiguous
+from chanest.problems.ofdm.draw import draw_paths
+from chanest.problems.ofdm.grid import Grid
+from chanest.problems.random import seeded
 
 WIDE = load_scenario("wide")
 MODELS = {
@@ -27,7 +29,7 @@ def measured(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int)
     delays, gains, _ = draw_paths(load_scenario("tdl-c300"), n_samples, seeded(0, "test"))
     turns = delays.unsqueeze(-1) * torch.from_numpy(pattern.used_subcarriers) / 1024
     cfr = (gains.unsqueeze(-1) * torch.exp(-2j * torch.pi * turns)).sum(1).to(torch.complex64)
-    at = [pattern.band.index(k) for k in pattern.subcarriers]
+    at = [pattern.grid.used_subcarriers.index(k) for k in pattern.subcarriers]
     noise = torch.randn(n_samples, len(at), dtype=cfr.dtype, generator=torch.Generator().manual_seed(0))
     variance = 10 ** (-snr_db / 10)
     found = model.estimate(cfr[:, at] + variance**0.5 * noise, pattern, variance, error_variance=True)
@@ -43,13 +45,13 @@ def main() -> None:
     for n_used, n_pilots, lengths in ((128, 30, (256, 1024)), (624, 78, (1024, 1248)), (1024, 128, (1024, 2048))):
         band = tuple(range(-n_used // 2, n_used // 2))
         for n_fft in lengths:
-            pattern = PilotPattern.random(n_pilots, 0, n_fft, band=band)
+            pattern = PilotPattern.random(n_pilots, 0, Grid(n_fft, band))
             small = [replace(m, scenario=rescaled(m, n_fft).ofdm) for m in MODELS.values()]
             print(f"{n_used}, {n_pilots}: {n_fft}: " + ", ".join(measured(m, pattern, 30, n_samples) for m in small))
     print("combs on a band of 624: spacing, SNR: " + ", ".join(MODELS))
     for spacing, snr_db in ((4, 5), (4, 20), (8, 5), (8, 20), (12, 5), (12, 20)):
         band = tuple(range(-312, 312))
-        pattern = PilotPattern(band[::spacing], band=band)
+        pattern = PilotPattern(band[::spacing], Grid(1024, band))
         for what, fit in (("whole window", lambda m, _: m), ("what the comb tells apart", unambiguous)):
             row = ", ".join(measured(fit(m, pattern), pattern, snr_db, n_samples) for m in MODELS.values())
             print(f"{spacing}, {snr_db} dB: {what}: {row}", flush=True)

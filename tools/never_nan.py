@@ -14,9 +14,10 @@ import torch
 from rich.progress import track
 
 from chanest import load_model
-from chanest.estimator import normalise
-from chanest.signals import draw, seeded
-from chanest.trainingdata import told_noise, training_batch, training_pattern
+from chanest.models.model import normalise
+from chanest.problems.ofdm.draw import draw
+from chanest.problems.random import seeded
+from chanest.training.batches import told_noise, training_batch, training_pattern
 
 BATCH = 512
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest import PilotPattern, load_model, load_scenario
-from chanest.metrics import ErrorSums
-from chanest.signals import simulate
+from chanest.evaluation.metrics import ErrorSums
+from chanest.problems.ofdm.draw import simulate
 
 TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from chanest.evaluation import Score, evaluate
-from chanest.picking import pick_model
-from chanest.pilots import draw_pattern
-from chanest.scenario import Scenario, load_scenario
+from chanest.evaluation.scoring import Score, evaluate
+from chanest.models.zoo import pick_model
+from chanest.problems.load import load_scenario
+from chanest.problems.ofdm.draw import draw_pattern
+from chanest.problems.ofdm.scenario import Scenario
 
 FAMILY = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")

@@ -3,7 +3,7 @@
 Written from the equations of docs/models.md, and without a profiler: eager PyTorch, FFTs of the full length over
 grids of zeros, `torch.abs` of complex numbers, `topk`, one `nn.LSTMCell` step per iteration, dense covariance
 matrices. Nothing is slow on purpose: indices, matrices, the step size's norm and the schedule are made once. They
-take the weights of a model of chanest, and tests/test_textbook.py holds their estimates and gradients against it.
+take the weights of a model of chanest, and tests/tools/test_textbook.py holds their estimates and gradients against it.
 """
 
 import math
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu, softplus
 
 from chanest import PilotPattern
-from chanest.estimator import Model
+from chanest.algorithms.shrinkage import support_schedule
+from chanest.models.model import Model
 from chanest.operators.base import power_start
-from chanest.shrinkage import support_schedule
 
 
 class TextbookNAALISTA(nn.Module):

@@ -10,11 +10,11 @@ from itertools import product
 import torch
 
 from chanest.algorithms import EP
-from chanest.estimator import Model
-from chanest.metrics import nmse_db
-from chanest.pilots import draw_pattern
-from chanest.scenario import load_scenario
-from chanest.signals import draw, seeded
+from chanest.evaluation.metrics import nmse_db
+from chanest.models.model import Model
+from chanest.problems.load import load_scenario
+from chanest.problems.ofdm.draw import draw, draw_pattern
+from chanest.problems.random import seeded
 
 
 @torch.inference_mode()

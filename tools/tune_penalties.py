@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest.algorithms import FISTA, ISTA
-from chanest.algorithms.calibration import ResidualCalibration
-from chanest.calibrating import calibrate
-from chanest.estimator import Model
-from chanest.metrics import nmse_db
-from chanest.pilots import draw_pattern
-from chanest.scenario import Scenario, load_scenario
-from chanest.signals import draw, seeded
+from chanest.algorithms.error_calibration import ResidualCalibration
+from chanest.evaluation.metrics import nmse_db
+from chanest.models.model import Model
+from chanest.problems.load import load_scenario
+from chanest.problems.ofdm.draw import draw, draw_pattern
+from chanest.problems.ofdm.scenario import Scenario
+from chanest.problems.random import seeded
+from chanest.training.fit_error_variance import calibrate
 
 GRID = np.geomspace(0.001, 0.512, 19).round(4)
 

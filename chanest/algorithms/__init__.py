@@ -1,7 +1,8 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines and bounds set beside them."""
 
+from ..problems.oracles import oracle
 from .alista import AGLISTA, ALISTA, ALISTAAT
-from .base import Algorithm, Posterior, Recovery
+from .base import Algorithm
 from .ep import EP
 from .hyperlista import HyperLISTA, tune_hyperlista
 from .interpolation import (
@@ -18,7 +19,7 @@ from .lista import LISTA, LISTACPSS, GatedLISTA
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .omp import OMP
-from .oracle import oracle
+from .results import Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator
-from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace, Weights
-from .calibration import ResidualCalibration
-from .compiled import Array, prepared, recover, singles, suits, tables
+from ..kernels.adapters import Array, prepared, recover, singles, suits, tables
+from ..operators import LinearOperator, Weights
+from .base import Algorithm
+from .error_calibration import ResidualCalibration
 from .gates import Gates
+from .results import Recovery, Trace
+from .shrinkage import soft_threshold
 
 _UNIT = math.sqrt(50)  # ||y||, and what divides x, where 50 taps of unit variance are scaled to ||y|| = 1
 
@@ -72,7 +73,7 @@ class ALISTA(Algorithm):
         return trace.recovery(x)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
-        from ..kernels.shrinking import alista
+        from ..kernels.alista import alista
 
         made = tables(phi, w)
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))

@@ -2,82 +2,17 @@
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator, analytic_weights
-from ..shrinkage import support_schedule
+from ..operators import LinearOperator, Weights, analytic_weights
+from .error_calibration import Calibration
 from .gaussian import posterior_variance
-
-if TYPE_CHECKING:
-    from .calibration import Calibration
-
-
-class Weights(Protocol):
-    """W: its adjoint, W^H Phi, and the largest eigenvalue of that."""
-
-    def adjoint(self, y: Tensor, /) -> Tensor: ...
-
-    def gram(self, x: Tensor, /) -> Tensor: ...
-
-    def squared_norm(self) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """A Gaussian posterior: taps CN(0, diag(g)) before y = Phi x + CN(0, s I) was seen.
-
-    Attributes:
-        variances: (*batch, N) g.
-        noise_variance: (*batch,) s.
-    """
-
-    variances: Tensor
-    noise_variance: Tensor
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """What an algorithm found.
-
-    Attributes:
-        x: (*batch, N), the last iterate.
-        iterates: the K iterates (x after every iteration), or empty when not recorded.
-        step_sizes, thresholds: gamma and theta of every iteration, (K, *batch) or (K,); None when not
-            recorded.
-        posterior: where the algorithm ends with one.
-    """
-
-    x: Tensor
-    iterates: tuple[Tensor, ...] = ()
-    step_sizes: Tensor | None = None
-    thresholds: Tensor | None = None
-    posterior: Posterior | None = None
-
-
-class Trace:
-    """Collects iterates, step sizes and thresholds while an algorithm runs, when asked to."""
-
-    def __init__(self, record: bool) -> None:
-        self.record = record
-        self._iterates: list[Tensor] = []
-        self._steps: list[tuple[Tensor, Tensor]] = []
-
-    def add(self, x: Tensor, step_size: Tensor | None = None, threshold: Tensor | None = None) -> None:
-        if self.record:
-            self._iterates.append(x)
-            if step_size is not None and threshold is not None:
-                self._steps.append((step_size.squeeze(-1), threshold.squeeze(-1)))
-
-    def recovery(self, x: Tensor, posterior: Posterior | None = None) -> Recovery:
-        if not self._steps:
-            return Recovery(x, tuple(self._iterates), posterior=posterior)
-        step_sizes, thresholds = (torch.stack(rows) for rows in zip(*self._steps, strict=True))
-        return Recovery(x, tuple(self._iterates), step_sizes, thresholds, posterior)
+from .results import Recovery
+from .shrinkage import support_schedule
 
 
 class Algorithm(nn.Module, ABC):

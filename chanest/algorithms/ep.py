@@ -5,9 +5,10 @@ from torch import Tensor
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from .base import Algorithm, Posterior, Recovery, Trace
+from .base import Algorithm
 from .gaussian import covariance, inverse
 from .noise import noise_level
+from .results import Posterior, Recovery, Trace
 
 _SMALLEST, _LARGEST = 1e-9, 4.0  # of the Gaussian sites' variances, for ||y|| = 1
 
@@ -25,7 +26,7 @@ class EP(Algorithm):
         AlgorithmError: sparsity or damping out of range.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> x = torch.zeros(1, 256, dtype=torch.complex64).index_fill(1, torch.tensor([3, 200]), 0.7)
     >>> found = EP()(phi.forward(x), phi, noise_variance=torch.tensor([1e-5])).x
     >>> bool((found - x).abs().max() < 0.02)

@@ -51,7 +51,7 @@ def crowding(phi: LinearOperator, g: Tensor) -> Tensor:
         (*batch_shape,) of the operator.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> comb, random = (PartialDFT(p, 272) for p in (PilotPattern.comb(8), PilotPattern.random(75, seed=0)))
+    >>> comb, random = (p.operator(272) for p in (PilotPattern.comb(8), PilotPattern.random(75, seed=0)))
     >>> bool(crowding(comb, torch.ones(272)) < 0.03 < crowding(random, torch.ones(272)))
     True
     """

@@ -8,10 +8,16 @@ import torch
 from torch import Tensor
 
 from ..errors import AlgorithmError
-from ..operators import AnalyticWeights, LinearOperator, analytic_weights, generalised_coherence
-from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace
-from .calibration import ResidualCalibration
+from ..operators import (
+    AnalyticWeights,
+    LinearOperator,
+    analytic_weights,
+    generalised_coherence,
+)
+from .base import Algorithm
+from .error_calibration import ResidualCalibration
+from .results import Recovery, Trace
+from .shrinkage import soft_threshold
 
 
 class HyperLISTA(Algorithm):
@@ -34,7 +40,7 @@ class HyperLISTA(Algorithm):
         AlgorithmError: a negative number.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> HyperLISTA(n_iterations=4)(torch.zeros(2, 75, dtype=torch.complex64), phi).x.shape
     torch.Size([2, 256])
     """
@@ -125,7 +131,7 @@ def tune_hyperlista(
         n_refinements: finer grids.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> x = torch.zeros(1, 256, dtype=torch.complex64).index_fill(1, torch.tensor([3, 200]), 0.7)
     >>> tuned = tune_hyperlista(phi.forward(x), phi, x, c1=[0.01, 0.1], c2=[0.01], c3=[3], n_refinements=0)
     >>> tuned.c1, tuned.c2, tuned.c3

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace
-from .calibration import ResidualCalibration
+from .base import Algorithm
+from .error_calibration import ResidualCalibration
+from .results import Recovery, Trace
+from .shrinkage import soft_threshold
 
 
 class _ProximalGradient(Algorithm):
@@ -39,7 +40,7 @@ class ISTA(_ProximalGradient):
     """Iterative shrinkage-thresholding (Daubechies et al. 2004; paper, eq. 3).
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> ISTA(n_iterations=16)(torch.zeros(2, 75, dtype=torch.complex64), phi).x.shape
     torch.Size([2, 256])
     """

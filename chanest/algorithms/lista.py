@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace
-from .calibration import ResidualCalibration
+from .base import Algorithm
+from .error_calibration import ResidualCalibration
 from .gates import Gates
+from .results import Recovery, Trace
+from .shrinkage import soft_threshold
 
 _FIELDS = ("real", "complex")
 

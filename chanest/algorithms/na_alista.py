@@ -10,12 +10,22 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator
-from ..shrinkage import soft_threshold
-from .base import Algorithm, Recovery, Trace, Weights
-from .calibration import ResidualCalibration
-from .compiled import WIDE, Array, prepared, recover, singles, suits, suits_training, tables
-from .unrolled import unrolled
+from ..kernels.adapters import (
+    WIDE,
+    Array,
+    prepared,
+    recover,
+    singles,
+    suits,
+    suits_training,
+    tables,
+)
+from ..kernels.na_alista_autograd import unrolled
+from ..operators import LinearOperator, Weights
+from .base import Algorithm
+from .error_calibration import ResidualCalibration
+from .results import Recovery, Trace
+from .shrinkage import soft_threshold
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
 THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
@@ -148,7 +158,7 @@ class NAALISTA(Algorithm):
         return trace.recovery(x)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
-        from ..kernels.recurrent import na_alista
+        from ..kernels.na_alista import na_alista
 
         made, network, counts = tables(phi, w), prepared(self, self.arrays), np.minimum(exempt, phi.n_coefficients)
         scales = self.scales(made.reciprocal_norm)

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from .. import kernels
 from ..errors import AlgorithmError
+from ..kernels.adapters import prepared, rows, singles, suits
 from ..operators import LinearOperator, kept
-from .base import Algorithm, Posterior, Recovery, Trace
-from .calibration import PosteriorCalibration
-from .compiled import prepared, rows, singles, suits
+from .base import Algorithm
+from .error_calibration import PosteriorCalibration
 from .gaussian import crowding
 from .noise import CEILING, FLOOR, noise_level
 from .perceptron import Perceptron
+from .results import Posterior, Recovery, Trace
 from .sbl import Moments, em_variances, moments, posterior_mean
 
 _OF_TAP, _OF_NOISE = 12, 7  # features
@@ -135,8 +136,8 @@ class NASBL(Algorithm):
         known: bool,
         crowded: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """What :meth:`forward` does after the moments, by :func:`chanest.kernels.tap_rules.update`."""
-        from ..kernels.tap_rules import update
+        """What :meth:`forward` does after the moments, by :func:`chanest.kernels.na_sbl.update`."""
+        from ..kernels.na_sbl import update
 
         given, log_p = rows(m.q, m.d, g, s, s if known else m.noise, m.fit, m.noise), singles(p.log())
         constants = np.float32(n_measurements), np.float32(known), np.float32(crowded)

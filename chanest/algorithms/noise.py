@@ -14,7 +14,7 @@ def noise_level(y: Tensor, phi: LinearOperator, noise_variance: Tensor | None) -
     """The noise variance of an entry of y, told or estimated, kept where float32 factorisations stay positive.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=64)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=64)
     >>> f"{float(noise_level(torch.ones(2, 75) / 75**0.5, phi, torch.tensor(0.0))[0] * 75):.1e}"
     '1.0e-05'
     """
@@ -39,7 +39,7 @@ def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
         (*batch,) noise variance of an entry of y.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=64)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=64)
     >>> noise = torch.randn(100, 75, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     >>> y = noise / torch.linalg.vector_norm(noise, dim=-1, keepdim=True)
     >>> bool((estimate_noise(y, phi) * 75).mean() > 0.7)

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
-from .base import Algorithm, Posterior, Recovery, Trace
+from .base import Algorithm
 from .noise import noise_level
+from .results import Posterior, Recovery, Trace
 
 _HIDDEN = 1 / 8
 
@@ -21,7 +22,7 @@ class OMP(Algorithm):
         n_iterations: most atoms; never more than M - 1.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> x = torch.zeros(1, 256, dtype=torch.complex64).index_fill(1, torch.tensor([3, 200]), 0.7)
     >>> found = OMP()(phi.forward(x), phi, noise_variance=torch.tensor([1e-6])).x
     >>> torch.allclose(found, x, atol=1e-5)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from .. import kernels
+from ..kernels.adapters import lags, rows, suits
 from ..operators import LinearOperator, PartialDFT
-from .base import Algorithm, Posterior, Recovery, Trace
-from .compiled import lags, rows, suits
+from .base import Algorithm
 from .gaussian import covariance, inverse, loading, solve
 from .noise import noise_level
+from .results import Posterior, Recovery, Trace
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def posterior_mean(y: Tensor, phi: LinearOperator, g: Tensor, noise_variance: Te
 
 
 def _compiled_moments(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Tensor) -> Moments:
-    """:func:`moments` by :func:`chanest.kernels.bayesian.posterior`, in torch where a pivot was not positive."""
-    from ..kernels.bayesian import posterior
+    """:func:`moments` by :func:`chanest.kernels.posterior.posterior`, in torch where a pivot was not positive."""
+    from ..kernels.posterior import posterior
 
     m, pairs = phi.n_measurements, lags(phi)
     spectrum, load = torch.fft.rfft(g, phi.n_fft), loading(g, noise_variance, m)
@@ -76,8 +77,8 @@ def _compiled_moments(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Ten
 
 
 def _compiled_solution(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Tensor) -> Tensor:
-    """C^-1 y by :func:`chanest.kernels.bayesian.solve`, in torch where a pivot was not positive."""
-    from ..kernels.bayesian import solve as solve_rows
+    """C^-1 y by :func:`chanest.kernels.posterior.solve`, in torch where a pivot was not positive."""
+    from ..kernels.posterior import solve as solve_rows
 
     pairs = lags(phi)
     load = loading(g, noise_variance, phi.n_measurements)
@@ -101,7 +102,7 @@ class SBL(Algorithm):
     The noise variance is taken as given, or estimated along with g where unknown.
 
     >>> from chanest import PartialDFT, PilotPattern
-    >>> phi = PartialDFT(PilotPattern.random(75, seed=0), n_taps=256)
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
     >>> SBL()(torch.ones(2, 75, dtype=torch.complex64) / 75**0.5, phi).x.shape
     torch.Size([2, 256])
     """

@@ -5,9 +5,10 @@ from torch import Tensor
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from .base import Algorithm, Posterior, Recovery, Trace
+from .base import Algorithm
 from .ep import bernoulli_gaussian
 from .noise import noise_level
+from .results import Posterior, Recovery, Trace
 
 _SMALLEST, _LARGEST = 1e-10, 4.0  # of the messages' variances, for ||y|| = 1
 

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import AlgorithmError, ChanestError, DeviceError
-from ..scenario import AnyScenario, Scenario, SyntheticScenario, load_any_scenario, ofdm
+from ..problems.gaussian import SyntheticScenario
+from ..problems.load import AnyScenario, load_any_scenario, ofdm
+from ..problems.ofdm.scenario import Scenario
 
 DEFAULT_ALGORITHM = "na-alista"
 MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
@@ -92,7 +94,7 @@ def naming_options(options: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     except ChanestError as error:
-        if error.field in options:
+        if error.field is not None and error.field in options:
             raise error.at(field=options[error.field], path=None) from None
         raise
 

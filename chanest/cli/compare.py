@@ -10,15 +10,29 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..arrayfile import refuse_existing
-from ..engines import Note, Task, engine
 from ..errors import ChanestError, FileError
-from ..experiments import COLUMNS, KEY, compare_point, left_out
-from ..picking import PEERS, SYNTHETIC_PEERS, chosen_estimators, fingerprinted, is_model_name
-from ..plots import check_plot_path, draw_frontier, draw_sweep
-from ..scenario import AnyScenario, SyntheticScenario, load_any_scenario
-from ..sweeps import Sweep
-from .common import Setting, check_samples, chosen_device, chosen_setting, console, progress_bar
+from ..evaluation.comparison import COLUMNS, KEY, compare_point, left_out
+from ..evaluation.executors import Note, Task, engine
+from ..evaluation.plots import check_plot_path, draw_frontier, draw_sweep
+from ..evaluation.sweep import Sweep
+from ..files.arrays import refuse_existing
+from ..models.zoo import (
+    PEERS,
+    SYNTHETIC_PEERS,
+    chosen_estimators,
+    fingerprinted,
+    is_model_name,
+)
+from ..problems.gaussian import SyntheticScenario
+from ..problems.load import AnyScenario, load_any_scenario
+from .common import (
+    Setting,
+    check_samples,
+    chosen_device,
+    chosen_setting,
+    console,
+    progress_bar,
+)
 
 _MOST_POINTS = 10_000
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ..arrayfile import check_output
-from ..plots import check_plot_path
-from ..scenario import SyntheticScenario
-from ..vectorfile import VectorFile
+from ..evaluation.plots import check_plot_path
+from ..files.arrays import check_output
+from ..files.vectors import VectorFile
+from ..problems.gaussian import SyntheticScenario
 from . import ofdm, synthetic
 from .common import check_distinct, check_iterations, chosen_device, chosen_setting
 from .estimation import EstimateOptions, refuse_simulation_options

@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from ..errors import AlgorithmError, ChanestError
-from ..estimator import Model
-from ..evaluation import REFERENCES, Score
-from ..picking import ESTIMATORS
+from ..evaluation.scoring import REFERENCES, Score
+from ..models.model import Model
+from ..models.zoo import ESTIMATORS
 from .common import DEFAULT_ALGORITHM, Setting, console
 
 SAME_ITERATIONS = ("ista", "fista", "na-alista")  # peers that --iterations is for, too

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..arrayfile import refuse_existing
 from ..errors import ChanestError, FileError
-from ..estimator import Model
-from ..exports import SUFFIXES, export_model
-from ..observations import PilotFile
-from ..picking import load_model
-from ..pilots import PilotPattern, draw_pattern
-from ..scenario import SyntheticScenario
+from ..files.arrays import refuse_existing
+from ..files.measurements import PilotFile
+from ..integrations.export import SUFFIXES, export_model
+from ..models.model import Model
+from ..models.zoo import load_model
+from ..problems.gaussian import SyntheticScenario
+from ..problems.ofdm.draw import draw_pattern
+from ..problems.ofdm.pilots import PilotPattern
 from .common import check_distinct, check_seed, naming_options
 
 _READERS = {
@@ -109,6 +110,6 @@ def _check_output(output: Path, to: str, suffix: str, force: bool) -> None:
 
 def _write_savedmodel(model: Model, folder: Path) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow would greet on stderr
-    from ..link.tensorflow import export_savedmodel  # says itself which extra is missing
+    from ..integrations.tensorflow import export_savedmodel  # says itself which extra is missing
 
     export_savedmodel(model, folder)

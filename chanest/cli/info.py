@@ -7,21 +7,14 @@ from typing import Any
 import h5py
 from rich.table import Table
 
-from ..arrayfile import ArrayReader
 from ..errors import FileError
-from ..modelfile import describe_model, is_model, shipped_models
-from ..observations import PilotFile
-from ..scenario import (
-    AnyScenario,
-    PathChannel,
-    ProfileChannel,
-    RecordedChannel,
-    SyntheticScenario,
-    TapChannel,
-    load_any_scenario,
-    scenario_names,
-)
-from ..vectorfile import VectorFile
+from ..files.arrays import ArrayReader
+from ..files.measurements import PilotFile
+from ..files.vectors import VectorFile
+from ..models.hdf5 import describe_model, is_model, shipped_models
+from ..problems.gaussian import SyntheticScenario
+from ..problems.load import AnyScenario, load_any_scenario, scenario_names
+from ..problems.ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
 from .common import console
 
 

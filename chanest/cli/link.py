@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING
 import torch
 from rich.table import Table
 
-from ..arrayfile import refuse_existing
-from ..engines import Task, engine
 from ..errors import ChanestError, FileError
-from ..picking import chosen_estimators, fingerprinted
-from ..plots import Chart, Series, check_plot_path, draw_charts
-from ..scenario import Scenario
-from ..sweeps import Sweep
-from .common import check_seed, chosen_device, chosen_scenario, console, naming_options, progress_bar
+from ..evaluation.executors import Task, engine
+from ..evaluation.plots import Chart, Series, check_plot_path, draw_charts
+from ..evaluation.sweep import Sweep
+from ..files.arrays import refuse_existing
+from ..models.zoo import chosen_estimators, fingerprinted
+from ..problems.ofdm.scenario import Scenario
+from .common import (
+    check_seed,
+    chosen_device,
+    chosen_scenario,
+    console,
+    naming_options,
+    progress_bar,
+)
 from .compare import numbers
 
 if TYPE_CHECKING:
-    from ..link.simulation import Case
+    from ..integrations.link.simulation import Case
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
@@ -60,7 +67,14 @@ class LinkOptions:
 
 def run(options: LinkOptions) -> None:
     """Measure what is missing, then print the tables and draw the plot."""
-    from ..link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
+    from ..integrations.link.simulation import (
+        COLUMNS,
+        KEY,
+        LINK_ESTIMATORS,
+        link_of,
+        measure_point,
+        usual_estimators,
+    )
 
     if options.output.suffix != ".csv":
         raise FileError(f"expected a file ending in .csv, got {options.output}", field="--output")
@@ -154,7 +168,7 @@ def _by_case(rows: Rows) -> dict[tuple[str, str], Rows]:
 
 def _print_tables(rows: Rows) -> None:
     """BLER and goodput, a table per number of pilots and modulation, a column per Eb/N0."""
-    from ..link.simulation import ebno_at
+    from ..integrations.link.simulation import ebno_at
 
     for (n_pilots, modulation), here in _by_case(rows).items():
         ebnos = sorted({row["ebno_db"] for row in here}, key=float)

@@ -7,17 +7,23 @@ from typing import Any
 
 import torch
 
-from ..arrayfile import ArrayWriter
 from ..errors import ModelError
-from ..estimator import Estimate, Model
-from ..evaluation import check_band, estimate_file, evaluate, plain, simulation_writer
-from ..observations import Chunk, PilotFile
-from ..picking import PEERS, load_model, pick_model
-from ..pilots import draw_pattern
-from ..scenario import Scenario, load_scenario, scenario_names
-from ..signals import Simulation, simulate
+from ..evaluation.scoring import check_band, estimate_file, evaluate, plain, simulation_writer
+from ..files.arrays import ArrayWriter
+from ..files.measurements import Chunk, PilotFile
+from ..models.model import Estimate, Model
+from ..models.zoo import PEERS, load_model, pick_model
+from ..problems.load import load_scenario, scenario_names
+from ..problems.ofdm.draw import Simulation, draw_pattern, simulate
+from ..problems.ofdm.scenario import Scenario
 from .common import check_samples, naming_options, progress_bar
-from .estimation import SAME_ITERATIONS, EstimateOptions, chosen_name, print_table, say_written
+from .estimation import (
+    SAME_ITERATIONS,
+    EstimateOptions,
+    chosen_name,
+    print_table,
+    say_written,
+)
 from .pictures import plot_received, plot_simulated
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from ..algorithms import LinearInterpolation
-from ..estimator import Estimate, Model
-from ..metrics import nmse_db
-from ..observations import Chunk, PilotFile
-from ..pilots import PilotPattern
-from ..plots import draw_estimate
-from ..scenario import Scenario
-from ..signals import Simulation
+from ..evaluation.metrics import nmse_db
+from ..evaluation.plots import draw_estimate
+from ..files.measurements import Chunk, PilotFile
+from ..models.model import Estimate, Model
+from ..problems.ofdm.draw import Simulation
+from ..problems.ofdm.pilots import PilotPattern
+from ..problems.ofdm.scenario import Scenario
 from .common import DEFAULT_ALGORITHM
 
 _DRAWN = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")

@@ -9,15 +9,15 @@ from pathlib import Path
 from rich.table import Table
 
 from ..algorithms import ALGORITHMS
-from ..engines import Note, Task, engine
 from ..errors import ChanestError, FileError
-from ..experiments.illustrations import ILLUSTRATIONS, illustrate
-from ..experiments.points import KEY, Panel, Point, panels
-from ..experiments.published import distances, read_published, read_published_epochs, summary
-from ..experiments.recipes import full_training, ordered
-from ..experiments.reproduce import COLUMNS, Bench
-from ..plots import check_plot_path, draw_panels
-from ..sweeps import Sweep
+from ..evaluation.executors import Note, Task, engine
+from ..evaluation.plots import check_plot_path, draw_panels
+from ..evaluation.sweep import Sweep
+from ..reproduction.figures import ILLUSTRATIONS, illustrate
+from ..reproduction.points import KEY, Panel, Point, panels
+from ..reproduction.published import distances, read_published, read_published_epochs, summary
+from ..reproduction.recipes import full_training, ordered
+from ..reproduction.runner import COLUMNS, Bench
 from .common import MOST_SAMPLES, check_seed, chosen_device, console, progress_bar
 
 Curve = list[tuple[float, float]]

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from ..arrayfile import check_output
-from ..observations import write_simulation
-from ..pilots import draw_pattern
-from ..scenario import SyntheticScenario
-from ..signals import Simulation, simulate
-from ..vectorfile import write_vectors
-from ..vectors import Vectors, draw_matrix, simulate_vectors
+from ..files.arrays import check_output
+from ..files.measurements import write_simulation
+from ..files.vectors import write_vectors
+from ..problems.gaussian import SyntheticScenario
+from ..problems.ofdm.draw import Simulation, draw_pattern, simulate
+from ..problems.vectors import Vectors, draw_matrix, simulate_vectors
 from .common import Bar, Setting, check_samples, chosen_setting, progress_bar
 
 _Block = TypeVar("_Block", Simulation, Vectors)

@@ -9,17 +9,24 @@ from typing import Any
 import torch
 
 from ..algorithms import Recovery
-from ..arrayfile import ArrayWriter
 from ..errors import ChanestError, ModelError
-from ..estimator import Model
-from ..evaluation import Score, plain
-from ..picking import SYNTHETIC_PEERS, load_model, pick_model
-from ..scenario import SyntheticScenario, load_any_scenario, scenario_names
-from ..vectorfile import VectorFile
-from ..vectors import Vectors, draw_matrix
-from ..vectorscores import check_setting, evaluate_vectors, recover_file, vector_writer
+from ..evaluation.scoring import Score, plain
+from ..evaluation.vectors import check_setting, evaluate_vectors, recover_file, vector_writer
+from ..files.arrays import ArrayWriter
+from ..files.vectors import VectorFile
+from ..models.model import Model
+from ..models.zoo import SYNTHETIC_PEERS, load_model, pick_model
+from ..problems.gaussian import SyntheticScenario
+from ..problems.load import load_any_scenario, scenario_names
+from ..problems.vectors import Vectors, draw_matrix
 from .common import check_samples, naming_options, progress_bar
-from .estimation import SAME_ITERATIONS, EstimateOptions, chosen_name, print_table, say_written
+from .estimation import (
+    SAME_ITERATIONS,
+    EstimateOptions,
+    chosen_name,
+    print_table,
+    say_written,
+)
 
 
 def simulated(options: EstimateOptions, scenario: SyntheticScenario, device: torch.device) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ..algorithms import ALGORITHMS, Algorithm
-from ..arrayfile import refuse_existing
 from ..errors import AlgorithmError, FileError, ModelError, TrainingError
-from ..estimator import Model
-from ..picking import NOT_SYNTHETIC, load_model
-from ..pilots import draw_pattern
-from ..processes import Processes, joined
-from ..scenario import AnyScenario, SyntheticScenario, TapChannel
-from ..training import TrainingSettings, checkpoint_path, train
+from ..files.arrays import refuse_existing
+from ..models.model import Model
+from ..models.zoo import NOT_SYNTHETIC, load_model
+from ..problems.gaussian import SyntheticScenario
+from ..problems.load import AnyScenario
+from ..problems.ofdm.channels import TapChannel
+from ..problems.ofdm.draw import draw_pattern
+from ..training.distributed import Processes, joined
+from ..training.trainer import TrainingSettings, checkpoint_path, train
 from .common import (
     DEFAULT_ALGORITHM,
     Setting,

@@ -3,12 +3,22 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+class Weights(Protocol):
+    """W: its adjoint, W^H Phi, and the largest eigenvalue of that."""
+
+    def adjoint(self, y: Tensor, /) -> Tensor: ...
+
+    def gram(self, x: Tensor, /) -> Tensor: ...
+
+    def squared_norm(self) -> Tensor: ...
 
 
 class LinearOperator(ABC):

@@ -1,15 +1,12 @@
 """The OFDM operator: rows of a DFT at the pilot subcarriers, columns at the delays, applied by FFT only."""
 
-from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ..errors import OperatorError
-from ..pilots import PilotPattern
 from .base import LinearOperator
 
 
@@ -22,46 +19,40 @@ class PartialDFT(LinearOperator):
     differences of pilots only).
 
     Args:
-        pattern: a :class:`PilotPattern`; several of equal size, one per batch entry; or their DFT bins,
-            (*batch_shape, M) integers.
+        subcarriers: (*batch_shape, M) integers, distinct: one set for the batch, or one per batch entry. A DFT bin is a
+            subcarrier mod n_fft; signed ones, counted from the carrier's centre, are kept for interpolators.
         n_taps: N.
         first_tap_samples: delay of the first column, may be negative.
-        n_fft: DFT length; taken from the pattern where one is given.
+        n_fft: DFT length.
         dtype: torch.complex64 or torch.complex128.
         device: where the operator works.
 
     Raises:
-        OperatorError: more taps than n_fft, or bins outside 0...n_fft - 1.
+        OperatorError: more taps than n_fft, or no subcarriers.
 
-    >>> phi = PartialDFT(PilotPattern((-300, -7, 5, 120)), n_taps=256)
+    >>> phi = PartialDFT(torch.tensor([-300, -7, 5, 120]), n_taps=256)
     >>> phi.forward(torch.zeros(3, 256, dtype=torch.complex64)).shape
     torch.Size([3, 4])
     """
 
     def __init__(
         self,
-        pattern: PilotPattern | Sequence[PilotPattern] | Tensor,
+        subcarriers: Tensor,
         n_taps: int,
         first_tap_samples: int = 0,
         n_fft: int = 1024,
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
     ) -> None:
-        if isinstance(pattern, Tensor):
-            bins = pattern
-        elif isinstance(pattern, PilotPattern):
-            bins, n_fft = torch.from_numpy(pattern.bins), pattern.n_fft
-        else:
-            bins, n_fft = torch.from_numpy(np.stack([p.bins for p in pattern])), pattern[0].n_fft
         if not 1 <= n_taps <= n_fft:
             raise OperatorError(f"expected 1...n_fft = {n_fft}, got {n_taps}", field="n_taps")
-        exporting = torch.compiler.is_exporting()  # values are not there to look at
-        if bins.shape[-1] < 1 or (not exporting and bool((bins < 0).any() | (bins >= n_fft).any())):
-            raise OperatorError(f"expected at least one per pattern, each in 0...{n_fft - 1}", field="bins")
-        self.bins = bins.to(device, torch.int64)
+        if subcarriers.shape[-1] < 1:
+            raise OperatorError("expected at least one per batch entry", field="subcarriers")
+        self.subcarriers = subcarriers.to(device, torch.int64)
+        self.bins = self.subcarriers % n_fft
         self.n_fft, self.first_tap_samples = n_fft, first_tap_samples
-        self.n_measurements, self.n_coefficients = bins.shape[-1], n_taps
-        self.batch_shape = bins.shape[:-1]
+        self.n_measurements, self.n_coefficients = self.bins.shape[-1], n_taps
+        self.batch_shape = self.bins.shape[:-1]
         self.dtype, self.device = dtype, self.bins.device
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Estimators beside each other: metrics, scores, comparisons, sweeps, plots."""

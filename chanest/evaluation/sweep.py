@@ -1,0 +1,115 @@
+"""Grids of points, each measured once: rows in a CSV that an interrupted sweep continues."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import FileError
+from .executors import Engine, Here, Note, Row, Task
+
+
+class Sweep:
+    """A CSV of measured points. A point is a tuple of the key columns; its rows are written together.
+
+    Args:
+        path: the CSV.
+        key: columns that tell points apart.
+        columns: all columns, the key first.
+        settings: columns that must be the same in every row; a file with others is not continued.
+
+    Raises:
+        FileError: the file is no CSV of such a sweep, or was made with other settings.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "points.csv"
+    >>> sweep = Sweep(path, ("x",), ("x", "square"), {})
+    >>> sweep.run([Task((x,), lambda note, x=x: [{"x": x, "square": x**2}]) for x in (2, 3)])
+    >>> Sweep(path, ("x",), ("x", "square"), {}).rows()
+    [{'x': '2', 'square': '4'}, {'x': '3', 'square': '9'}]
+    """
+
+    def __init__(self, path: Path, key: Sequence[str], columns: Sequence[str], settings: Mapping[str, object]) -> None:
+        self.path, self.key, self.columns = path, tuple(key), tuple(columns)
+        self.settings = {name: _text(value) for name, value in settings.items()}
+        self._rows: list[dict[str, str]] = []
+        if path.exists():
+            self._read()
+
+    def rows(self) -> list[dict[str, str]]:
+        """All rows so far, values as text."""
+        return list(self._rows)
+
+    def done(self, point: Sequence[object]) -> bool:
+        """Whether a point was measured."""
+        return tuple(map(_text, point)) in map(self._point, self._rows)
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        engine: Engine | None = None,
+        on_point: Callable[[], None] | None = None,
+        note: Note | None = None,
+    ) -> None:
+        """Measure the points that are not done; rows are on the disk as soon as they are there, in the tasks' order.
+
+        Args:
+            tasks: the points; a point stands behind the one that it comes after.
+            engine: where to measure; in this process when not given.
+            on_point: called for every point once it is done, those done before too.
+            note: takes a word about what is being done.
+        """
+        place = {tuple(map(_text, task.point)): i for i, task in enumerate(tasks)}
+        done = {self._point(row) for row in self._rows}
+        left = [task for task in tasks if tuple(map(_text, task.point)) not in done]
+        on_point = on_point or (lambda: None)
+        for _ in range(len(tasks) - len(left)):
+            on_point()
+        for _, rows in (engine or Here()).results(left, note or (lambda _: None)):
+            self._append([{**row, **self.settings} for row in rows], place)
+            on_point()
+
+    def _point(self, row: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(row[name] for name in self.key)
+
+    def _append(self, rows: Sequence[Row], place: Mapping[tuple[str, ...], int]) -> None:
+        self._rows += [{name: _text(row.get(name)) for name in self.columns} for row in rows]
+        self._rows.sort(key=lambda row: place.get(self._point(row), -1))
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        try:
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self._rows)
+            partial.replace(self.path)
+        except OSError as error:
+            raise FileError(f"cannot be written ({error.strerror})", path=self.path) from None
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        try:
+            with self.path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                found = tuple(reader.fieldnames or ())
+                rows = list(reader)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise FileError(f"cannot be read as CSV ({error})", path=self.path) from None
+        if found != self.columns:
+            raise FileError(f"expected the columns {', '.join(self.columns)}; continue another file", path=self.path)
+        for row in rows:
+            for name, value in self.settings.items():
+                if row[name] != value:
+                    raise FileError(
+                        f"made with {row[name]}, asked for {value}; "
+                        "repeat the command that began it, or give --force to start anew",
+                        path=self.path,
+                        field=name,
+                    )
+        self._rows = rows
+
+
+def _text(value: object) -> str:
+    """How a value stands in the CSV: nothing for None, six digits for a float."""
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

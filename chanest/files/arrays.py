@@ -1,0 +1,301 @@
+"""Files of named arrays, read and written a few rows at a time where the format allows: .h5, .npz, .mat.
+
+HDF5 (``.h5``, and MATLAB's v7.3 ``.mat``) is read in slices; ``.npz`` and MATLAB v5 load whole, so they are
+refused when too large for that. MATLAB's column-major HDF5 axes and real/imag compounds are turned into ours;
+its empty arrays count as absent.
+"""
+
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+import scipy.sparse
+
+from ..errors import FileError
+
+SUFFIXES = (".h5", ".npz", ".mat")
+WHOLE_FILE_LIMIT = 1 << 30  # bytes that .npz and .mat may take in memory
+
+Slices = tuple[slice, ...]
+
+
+class ArrayReader:
+    """Named arrays of a file: shapes at once, values slice by slice.
+
+    Attributes:
+        path: of the file.
+        attributes: of an HDF5 file.
+        matlab: whether MATLAB wrote the file, so that its vectors have two axes.
+
+    Raises:
+        FileError: missing, empty, truncated, not of the kind that its suffix says, or too large to load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: h5py.File | None = None
+        self._arrays: dict[str, Any] = {}
+        self.attributes: dict[str, Any] = {}
+        self.matlab = path.suffix == ".mat"
+        if not path.exists():
+            raise FileError("no such file", path=path)
+        if path.is_dir():
+            raise FileError("expected a file, found a folder", path=path)
+        if path.suffix not in SUFFIXES:
+            raise FileError(f"expected a file ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
+        if not path.stat().st_size:
+            raise FileError("expected arrays, found an empty file", path=path)
+        try:
+            if path.suffix == ".npz":
+                self._load_npz()
+            elif path.suffix == ".mat" and not h5py.is_hdf5(path):
+                self._load_mat()
+            else:
+                self._open_hdf5()
+        except FileError:
+            raise
+        except Exception as error:  # a damaged file makes three parsers raise whatever they like
+            self.__exit__()
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise FileError(f"not a readable {path.suffix} file, or truncated ({reason})", path=path) from None
+
+    def __enter__(self) -> "ArrayReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._arrays
+
+    def names(self) -> list[str]:
+        """The arrays in the file."""
+        return sorted(self._arrays)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape in our axis order."""
+        shape = tuple(self._arrays[name].shape)
+        return shape[::-1] if self._reversed else shape
+
+    def read(self, name: str, at: Slices = ()) -> np.ndarray:
+        """A slice of an array over its leading axes; the whole array when ``at`` is empty."""
+        array = self._arrays[name]
+        try:
+            if self._reversed:
+                rest = (slice(None),) * (array.ndim - len(at))
+                values = np.asarray(array[rest + at[::-1]]).T
+            else:
+                values = np.asarray(array[at] if at else array[()])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FileError(f"damaged ({str(error).splitlines()[0]})", path=self.path, field=name) from None
+        parts = sorted(values.dtype.names or (), key=str.lower)
+        if _is_complex(parts):
+            imag, real = (values[part] for part in parts)
+            values = np.empty(values.shape, np.result_type(real, np.complex64))
+            values.real, values.imag = real, imag
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+    def text(self, name: str) -> str | None:
+        """A word that the file says of itself, in an attribute or an array; None when it does not."""
+        value: Any = self.attributes.get(name)
+        if value is None and name in self:
+            value = self.read(name)
+        if isinstance(value, np.ndarray) and value.dtype == np.uint16:  # MATLAB's characters in HDF5
+            return "".join(map(chr, value.reshape(-1).tolist()))
+        if isinstance(value, np.ndarray):
+            value = value.reshape(-1)[0] if value.size else None
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return str(value) if isinstance(value, str) else None
+
+    def number(self, name: str) -> float | None:
+        """A finite number that the file says of itself, in an attribute or an array; None when it does not."""
+        value: Any = self.attributes.get(name)
+        if value is None and name in self and math.prod(self.shape(name)) == 1:
+            value = self.read(name)
+        try:
+            number = float(np.asarray(value).reshape(()))
+        except (TypeError, ValueError):
+            return None
+        return number if math.isfinite(number) else None
+
+    @property
+    def _reversed(self) -> bool:
+        """MATLAB stores its axes last to first, in .mat v7.3 and in the .h5 it writes itself."""
+        return self.matlab and self._file is not None
+
+    def _open_hdf5(self) -> None:
+        if not h5py.is_hdf5(self.path):
+            raise FileError("expected HDF5, found something else", path=self.path)
+        self._file = h5py.File(self.path, "r")
+        self.attributes = dict(self._file.attrs)
+        for name, item in self._file.items():
+            if isinstance(item, h5py.Dataset) and item.shape is not None and "MATLAB_empty" not in item.attrs:
+                self._arrays[name] = item
+                names = item.dtype.names or ()
+                self.matlab |= "MATLAB_class" in item.attrs or tuple(map(str.lower, names)) == (
+                    "real",
+                    "imag",
+                )
+
+    def _load_npz(self) -> None:
+        if not zipfile.is_zipfile(self.path):
+            raise FileError("expected a NumPy .npz archive, found something else", path=self.path)
+        with zipfile.ZipFile(self.path) as archive:
+            self._refuse_large(sum(entry.file_size for entry in archive.infolist()))
+        with np.load(self.path, allow_pickle=False) as archive:
+            loaded = {name: archive[name] for name in archive.files}
+        self._arrays = {name: value for name, value in loaded.items() if isinstance(value, np.ndarray)}
+
+    def _load_mat(self) -> None:
+        with warnings.catch_warnings(action="ignore"):
+            listed = scipy.io.whosmat(self.path)
+            self._refuse_large(sum(16 * math.prod(shape) for _, shape, _ in listed))
+            loaded = scipy.io.loadmat(self.path)
+        for name, value in loaded.items():
+            dense = value.toarray() if scipy.sparse.issparse(value) else value
+            if isinstance(dense, np.ndarray) and dense.size:
+                self._arrays[name] = dense
+
+    def _refuse_large(self, size: int) -> None:
+        if size > WHOLE_FILE_LIMIT:
+            raise FileError(
+                f"{size / 2**30:.3g} GiB, but {self.path.suffix} loads whole and may take "
+                f"at most {WHOLE_FILE_LIMIT / 2**30:.3g} GiB; store it as .h5, which is read in chunks",
+                path=self.path,
+            )
+
+
+class ArrayWriter:
+    """A file of named arrays that appears whole, or not at all.
+
+    ``.h5`` is written slice by slice; ``.npz`` and ``.mat`` (v5) collect in memory first. Attributes become
+    HDF5 attributes, or arrays of that name.
+
+    Raises:
+        FileError: unknown suffix, the file exists (without ``force``), no such folder, or too large.
+    """
+
+    def __init__(self, path: Path, force: bool = False) -> None:
+        check_output(path, force)
+        self.path = path
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._arrays: dict[str, Any] = {}
+        self._attributes: dict[str, Any] = {}
+        self._file: h5py.File | None = None
+
+    def __enter__(self) -> "ArrayWriter":
+        try:
+            self._partial.touch()
+            if self.path.suffix == ".h5":
+                self._file = h5py.File(self._partial, "w")
+        except OSError as failure:
+            raise self._cannot(failure) from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if self._file is not None:
+                self._file.close()
+            if kind is None:
+                self._save()
+                self._partial.replace(self.path)
+        except (OSError, RuntimeError) as failure:
+            raise self._cannot(failure) from None
+        finally:
+            self._partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise self._cannot(error) from None
+
+    def _save(self) -> None:
+        if self.path.suffix == ".npz":
+            with self._partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **self._arrays, **self._attributes)
+        elif self.path.suffix == ".mat":
+            with self._partial.open("wb") as file:
+                scipy.io.savemat(file, {**self._arrays, **self._attributes})
+
+    def _cannot(self, failure: Exception) -> FileError:
+        return FileError(f"cannot be written ({getattr(failure, 'strerror', None) or failure})", path=self.path)
+
+    def attribute(self, name: str, value: str | float) -> None:
+        """Say something about the file."""
+        if self._file is not None:
+            self._file.attrs[name] = value
+        else:
+            self._attributes[name] = value
+
+    def write(self, name: str, values: np.ndarray) -> None:
+        """Write a whole array."""
+        if self._file is not None:
+            self._file[name] = values
+        else:
+            self._arrays[name] = values
+
+    def write_rows(self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray) -> None:
+        """Write a slice over the leading axes of an array of the given whole shape."""
+        if self._file is not None:
+            if name not in self._file:
+                self._file.create_dataset(name, shape, values.dtype)
+            self._file[name][at] = values
+            return
+        if name not in self._arrays:
+            size = math.prod(shape) * values.itemsize
+            if size > WHOLE_FILE_LIMIT:
+                raise FileError(
+                    f"{name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
+                    "which is written whole; give an output ending in .h5",
+                    path=self.path,
+                )
+            self._arrays[name] = np.zeros(shape, values.dtype)
+        self._arrays[name][at] = values
+
+
+def check_output(path: Path, force: bool) -> None:
+    """Raise FileError unless an ArrayWriter can write there."""
+    if path.suffix not in SUFFIXES:
+        raise FileError(f"expected an output ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
+    refuse_existing(path, force)
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """Raise FileError when a file is in the way, or its folder does not exist."""
+    if path.is_dir():
+        raise FileError("expected a file to write, found a folder", path=path)
+    if path.exists() and not force:
+        raise FileError("exists already; give --force to replace it", path=path)
+    if not path.parent.is_dir():
+        raise FileError(f"no folder {path.parent}", path=path)
+
+
+def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:
+    """Slices over all axes of ``shape`` that cover it in C order with at most ``limit`` entries each.
+
+    >>> list(row_slices((5,), 2))
+    [(slice(0, 2, None),), (slice(2, 4, None),), (slice(4, 5, None),)]
+    >>> [tuple(s.stop - s.start for s in at) for at in row_slices((2, 3), 2)]
+    [(1, 2), (1, 1), (1, 2), (1, 1)]
+    """
+    inner = math.prod(shape[1:])
+    if not shape:
+        yield ()
+    elif inner <= limit:
+        rows = max(1, limit // max(inner, 1))
+        for first in range(0, shape[0], rows):
+            yield (slice(first, min(first + rows, shape[0])), *(slice(0, n) for n in shape[1:]))
+    else:
+        for row in range(shape[0]):
+            for at in row_slices(shape[1:], limit):
+                yield (slice(row, row + 1), *at)
+
+
+def _is_complex(parts: list[str]) -> bool:
+    return [part.lower() for part in parts] in (["imag", "real"], ["i", "r"])

@@ -1,0 +1,1 @@
+"""In other programs: Sionna, TensorFlow, exports, a coded link."""

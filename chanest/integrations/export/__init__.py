@@ -1,0 +1,127 @@
+"""Trained models for other programs; each compared with the model it came from before it is kept."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ...algorithms import Algorithm, Interpolator
+from ...errors import ExportError, ModelError
+from ...models.hdf5 import read_model, write_model
+from ...models.model import Model
+from ...problems.gaussian import SyntheticScenario
+from ...problems.ofdm.draw import draw_pattern
+from ...problems.ofdm.pilots import PilotPattern
+from . import onnx_file, savedmodel, torch_file
+from .matlab import read_mat, write_mat
+from .program import TRACEABLE, ChannelProgram, traceable
+from .verifying import Inputs, Outputs, relative_error, verified
+
+SUFFIXES = {"hdf5": ".h5", "mat": ".mat", "savedmodel": ".savedmodel", "torch-export": ".pt2", "onnx": ".onnx"}
+_EXACT = (1e-6, 1e-6, 1e-6)
+
+Writer = Callable[[Path], None]
+
+
+def export_model(
+    model: Model, to: str, path: Path, pattern: PilotPattern | None = None, savedmodel_writer: Writer | None = None
+) -> dict[str, float]:
+    """Write a model in another format, and verify it on random pilots with that format's reader.
+
+    Args:
+        model: what to export.
+        to: one of SUFFIXES.
+        path: the file, or for a SavedModel the folder, to write or replace.
+        pattern: random pilots lie there; ONNX files serve it alone, ``.pt2`` any pattern of its size, the others
+            every pattern. The scenario's, seed 0, when not given.
+        savedmodel_writer: writes a SavedModel (this room does not know TensorFlow models).
+
+    Returns:
+        the largest relative error of cfr, cir and error_variance over 32 random channels; that of x in the synthetic
+        setting.
+
+    Raises:
+        ModelError: the format does not take this model.
+        ExportError: what was written does not give the model's estimates; it is not kept.
+        ExtraError: a package is missing.
+        FileError: cannot be written.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from chanest import load_model
+    >>> with TemporaryDirectory() as folder:
+    ...     export_model(load_model("alista-lte10-m75"), "mat", Path(folder, "alista.mat"))
+    {'cfr': 0.0, 'cir': 0.0, 'error_variance': 0.0}
+    """
+    if to not in SUFFIXES:
+        raise ExportError(f"expected one of {', '.join(SUFFIXES)}, got {to}", field="to")
+    if to == "savedmodel" and savedmodel_writer is None:
+        raise ExportError(
+            "give savedmodel_writer, or call chanest.integrations.tensorflow.export_savedmodel", field="savedmodel"
+        )
+    if isinstance(model.algorithm, Interpolator):
+        raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
+    if isinstance(model.scenario, SyntheticScenario):
+        pattern = None
+    elif pattern is None:
+        pattern = draw_pattern(model.scenario, seed=0)
+    if to in ("hdf5", "mat"):
+        return _export_parameters(model, model.algorithm, to, path, pattern)
+    algorithm = traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
+    assert pattern is not None
+    inputs = Inputs.random(model, pattern)
+    expected = inputs.estimate(model)
+    match to:
+        case "torch-export":
+            write = partial(torch_file.write_torch, model=model, pattern=pattern)
+            return verified(path, write, partial(torch_file.run_torch, inputs=inputs), expected, torch_file.TOLERANCES)
+        case "onnx":
+            write = partial(onnx_file.write_onnx, model=model, pattern=pattern)
+            return verified(path, write, partial(onnx_file.run_onnx, inputs=inputs), expected, onnx_file.TOLERANCES)
+        case _:
+            assert savedmodel_writer is not None
+            run = partial(savedmodel.run_savedmodel, inputs=inputs)
+            return verified(path, savedmodel_writer, run, expected, savedmodel.TOLERANCES[algorithm.name])
+
+
+def _export_parameters(
+    model: Model, algorithm: Algorithm, to: str, path: Path, pattern: PilotPattern | None
+) -> dict[str, float]:
+    """Files of parameters, of any algorithm and either setting."""
+    inputs = None if pattern is None else Inputs.random(model, pattern)
+
+    def outputs(of: Model) -> Outputs:
+        return (_recovered(of),) if inputs is None else inputs.estimate(of)
+
+    def write(to_path: Path) -> None:
+        if to == "mat":
+            write_mat(to_path, model)
+        else:
+            write_model(to_path, algorithm, model.scenario, model.training)
+
+    def run(written: Path) -> Outputs:
+        if to == "mat":
+            return outputs(read_mat(written, model))
+        found, scenario, _ = read_model(written)
+        return outputs(Model(found.requires_grad_(False), scenario, model.name))
+
+    return verified(path, write, run, outputs(model), _EXACT)
+
+
+def _recovered(model: Model) -> torch.Tensor:
+    """(4, N): what a model of the synthetic setting makes of random measurements."""
+    s = model.scenario
+    assert isinstance(s, SyntheticScenario)
+    generator = torch.Generator().manual_seed(0)
+    phi = torch.randn(s.n_measurements, s.n_coefficients, generator=generator)
+    return model.recover(torch.randn(4, s.n_measurements, generator=generator), phi).x
+
+
+__all__ = [
+    "SUFFIXES",
+    "ChannelProgram",
+    "Inputs",
+    "export_model",
+    "relative_error",
+    "verified",
+]

@@ -1,0 +1,1 @@
+"""An LDPC-coded link of Sionna's blocks, and its error rates."""

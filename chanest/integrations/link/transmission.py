@@ -1,0 +1,240 @@
+"""An LDPC-coded OFDM link of Sionna's own blocks: slots sent over the channels of a scenario, and received."""
+
+from ..sionna import SparseChannelEstimator, SparseCIR, random_pilot_pattern  # first: says what to install
+
+# isort: split
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from sionna.phy import config
+from sionna.phy.channel import ApplyOFDMChannel, cir_to_ofdm_channel, subcarrier_frequencies
+from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+from sionna.phy.mapping import BinarySource, Demapper, Mapper
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import (
+    LMMSEEqualizer,
+    LSChannelEstimator,
+    RemoveNulledSubcarriers,
+    ResourceGrid,
+    ResourceGridMapper,
+)
+from sionna.phy.utils import ebnodb2no
+from torch import Tensor
+
+from ...errors import ChanestError
+from ...models.zoo import pick_named
+from ...problems.ofdm.scenario import Scenario
+
+MODULATIONS = {"qpsk": 2, "16qam": 4, "64qam": 6}
+PERFECT, ORACLE, SIONNA_LS = "perfect", "oracle-ls", "ls-linear"
+RATES, MOST_SYMBOLS = (0.25, 0.9), 140
+_MOST_BITS = 8448  # information bits of an LDPC block of 5G NR
+_ROUNDS = (4, 4, 4, 8)  # iterations of the decoder: 20, as Sionna's own default
+
+ChannelEstimator = Callable[["Slots"], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """A batch of slots, sent and received.
+
+    Attributes:
+        bits: (batch, n_blocks, k) information bits.
+        received: [batch, 1, 1, n_symbols, n_fft] what reaches the receiver.
+        cfr: [batch, 1, 1, 1, 1, 1, n_used] the channel, which is constant over the slot.
+        delays_s, gains: (batch, paths) the same channel as paths.
+        noise_variance: per resource element.
+    """
+
+    bits: Tensor
+    received: Tensor
+    cfr: Tensor
+    delays_s: Tensor
+    gains: Tensor
+    noise_variance: Tensor
+
+
+class Link:
+    """One transmit and one receive antenna, a static channel per slot, pilots of modulus 1 on one or two symbols.
+
+    The slot has the scenario's DFT length, used subcarriers and cyclic prefix. Pilots stand on its third symbol, or on
+    its third and another half a slot later (the first symbols of shorter slots); data fill what is left. The data of a
+    slot are cut into as few equal LDPC blocks as 8448 information bits each allow; resource elements that do not
+    fill a symbol of every block, fewer than there are blocks, carry padding.
+
+    Args:
+        scenario: channels, grid and number of pilots on each pilot symbol.
+        modulation: a key of :data:`MODULATIONS`.
+        rate: of the code.
+        n_symbols: OFDM symbols of a slot.
+        n_pilot_symbols: 1 or 2.
+        seed: of pilots, channels, bits and noise.
+        device: "cpu" or "cuda:N".
+
+    Raises:
+        ChanestError: an argument out of range, or a slot that leaves fewer than 12 information bits.
+        ExtraError: Sionna is not installed.
+
+    >>> from chanest import load_scenario
+    >>> link = Link(load_scenario("lte10"))
+    >>> link.grid.num_data_symbols, link.n_blocks, link.k, link.n
+    (7125, 1, 7125, 14250)
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        modulation: str = "qpsk",
+        rate: float = 0.5,
+        n_symbols: int = 12,
+        n_pilot_symbols: int = 1,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        if modulation not in MODULATIONS:
+            raise ChanestError(f"expected one of {', '.join(MODULATIONS)}, got {modulation}", field="modulation")
+        if not RATES[0] <= rate <= RATES[1]:
+            raise ChanestError(f"expected {RATES[0]:g}...{RATES[1]:g}, got {rate:g}", field="rate")
+        if not 1 <= n_symbols <= MOST_SYMBOLS:
+            raise ChanestError(f"expected 1...{MOST_SYMBOLS}, got {n_symbols}", field="n_symbols")
+        if not 1 <= n_pilot_symbols <= min(2, n_symbols):
+            raise ChanestError(f"expected 1...{min(2, n_symbols)}, got {n_pilot_symbols}", field="n_pilot_symbols")
+        if scenario.cp_samples > scenario.n_fft:
+            raise ChanestError(
+                f"expected at most n_fft = {scenario.n_fft}, got {scenario.cp_samples}", field="cp_samples"
+            )
+        self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
+        self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
+        bits_per_symbol = MODULATIONS[modulation]
+        n_data = self.grid.num_data_symbols
+        self.n_blocks = 1
+        while int(n_data // self.n_blocks * bits_per_symbol * rate) > _MOST_BITS:
+            self.n_blocks += 1
+        self.symbols_per_block = n_data // self.n_blocks
+        self.n = self.symbols_per_block * bits_per_symbol
+        self.k = int(self.n * rate)
+        if self.k < 12:
+            raise ChanestError(
+                f"a slot of {n_symbols} carries {self.k} information bits, expected at least 12; lengthen it",
+                field="n_symbols",
+            )
+        self._frequencies = subcarrier_frequencies(scenario.n_fft, scenario.subcarrier_spacing_hz, device=device)
+        self._source = BinarySource(device=device)
+        self._encoder = LDPC5GEncoder(self.k, self.n, num_bits_per_symbol=bits_per_symbol, device=device)
+        self._mapper = Mapper("qam", bits_per_symbol, device=device)
+        self._fill = ResourceGridMapper(self.grid, device=device)
+        self._channel = ApplyOFDMChannel(device=device)
+        self._used = RemoveNulledSubcarriers(self.grid, device=device)
+        self._equalizer = LMMSEEqualizer(self.grid, StreamManagement(np.ones((1, 1)), 1), device=device)
+        self._demapper = Demapper("app", "qam", bits_per_symbol, device=device)
+        self._decoder = LDPC5GDecoder(self._encoder, return_state=True, device=device)
+
+    def _resource_grid(self, n_symbols: int, n_pilot_symbols: int) -> ResourceGrid:
+        scenario = self.scenario
+        guard = (scenario.n_fft - scenario.n_used) // 2
+        grid = ResourceGrid(
+            n_symbols,
+            scenario.n_fft,
+            scenario.subcarrier_spacing_hz,
+            cyclic_prefix_length=scenario.cp_samples,
+            num_guard_carriers=(guard, scenario.n_fft - scenario.n_used - guard - 1),
+            dc_null=True,
+            device=self.device,
+        )
+        first = min(2, n_symbols // n_pilot_symbols - 1)
+        symbols = [first, first + n_symbols // 2][:n_pilot_symbols]
+        grid.pilot_pattern = random_pilot_pattern(scenario.n_pilots, grid, symbols, self.seed)
+        return grid
+
+    def transmit(self, ebno_db: float, batch_size: int, index: int) -> Slots:
+        """The ``index``-th batch of slots: the same bits, channels and noise, up to its level, at every Eb/N0."""
+        state = np.random.SeedSequence([self.seed % 2**32, self.seed >> 32, index]).generate_state(2, np.uint64) >> 1
+        config.torch_rng(self.device).manual_seed(int(state[0]))
+        cir = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)
+        bits = self._source([batch_size, self.n_blocks, self.k])
+        symbols = self._mapper(self._encoder(bits)).flatten(1)
+        padding = symbols[:, : self.grid.num_data_symbols - symbols.shape[1]]
+        sent = self._fill(torch.cat([symbols, padding], 1).unflatten(0, (-1, 1, 1)))
+        a, tau = cir(batch_size, 1)
+        cfr = cir_to_ofdm_channel(self._frequencies, a, tau)
+        no = ebnodb2no(
+            ebno_db, MODULATIONS[self.modulation], self.k / self.n, resource_grid=self.grid, device=self.device
+        )
+        received = self._channel(sent, cfr.expand(*cfr.shape[:-2], sent.shape[-2], -1), no)
+        return Slots(
+            bits,
+            received,
+            self._used(cfr.flatten(2, 4)).unflatten(2, (1, 1, 1)),
+            tau[:, 0, 0],
+            a[:, 0, 0, 0, 0, :, 0],
+            no,
+        )
+
+    def decode(self, slots: Slots, h_hat: Tensor, error_variance: Tensor) -> Tensor:
+        """Information bits, (batch, n_blocks, k), from channel estimates as Sionna's estimators give them.
+
+        A block gets 20 iterations of the decoder at most; it ends before where its bits are right, as a receiver
+        with a checksum would.
+        """
+        equalised, effective_noise = self._equalizer(slots.received, h_hat, error_variance, slots.noise_variance)
+        llr = self._demapper(equalised, effective_noise).flatten(1)[:, : self.n_blocks * self.n].reshape(-1, self.n)
+        sent = slots.bits.flatten(0, 1)
+        found, messages = torch.empty_like(sent), None
+        wrong = torch.arange(len(sent), device=sent.device)
+        for n_iterations in _ROUNDS:
+            found[wrong], messages = self._decoder(llr[wrong], num_iter=n_iterations, msg_v2c=messages)
+            still = (found[wrong] != sent[wrong]).any(-1)
+            wrong, messages = wrong[still], messages[still]
+            if not len(wrong):
+                break
+        return found.reshape(slots.bits.shape)
+
+    def estimator(self, name: str) -> tuple[ChannelEstimator, str]:
+        """A channel estimator by name, and its model's name, empty where there is none.
+
+        ``perfect`` is told the channel, ``oracle-ls`` its delays; ``ls-linear`` is Sionna's LSChannelEstimator with
+        linear interpolation, averaged over the pilot symbols. The others are those of this package; they pool the
+        pilots of both symbols.
+
+        Raises:
+            ModelError: no model for the scenario is shipped.
+            AlgorithmError: no such estimator.
+        """
+        if name == PERFECT:
+            return lambda slots: (self._over_symbols(slots.cfr), torch.zeros((), device=self.device)), ""
+        if name == ORACLE:
+            return self._true_delays, ""
+        if name == SIONNA_LS:
+            block, model = LSChannelEstimator(self.grid, "lin_time_avg", device=self.device), ""
+        else:
+            n_pilots = len(torch.unique(self._pilot_places[1]))
+            picked = pick_named(name, self.scenario, n_pilots)
+            block, model = SparseChannelEstimator(self.grid, picked, time="static", device=self.device), picked.name
+        return lambda slots: block(slots.received, slots.noise_variance), model
+
+    def _over_symbols(self, cfr: Tensor) -> Tensor:
+        return cfr.expand(*cfr.shape[:-2], self.grid.num_ofdm_symbols, -1)
+
+    @cached_property
+    def _pilot_places(self) -> tuple[Tensor, Tensor]:
+        """Symbol and place among the used subcarriers of every pilot, in Sionna's order."""
+        symbols, places = self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
+        return symbols, places
+
+    def _true_delays(self, slots: Slots) -> tuple[Tensor, Tensor]:
+        """Least squares for the gains of a receiver that is told the delays, and its error variance."""
+        symbols, places = self._pilot_places
+        pilots = self.grid.pilot_pattern.pilots[0, 0]
+        at_pilots = self._used(slots.received)[:, 0, 0, symbols, places] / pilots
+        used = torch.from_numpy(self.scenario.used_subcarriers).to(self.device)
+        turns = used.double()[:, None] * slots.delays_s.double()[:, None] * self.scenario.subcarrier_spacing_hz
+        response = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns) * (slots.gains != 0)[:, None]
+        weights = response @ torch.linalg.pinv(response[:, places])
+        cfr = (weights @ at_pilots.to(weights.dtype)[..., None]).mT.to(at_pilots.dtype)
+        error = slots.noise_variance * weights.abs().square().sum(-1).float()
+        shape = len(cfr), 1, 1, 1, 1, 1, -1
+        return self._over_symbols(cfr.reshape(shape)), self._over_symbols(error.reshape(shape))

@@ -1,0 +1,90 @@
+"""Channels of our scenarios as a channel model of Sionna."""
+
+import torch
+from sionna.phy.channel import ChannelModel
+from torch import Tensor
+
+from ...problems.load import load_scenario
+from ...problems.ofdm.channels import RecordedChannel
+from ...problems.ofdm.draw import draw_paths
+from ...problems.ofdm.scenario import Scenario
+from ...problems.random import seeded
+
+
+class SparseCIR(ChannelModel):
+    """The channels of a scenario, constant over a slot, for Sionna's OFDMChannel and TimeChannel.
+
+    Every pair of a receiver and a transmitter has a channel of its own, E|H|^2 = 1. The antennas of a pair share
+    the delays; their gains are independent (of a recorded channel, the phases of its paths; the first antenna has the
+    channel as recorded). Delays in seconds are those of the scenario in samples over its
+    sample_rate_hz: ``scenario.replace(subcarrier_spacing_hz=30e3)`` for another numerology.
+
+    Draws come from a generator of its own, neither torch's nor Sionna's: one seed gives the same channels in the same
+    order of calls in every run; they are the test channels of this package, which no shipped model was trained on.
+
+    For the time domain, ``TimeChannel(..., l_min=0, l_max=...)``: the default l_min of -6 would take six samples of
+    the cyclic prefix, and taps on the sample grid have nothing there.
+
+    Args:
+        scenario: name, or loaded.
+        num_rx, num_rx_ant, num_tx, num_tx_ant: sizes.
+        seed: of the draws.
+        precision, device: as of every block of Sionna.
+
+    Raises:
+        ScenarioError: no such scenario.
+
+    >>> a, tau = SparseCIR("lte10", num_rx_ant=2)(batch_size=5, num_time_steps=14)
+    >>> a.shape, tau.shape
+    (torch.Size([5, 1, 2, 1, 1, 8, 14]), torch.Size([5, 1, 1, 8]))
+    """
+
+    def __init__(
+        self,
+        scenario: str | Scenario = "lte10",
+        num_rx: int = 1,
+        num_rx_ant: int = 1,
+        num_tx: int = 1,
+        num_tx_ant: int = 1,
+        seed: int = 0,
+        precision: str | None = None,
+        device: str | None = None,
+    ) -> None:
+        super().__init__(precision=precision, device=device)
+        self.scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+        self._sizes = num_rx, num_rx_ant, num_tx, num_tx_ant
+        self._generator = seeded(seed, "test")
+
+    def __call__(
+        self, batch_size: int, num_time_steps: int, sampling_frequency: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw channels.
+
+        Args:
+            batch_size: how many.
+            num_time_steps: how often each gain is repeated.
+            sampling_frequency: not used, since nothing moves.
+
+        Returns:
+            a [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_paths, num_time_steps] complex, and tau
+            [batch_size, num_rx, num_tx, num_paths] in seconds.
+        """
+        num_rx, num_rx_ant, num_tx, num_tx_ant = self._sizes
+        delays, gains, variances = draw_paths(self.scenario, batch_size * num_rx * num_tx, self._generator)
+        pairs = num_rx_ant * num_tx_ant
+        if pairs > 1:
+            others = self._other_antennas(gains, variances, pairs - 1)
+            gains = torch.cat([gains.unsqueeze(1), others], 1)
+        a = gains.reshape(batch_size, num_rx, num_tx, num_rx_ant, num_tx_ant, -1).permute(0, 1, 3, 2, 4, 5)
+        tau = (delays / self.scenario.sample_rate_hz).reshape(batch_size, num_rx, num_tx, -1)
+        a = a.to(self.device, self.cdtype).unsqueeze(-1).expand(*a.shape, num_time_steps)
+        return a, tau.to(self.device, self.dtype)
+
+    def _other_antennas(self, gains: Tensor, variances: Tensor, n: int) -> Tensor:
+        shape = len(gains), n, gains.shape[-1]
+        if isinstance(self.scenario.channel, RecordedChannel):
+            turns = torch.rand(shape, generator=self._generator)
+            phases = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+            return gains.unsqueeze(1) * phases / variances.sum(-1).sqrt()[:, None, None]
+        drawn = torch.randn(shape, dtype=gains.dtype, generator=self._generator)
+        return drawn * variances.sqrt().unsqueeze(1)

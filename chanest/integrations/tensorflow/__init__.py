@@ -1,0 +1,18 @@
+"""Trained models in TensorFlow, from the same HDF5 files: ``pip install 'chanest[tensorflow]'``.
+
+:class:`SparseEstimator` estimates in eager or graph mode or compiled by XLA; :func:`export_savedmodel` writes a
+SavedModel; ``chanest.integrations.tensorflow.sionna1`` is the channel estimator for Sionna 1.2. The maths is that of
+chanest.algorithms in TensorFlow operations; tests/integrations/test_tensorflow.py holds the two together.
+"""
+
+from ...errors import ExtraError
+
+try:
+    import tensorflow  # noqa: F401
+except ImportError:
+    raise ExtraError("TensorFlow: not installed; pip install 'chanest[tensorflow]'") from None
+
+from .estimator import ChannelEstimate, SparseEstimator
+from .savedmodel import export_savedmodel
+
+__all__ = ["ChannelEstimate", "SparseEstimator", "export_savedmodel"]

@@ -1,0 +1,185 @@
+"""Gaussian posteriors for one processor core: covariance, Cholesky factor, inverse and its diagonal in one pass.
+
+C = U^H U, row after row, in split real and imaginary parts; rows are filled up with zeros to whole vectors, and
+every sum is over earlier rows, which lie in the first cache. Of C^-1 = U^-1 U^-H only the sums along equal
+differences of pilots are kept: all that diag(Phi^H C^-1 Phi) needs.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .alista import split
+from .compiling import compiled
+from .simd import LANES, add_windows
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Scalar = Any  # of numba, float32
+
+
+@compiled
+def factorise(
+    spectrum: Array,
+    load: Scalar,
+    scale: Scalar,
+    lag: Array,
+    sign: Array,
+    re: Array,
+    im: Array,
+    offset: Array,
+    weights: Array,
+) -> bool:
+    """Rows of U from the spectrum of g; False where a pivot is not positive.
+
+    C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, and load more on the diagonal.
+    """
+    n_rows, width = lag.shape[0], re.shape[1]
+    row = np.empty((2, width), np.float32)
+    for i in range(n_rows):
+        start = i // LANES * LANES
+        row[:, start:] = 0
+        for j in range(i, n_rows):
+            value = spectrum[lag[i, j]]
+            row[0, j] = value.real * scale
+            row[1, j] = value.imag * scale * sign[i, j]
+        row[0, i] += load
+        for k in range(i):
+            weights[0, k] = -re[k, i]
+            weights[1, k] = im[k, i]
+        for column in range(start, width, LANES):
+            add_windows(re, im, offset, weights[0], weights[1], 0, i, column, row)
+        pivot = row[0, i]
+        if not pivot > 0:
+            return False
+        reciprocal = np.float32(1.0) / np.sqrt(pivot)
+        for j in range(start, width):
+            re[i, j] = row[0, j] * reciprocal
+            im[i, j] = row[1, j] * reciprocal
+        re[i, start:i] = 0
+        im[i, start : i + 1] = 0
+    return True
+
+
+@compiled
+def invert_factor(re: Array, im: Array, inv_re: Array, inv_im: Array, offset: Array, weights: Array) -> None:
+    """Rows of X = (U^H)^-1, lower triangular."""
+    n_rows, width = inv_re.shape
+    row = np.empty((2, width), np.float32)
+    for i in range(n_rows):
+        end = i // LANES * LANES + LANES
+        row[:, :end] = 0
+        for k in range(i):
+            weights[0, k] = -re[k, i]
+            weights[1, k] = im[k, i]
+        for column in range(0, i, LANES):  # row k ends with column k
+            add_windows(inv_re, inv_im, offset, weights[0], weights[1], column, i, column, row)
+        reciprocal = np.float32(1.0) / re[i, i]
+        for j in range(end):
+            inv_re[i, j] = row[0, j] * reciprocal
+            inv_im[i, j] = row[1, j] * reciprocal
+        inv_re[i, i] = reciprocal
+        inv_im[i, i] = np.float32(0.0)
+        for j in range(i + 1, width):
+            inv_re[i, j] = np.float32(0.0)
+            inv_im[i, j] = np.float32(0.0)
+
+
+@compiled
+def posterior(
+    spectrum: Array,
+    load: Array,
+    y: Array,
+    n_fft: int,
+    lag: Array,
+    sign: Array,
+    w: Array,
+    lags: Array,
+    scalars: Array,
+    start: int,
+    end: int,
+) -> None:
+    """For the rows start...end - 1: w = C^-1 y, the sums of C^-1 along equal lags, and numbers.
+
+    Args:
+        spectrum: (B, n_fft // 2 + 1) of g; load: (B,); y: (B, M); lag, sign: (M, M).
+        w: (B, M); lags: (B, n_fft // 2 + 1), zeros; scalars: (3, B): ||w||^2, tr(C^-1), y^H w; NaN where C is not
+            positive definite.
+    """
+    n_rows = y.shape[1]
+    width = (n_rows + LANES - 1) // LANES * LANES
+    re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
+    inv_re, inv_im = np.empty((n_rows, width), np.float32), np.empty((n_rows, width), np.float32)
+    weights, row = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
+    ys = np.zeros((2, width), np.float32)
+    scale, nyquist, two = np.float32(1.0 / n_rows), spectrum.shape[1] - 1, np.float32(2.0)
+    for b in range(start, end):
+        if not factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights):
+            scalars[:, b] = np.nan
+            continue
+        invert_factor(re, im, inv_re, inv_im, offset, weights)
+        split(y[b], ys)
+        fit, trace, misfit = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        row[:] = 0
+        for i in range(n_rows):
+            sum_re, sum_im = np.float32(0.0), np.float32(0.0)
+            for j in range(i // LANES * LANES + LANES):
+                sum_re += inv_re[i, j] * ys[0, j] - inv_im[i, j] * ys[1, j]
+                sum_im += inv_re[i, j] * ys[1, j] + inv_im[i, j] * ys[0, j]
+            fit += sum_re * sum_re + sum_im * sum_im
+            for j in range(width):  # X^H v
+                row[0, j] += inv_re[i, j] * sum_re + inv_im[i, j] * sum_im
+                row[1, j] += inv_re[i, j] * sum_im - inv_im[i, j] * sum_re
+        for i in range(n_rows):
+            w[b, i] = complex(row[0, i], row[1, i])
+            misfit += row[0, i] * row[0, i] + row[1, i] * row[1, i]
+        for i in range(n_rows):
+            stop = i // LANES * LANES + LANES
+            row[:, :stop] = 0
+            for k in range(i, n_rows):
+                weights[0, k] = inv_re[k, i]
+                weights[1, k] = -inv_im[k, i]
+            for column in range(0, stop, LANES):
+                add_windows(inv_re, inv_im, offset, weights[0], weights[1], i, n_rows, column, row)
+            for j in range(i):
+                # both of +-lag fall on the same entry at 0 and at the Nyquist lag
+                f = lag[i, j]
+                lags[b, f] += complex(row[0, j], row[1, j] * sign[i, j])
+            trace += row[0, i]
+        lags[b, 0] = lags[b, 0] * two + trace
+        if 2 * nyquist == n_fft:
+            lags[b, nyquist] *= two
+        scalars[0, b], scalars[1, b], scalars[2, b] = misfit, trace, fit
+
+
+@compiled
+def solve(
+    spectrum: Array, load: Array, y: Array, lag: Array, sign: Array, w: Array, solved: Array, start: int, end: int
+) -> None:
+    """w = C^-1 y for the rows start...end - 1; solved (B,) says where C is positive definite."""
+    n_rows = y.shape[1]
+    width = (n_rows + LANES - 1) // LANES * LANES
+    re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
+    weights, v = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
+    scale = np.float32(1.0 / n_rows)
+    for b in range(start, end):
+        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights)
+        if not solved[b]:
+            continue
+        v[:] = 0
+        for i in range(n_rows):
+            v[0, i], v[1, i] = y[b, i].real, y[b, i].imag
+        for i in range(n_rows):  # U^H v = y, column after column of U^H
+            p, q = v[0, i] / re[i, i], v[1, i] / re[i, i]
+            for j in range(i // LANES * LANES, width):
+                v[0, j] -= re[i, j] * p + im[i, j] * q
+                v[1, j] -= re[i, j] * q - im[i, j] * p
+            v[0, i], v[1, i] = p, q
+        for i in range(n_rows - 1, -1, -1):  # U w = v
+            p, q = v[0, i], v[1, i]
+            for j in range(i + 1, n_rows):
+                p -= re[i, j] * v[0, j] - im[i, j] * v[1, j]
+                q -= re[i, j] * v[1, j] + im[i, j] * v[0, j]
+            v[0, i], v[1, i] = p / re[i, i], q / re[i, i]
+            w[b, i] = complex(v[0, i], v[1, i])

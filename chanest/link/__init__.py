@@ -1,1 +1,0 @@
-"""In a link: chanest's estimators inside the receivers of other packages."""

@@ -1,0 +1,1 @@
+"""Problems: what is transmitted, over which channels, at which noise level."""

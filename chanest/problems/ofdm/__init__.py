@@ -1,0 +1,1 @@
+"""OFDM problems: scenarios, grids, pilots, channels, the receiver front end, recorded channels."""

@@ -1,0 +1,143 @@
+"""Pilot patterns: the distinct, ascending subcarriers that carry known symbols."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...errors import PilotError
+from ...operators import PartialDFT
+from .grid import Grid
+
+_PUBLISHED_SEED = 322  # RandomState of the published OFDM runs (facts, not code, of the paper's repository)
+_LTE10 = Grid()
+
+
+@dataclass(frozen=True)
+class PilotPattern:
+    """Distinct ascending pilot subcarriers of one OFDM symbol, counted from the carrier's centre.
+
+    DFT bin = subcarrier mod n_fft.
+
+    Args:
+        subcarriers: (n_pilots,) integers.
+        grid: DFT length and used subcarriers, which are where a channel is estimated.
+
+    Raises:
+        PilotError: fewer than 2 or more than n_used pilots, outside the band, on an empty DC, duplicated or unsorted.
+
+    >>> PilotPattern((-300, -2, 1, 300)).bins.tolist()
+    [724, 1022, 1, 300]
+    >>> PilotPattern((-3, 0, 2), Grid(8, range(-4, 3))).n_used
+    7
+    """
+
+    subcarriers: tuple[int, ...]
+    grid: Grid = _LTE10
+
+    def __post_init__(self) -> None:
+        given, name = np.asarray(self.subcarriers), "pilot subcarriers"
+        if given.ndim != 1:
+            raise PilotError(f"expected a vector, got shape {given.shape}", field=name)
+        if given.size and not np.all(np.isfinite(given.astype(float)) & (given == np.round(given))):
+            raise PilotError("expected whole numbers", field=name)
+        if not 2 <= given.size <= self.n_used:
+            raise PilotError(f"expected 2...{self.n_used} of them, got {given.size}", field=name)
+        outside = ~np.isin(given, self.used_subcarriers)
+        if outside.any():
+            first = int(np.argmax(outside))
+            why = "on DC, which carries nothing" if given[first] == 0 else f"outside the band {self.grid}"
+            raise PilotError(f"{given[first]:.15g} is {why}", field=name, index=(first,))
+        pilots = given.astype(np.int64)
+        unique, counts = np.unique(pilots, return_counts=True)
+        if unique.size != pilots.size:
+            raise PilotError(f"{unique[np.argmax(counts)]} stands there more than once", field=name)
+        if np.any(np.diff(pilots) < 0):
+            raise PilotError("expected ascending order; sort them with the received pilots", field=name)
+        object.__setattr__(self, "subcarriers", tuple(pilots.tolist()))
+
+    def __len__(self) -> int:
+        return len(self.subcarriers)
+
+    @property
+    def n_fft(self) -> int:
+        """DFT length."""
+        return self.grid.n_fft
+
+    @property
+    def n_used(self) -> int:
+        """Number of used subcarriers."""
+        return self.grid.n_used
+
+    @property
+    def used_subcarriers(self) -> np.ndarray:
+        """``(n_used,) int64``: the grid's."""
+        return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
+
+    @property
+    def bins(self) -> np.ndarray:
+        """``(n_pilots,) int64``: the DFT bins, subcarrier mod n_fft, in the order of the subcarriers."""
+        return np.asarray(self.subcarriers, dtype=np.int64) % self.n_fft
+
+    def operator(
+        self,
+        n_taps: int,
+        first_tap_samples: int = 0,
+        dtype: torch.dtype = torch.complex64,
+        device: torch.device | str = "cpu",
+    ) -> PartialDFT:
+        """Phi from the taps of a delay window to these pilots.
+
+        Args:
+            n_taps, first_tap_samples, dtype, device: as of :class:`PartialDFT`.
+
+        Raises:
+            OperatorError: more taps than n_fft.
+
+        >>> PilotPattern.random(75, seed=0).operator(256).forward(torch.zeros(3, 256) + 0j).shape
+        torch.Size([3, 75])
+        """
+        return PartialDFT(torch.tensor(self.subcarriers), n_taps, first_tap_samples, self.n_fft, dtype, device)
+
+    @classmethod
+    def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> "PilotPattern":
+        """``n_pilots`` distinct subcarriers drawn uniformly from the used ones.
+
+        >>> len(PilotPattern.random(75, seed=0)), PilotPattern.random(75, 0) == PilotPattern.random(75, 0)
+        (75, True)
+        """
+        _check_count(n_pilots, grid)
+        return cls._at(np.random.default_rng([seed, n_pilots]).choice(grid.n_used, n_pilots, replace=False), grid)
+
+    @classmethod
+    def comb(cls, spacing: int, offset: int = 0, grid: Grid = _LTE10) -> "PilotPattern":
+        """Every ``spacing``-th used subcarrier, beginning with the ``offset``-th: what LTE and NR transmit.
+
+        >>> PilotPattern.comb(150).subcarriers
+        (-300, -150, 1, 151)
+        """
+        if spacing < 1 or not 0 <= offset < spacing:
+            raise PilotError(f"expected spacing >= 1 and 0 <= offset < spacing, got {spacing}, {offset}", field="comb")
+        return cls._at(np.arange(offset, grid.n_used, spacing), grid)
+
+    @classmethod
+    def published(cls, n_pilots: int, grid: Grid = _LTE10) -> "PilotPattern":
+        """The pattern of the published OFDM runs: ``n_pilots`` draws with replacement, made distinct.
+
+        >>> [len(PilotPattern.published(m)) for m in (100, 75, 50)]
+        [93, 73, 49]
+        """
+        _check_count(n_pilots, grid)
+        draws = np.random.RandomState(_PUBLISHED_SEED).choice(grid.n_used, n_pilots)
+        subcarriers = np.unique(draws) - grid.n_used // 2
+        return cls(tuple(subcarriers[subcarriers != 0]), grid)
+
+    @classmethod
+    def _at(cls, positions: Sequence[int] | np.ndarray, grid: Grid) -> "PilotPattern":
+        return cls(tuple(np.asarray(grid.used_subcarriers)[np.sort(positions)]), grid)
+
+
+def _check_count(n_pilots: int, grid: Grid) -> None:
+    if not 2 <= n_pilots <= grid.n_used:
+        raise PilotError(f"expected 2...{grid.n_used}, got {n_pilots}", field="pilots")

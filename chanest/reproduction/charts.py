@@ -1,0 +1,156 @@
+"""What the figures that show no NMSE come to: rows, facts in words, and the charts drawn from the rows."""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import FileError
+from ..evaluation.plots import Chart, Series
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """What a figure shows: rows for its CSV, and the measured facts beside the paper's in words."""
+
+    rows: list[Row]
+    facts: str
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of the same columns as CSV, floats with six digits; a file that is there is replaced at once.
+
+    Raises:
+        FileError: it cannot be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "rows.csv"
+    >>> write_rows(path, [{"k": 1, "x": 1 / 3}])
+    >>> path.read_text().split()
+    ['k,x', '1,0.333333']
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            for row in rows:
+                writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
+        partial.replace(path)
+    except OSError as error:
+        raise FileError(f"cannot be written ({error.strerror})", path=path) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation of two vectors.
+
+    >>> import torch
+    >>> round(spearman(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-9.0, 0.0, 0.1])), 6)
+    1.0
+    """
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a.numpy(), b.numpy()).statistic)
+
+
+def charts(figure: str, rows: Sequence[Row]) -> list[Chart]:
+    """The charts of a figure from its rows.
+
+    >>> row = {"sparsity": 15, "l1": 1.0, "r": 2.0, "u": 3.0}
+    >>> [chart.title for chart in charts("1", [row])]
+    ['r, 15 entries', 'u, 15 entries']
+    """
+    return _CHARTS[figure](rows)
+
+
+def _column(rows: Sequence[Row], name: str) -> list[float]:
+    return [row[name] for row in rows]
+
+
+def _groups(rows: Sequence[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by what they have in some columns, in their order."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    return found
+
+
+def _norms(rows: Sequence[Row]) -> list[Chart]:
+    labels = {"r": "||Phi x||_1", "u": "||W^T Phi x||_1"}
+    return [
+        Chart(f"{name}, {n} entries", label, "||x||_1", [_dots(here, name, "l1")])
+        for (n,), here in _groups(rows, "sparsity").items()
+        for name, label in labels.items()
+    ]
+
+
+def _memory(rows: Sequence[Row]) -> list[Chart]:
+    return [
+        Chart(f"({i}, {j})", f"u({i})", f"||x({j}) - x*||_1", [_dots(here, "u", "error")])
+        for (i, j), here in _groups(rows, "i", "j").items()
+    ]
+
+
+def _predictions(rows: Sequence[Row]) -> list[Chart]:
+    k = _column(rows, "iteration")
+    made = []
+    for name, label in (("step_size", "step size"), ("threshold", "threshold (units of x)")):
+        band = (_column(rows, f"{name}_5"), _column(rows, f"{name}_95"))
+        series = Series("mean; 5 % ... 95 % shaded", k, _column(rows, f"{name}_mean"), band=band)
+        made.append(Chart("", "iteration", label, [series]))
+    return made
+
+
+def _assumption(rows: Sequence[Row]) -> list[Chart]:
+    series = []
+    for name, label in (("ratio", "theta/gamma"), ("error", "||x(k) - x*||_1")):
+        pairs = [(row[f"{name}_mean"], row[f"{name}_deviation"]) for row in rows]
+        band = [mean - deviation for mean, deviation in pairs], [mean + deviation for mean, deviation in pairs]
+        series.append(Series(label, _column(rows, "k"), _column(rows, f"{name}_mean"), band=band))
+    means = _dots(rows, "ratio_mean", "error_mean")
+    return [
+        Chart("mean and deviation", "k", "units of x", series, log=True),
+        Chart("means of the iterations", "theta/gamma", "||x(k) - x*||_1", [means]),
+    ]
+
+
+def _channel(rows: Sequence[Row]) -> list[Chart]:
+    parts = {kind: here for (kind,), here in _groups(rows, "kind").items()}
+    taps = [row for row in parts["tap"] if row["modulus"] > 0]
+    return [
+        Chart("CIR", "delay (samples)", "|x*|", [_stems(taps)]),
+        Chart("pilots", "subcarrier", "|H + noise|", [_stems(parts["pilot"])]),
+    ]
+
+
+def _times(rows: Sequence[Row]) -> list[Chart]:
+    series = [
+        Series(f"{name}, M = {m}", _column(here, "n_coefficients"), _column(here, "ms_per_iteration"))
+        for (name, m), here in _groups(rows, "algorithm", "n_measurements").items()
+    ]
+    return [Chart(f"batch {rows[0]['batch']}, {rows[0]['device']}", "N", "ms per iteration", series)]
+
+
+def _dots(rows: Sequence[Row], x: str, y: str) -> Series:
+    return Series("", _column(rows, x), _column(rows, y), "dots")
+
+
+def _stems(rows: Sequence[Row]) -> Series:
+    return Series("", _column(rows, "position"), _column(rows, "modulus"), "stems")
+
+
+_CHARTS: dict[str, Callable[[Sequence[Row]], list[Chart]]] = {
+    "1": _norms,
+    "2": _memory,
+    "6": _predictions,
+    "8": _assumption,
+    "9": _channel,
+    "12": _times,
+}

@@ -1,0 +1,83 @@
+"""Fits the calibration of a model's error variance, once its estimates are final."""
+
+import torch
+from torch import Tensor
+
+from ..algorithms import Algorithm
+from ..algorithms.error_calibration import Calibration
+from ..models.model import Model, normalise
+from ..problems.gaussian import SyntheticScenario
+from ..problems.random import seeded
+from .batches import told_noise, training_batch
+
+_FIRST_STEP = 2**40  # of channels that no training sees
+_BATCH, _SUBCARRIERS = 64, 24
+_STEPS, _ROWS = 3000, 20_000  # of the fit; rows are subcarriers of channels
+
+
+def calibrate(
+    model: Model, seed: int = 0, snr_groups: int = 8, device: torch.device | str = "cpu", n_batches: int = 768
+) -> None:
+    """Fit ``model.algorithm.calibration`` by the Gaussian likelihood of the CFR error, -log v - |error|^2 / v.
+
+    Channels, patterns, SNRs and what is told of the noise are drawn as in training, and were not seen there.
+
+    Args:
+        model: its algorithm's calibration is changed in place; nothing happens where it has none,
+            nor in the synthetic setting, which has no band.
+        seed: of the draws.
+        snr_groups: different SNRs in a batch.
+        device: where to estimate.
+        n_batches: batches of 64 channels.
+
+    >>> from chanest import load_model, load_scenario
+    >>> model = load_model("alista-lte10-m75")
+    >>> calibrate(model, n_batches=4)
+    >>> bool(model.algorithm.calibration.linear.bias.isfinite())
+    True
+    """
+    algorithm = model.algorithm
+    calibration = algorithm.calibration if isinstance(algorithm, Algorithm) else None
+    if calibration is None or isinstance(model.scenario, SyntheticScenario):
+        return
+    algorithm.to(device, torch.float32)
+    trained = next(calibration.parameters()).requires_grad
+    calibration.initialise(seeded(seed, "initialise", 1))
+    read = [_read(model, calibration, seed, _FIRST_STEP + i, snr_groups, device) for i in range(n_batches)]
+    base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
+    with torch.enable_grad():
+        calibration.requires_grad_(True)
+        optimiser = torch.optim.Adam(calibration.parameters(), lr=1e-2)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+        order = seeded(seed, "validate", _FIRST_STEP)
+        for _ in range(_STEPS):
+            rows = torch.randint(len(base), (_ROWS,), generator=order).to(device)
+            optimiser.zero_grad()
+            log_variance = base[rows] + calibration.correction(features[rows])
+            loss = (log_variance + error[rows] * (-log_variance).exp()).mean()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    calibration.requires_grad_(trained)
+
+
+@torch.no_grad()
+def _read(
+    model: Model, calibration: Calibration, seed: int, step: int, snr_groups: int, device: torch.device | str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Base, features and squared error, both relative to the RMS, on some subcarriers of one batch."""
+    drawn, pattern = training_batch(model.ofdm, seed, step, _BATCH, snr_groups)
+    batch = drawn.to(device)
+    y, rms = normalise(batch.observations)
+    told = told_noise(batch.noise_variance, rms, len(pattern), seed, step)
+    phi, band = model.operator(pattern, y.dtype, device), model.band(y.dtype, device)
+    recovery = model.algorithm(y, phi, noise_variance=told)
+    base, features = calibration.read(recovery, y, phi, band, told)
+    error = (model.cfr(recovery.x) - batch.cfr / rms).abs().square()
+    some = torch.randperm(error.shape[-1], generator=seeded(seed, "validate", step))[:_SUBCARRIERS].to(device)
+    if base.shape[-1] > 1:
+        base, features = base[:, some], features[:, some]
+    else:
+        base, features = base.expand(-1, len(some)), features.expand(-1, len(some), -1)
+    error = error[:, some]
+    return base.reshape(-1), features.reshape(-1, features.shape[-1]), error.reshape(-1)

@@ -1,0 +1,284 @@
+"""One training loop for every learned algorithm: seeded step by step, resumable, stopped by the first NaN."""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..algorithms import Algorithm
+from ..errors import FileError, TrainingError
+from ..evaluation.metrics import ErrorSums
+from ..models.hdf5 import read_model, read_optimiser, write_model
+from ..models.model import Model
+from ..problems.load import AnyScenario
+from ..problems.random import seeded
+from .batches import Lesson, training_lesson, validation_lesson
+from .distributed import Processes
+from .fit_error_variance import calibrate
+from .loss import group_loss
+
+Progress = Callable[[int, float, float], None]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        steps: batches in all.
+        batch_size: samples per batch.
+        learning_rate: peak of Adam's rate, reached after 50 steps, then a half cosine down to a hundredth.
+        seed: of everything random.
+        snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
+            the groups' log NMSE, so that low SNRs do not drown high ones.
+        checkpoint_every: steps between checkpoints.
+        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance; 0 for
+            none.
+    """
+
+    steps: int = 3000
+    batch_size: int = 512
+    learning_rate: float = 3e-3
+    seed: int = 0
+    snr_groups: int = 8
+    checkpoint_every: int = 250
+    calibration_batches: int = 768
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "snr_groups", "checkpoint_every"):
+            if not getattr(self, name) > 0:
+                raise TrainingError(f"expected a positive number, got {getattr(self, name)}", field=name)
+        if self.calibration_batches < 0:
+            raise TrainingError(f"expected 0 or more, got {self.calibration_batches}", field="calibration_batches")
+        if self.batch_size % self.snr_groups:
+            raise TrainingError(
+                f"expected a multiple of snr_groups = {self.snr_groups}, got {self.batch_size}", field="batch_size"
+            )
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Where a training that writes ``output`` keeps its checkpoint.
+
+    >>> checkpoint_path(Path("a/model.h5")).name
+    'model.h5.checkpoint'
+    """
+    return output.with_name(f"{output.name}.checkpoint")
+
+
+def train(
+    algorithm: Algorithm,
+    scenario: AnyScenario,
+    settings: TrainingSettings,
+    output: Path,
+    *,
+    resume: bool = False,
+    warm: bool = False,
+    device: torch.device | str = "cpu",
+    command: str = "",
+    progress: Progress | None = None,
+    processes: Processes | None = None,
+) -> Model:
+    """Train an algorithm for a scenario and write the model file.
+
+    A step's data depend on (seed, step) alone, so on the CPU a training resumed from its checkpoint ends with
+    the same bits as one that was never interrupted. (On a GPU, sums that CUDA takes in no fixed order differ.)
+
+    Args:
+        algorithm: a learned algorithm; changed in place.
+        scenario: its ``training`` range says which SNRs and pilot patterns to draw.
+        settings: how.
+        output: the model file; a checkpoint lies beside it while training goes on.
+        resume: continue from the checkpoint.
+        warm: start from the parameters that the algorithm has, instead of drawing them from the seed.
+        device: where to train; data are drawn on the CPU, the same for every device.
+        command: recorded in the file.
+        progress: called with (steps done, NMSE of the last batch in dB, learning rate).
+        processes: those that share every batch, see :func:`chanest.training.distributed.joined`; this one alone when
+            not given. Each takes its rows of the batch, the first writes, all end with the same model.
+
+    Raises:
+        TrainingError: nothing to train, no or another training's checkpoint, a batch smaller than there are
+            processes, the loss is NaN, or another process ended.
+    """
+    if not algorithm.learned:
+        raise TrainingError(f"{algorithm.name} has nothing to learn; choose a learned algorithm")
+    trainer = _Trainer(
+        algorithm.to(device), scenario, settings, checkpoint_path(output), device, processes or Processes()
+    )
+    if resume:
+        trainer.restore()
+    else:
+        if not warm:
+            trainer.initialise()
+        trainer.save(command)
+    while trainer.step < settings.steps:
+        nmse = trainer.advance()
+        if progress is not None:
+            progress(trainer.step, nmse, trainer.learning_rate)
+        if trainer.step % settings.checkpoint_every == 0:
+            trainer.save(command)
+    record = trainer.finish(output, command)
+    return Model(algorithm, scenario, output.stem, record)
+
+
+class _Trainer:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        scenario: AnyScenario,
+        settings: TrainingSettings,
+        checkpoint: Path,
+        device: torch.device | str,
+        processes: Processes,
+    ) -> None:
+        self.algorithm, self.scenario, self.settings = algorithm, scenario, settings
+        self.checkpoint, self.device = checkpoint, device
+        self.processes = processes
+        processes.share(settings.batch_size)  # refuses a batch too small now
+        self.optimiser = torch.optim.Adam(algorithm.parameters(), lr=settings.learning_rate)
+        self.step = 0
+        self.seconds = 0.0
+        self.history: list[float] = []
+
+    @property
+    def learning_rate(self) -> float:
+        warm = min(1.0, (self.step + 1) / 50)
+        cosine = (1 + math.cos(math.pi * self.step / self.settings.steps)) / 2
+        return self.settings.learning_rate * warm * (0.01 + 0.99 * cosine)
+
+    def initialise(self) -> None:
+        """Draw the initial weights from the seed and the normalisation from a first batch."""
+        self.algorithm.initialise(seeded(self.settings.seed, "initialise"))
+        first = self._lesson(-1)
+        self.algorithm.fit_normalisation(first.y, first.phi)
+
+    def advance(self) -> float:
+        """One step; the NMSE of its batch in dB."""
+        started = time.perf_counter()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        lesson = self._lesson(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, nmse = group_loss(self.algorithm, lesson, self.settings.snr_groups, self.processes)
+        loss.backward()
+        self.processes.sum_gradients(self.algorithm.parameters())
+        norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
+        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
+            raise TrainingError(
+                f"step {self.step + 1}: the loss or its gradient is not finite; the last good weights are in "
+                f"{self.checkpoint if self.checkpoint.exists() else 'no checkpoint yet'}; "
+                "try a smaller learning rate"
+            )
+        self.optimiser.step()
+        self.step += 1
+        self.history.append(nmse)
+        self.seconds += time.perf_counter() - started
+        return nmse
+
+    def save(self, command: str) -> None:
+        """Write the checkpoint, atomically."""
+        if self.processes.first:
+            write_model(self.checkpoint, self.algorithm, self.scenario, self.record(command), self._optimiser_state())
+
+    def restore(self) -> None:
+        """Continue where the checkpoint stopped."""
+        tensors, training, state = self.processes.from_first(self._read_checkpoint)
+        self.algorithm.load_state_dict(tensors)
+        self.step, self.seconds = int(training["steps"]), float(training["wall_seconds"])
+        self.history = list(training["nmse_db"])
+        for index, parameter in enumerate(self.algorithm.parameters()):
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(self.step)),
+                "exp_avg": torch.from_numpy(state["exp_avg"][str(index)]).to(parameter),
+                "exp_avg_sq": torch.from_numpy(state["exp_avg_sq"][str(index)]).to(parameter),
+            }
+
+    def _read_checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+        """Tensors of the algorithm, what is said of the training, and the optimiser's state."""
+        if not self.checkpoint.exists():
+            raise FileError("no checkpoint to resume from; start without --resume", path=self.checkpoint)
+        algorithm, scenario, training = read_model(self.checkpoint)
+        state = read_optimiser(self.checkpoint)
+        if state["fingerprint"] != self._fingerprint():
+            raise TrainingError(
+                "made with other settings, scenario or hyperparameters; "
+                "repeat the command that began it, or start anew with --force",
+                path=self.checkpoint,
+            )
+        assert scenario == self.scenario
+        return algorithm.state_dict(), training, state
+
+    def finish(self, output: Path, command: str) -> dict[str, Any]:
+        """Write the model, drop the checkpoint, and return what the file says of the training."""
+        tensors, record = self.processes.from_first(lambda: self._finish(output, command))
+        self.algorithm.load_state_dict(tensors)
+        return record
+
+    def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        settings = self.settings
+        if settings.calibration_batches:
+            calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
+        record = self.record(command)
+        record["validation_nmse_db"] = self._validate()
+        write_model(output, self.algorithm, self.scenario, record)
+        self.checkpoint.unlink(missing_ok=True)
+        return {name: tensor.cpu() for name, tensor in self.algorithm.state_dict().items()}, record
+
+    def record(self, command: str) -> dict[str, Any]:
+        """What the model file says of the training."""
+        return {
+            **asdict(self.settings),
+            "steps": self.step,
+            "planned_steps": self.settings.steps,
+            "command": command,
+            "nmse_db": np.asarray(self.history, dtype=np.float32),
+            "wall_seconds": self.seconds,
+            "torch_version": str(torch.__version__),
+            "numpy_version": np.__version__,
+            "chanest_version": version("chanest"),
+        }
+
+    def _optimiser_state(self) -> dict[str, Any]:
+        parameters = list(self.algorithm.parameters())
+        moments = {
+            key: {str(i): self.optimiser.state[p].get(key, torch.zeros_like(p)) for i, p in enumerate(parameters)}
+            for key in ("exp_avg", "exp_avg_sq")
+        }
+        return {"fingerprint": self._fingerprint(), **moments}
+
+    def _fingerprint(self) -> str:
+        made_with = {
+            "settings": {k: v for k, v in asdict(self.settings).items() if k != "checkpoint_every"},
+            "scenario": self.scenario.model_dump(),
+            "algorithm": self.algorithm.name,
+            "hyperparameters": self.algorithm.hyperparameters,
+        }
+        return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
+
+    def _model(self) -> Model:
+        return Model(self.algorithm, self.scenario)
+
+    def _lesson(self, step: int) -> Lesson:
+        settings = self.settings
+        return training_lesson(
+            self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device
+        )
+
+    @torch.no_grad()
+    def _validate(self, n_batches: int = 4) -> float:
+        """NMSE in dB on samples, and where patterns vary on patterns, that training did not see."""
+        sums = ErrorSums()
+        for index in range(n_batches):
+            lesson = validation_lesson(self.scenario, self.settings.seed, index, self.device)
+            recovery = self.algorithm(lesson.y, lesson.phi, noise_variance=lesson.noise_variance)
+            sums.add(lesson.answer(recovery.x), lesson.truth)
+        return sums.nmse_db

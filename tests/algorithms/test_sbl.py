@@ -1,0 +1,327 @@
+"""SBL and NA-SBL against plain NumPy loops, and whatever comes never a NaN."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import stacked
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chanest import PartialDFT, PilotPattern, load_scenario
+from chanest.algorithms import NASBL, SBL, Algorithm
+from chanest.algorithms.gaussian import covariance
+from chanest.errors import AlgorithmError
+from chanest.models.model import Model
+from chanest.problems.ofdm.draw import draw
+from chanest.problems.random import seeded
+
+WIDE = load_scenario("wide")
+M, N, LOADING, FLOOR, CEILING = 24, 48, 1e-5, 1e-5, 4.0
+
+
+def operator(seed: int = 0) -> PartialDFT:
+    return PilotPattern.random(M, seed).operator(N, -3, dtype=torch.complex128)
+
+
+def signals(n: int = 3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(n, N, dtype=torch.complex128, generator=generator)
+    x = x * (torch.rand(n, N, generator=generator) < 0.1)
+    x[:, 5] += 1
+    noise = 0.05 * torch.randn(n, M, dtype=torch.complex128, generator=generator)
+    y = operator().forward(x) + noise
+    return y / y.norm(dim=-1, keepdim=True)
+
+
+def perturbed(algorithm: Algorithm, by: float = 0.2) -> Algorithm:
+    """Parameters that a test can tell apart from their initial values."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in algorithm.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
+    return algorithm.requires_grad_(False).double()
+
+
+# plain loops -------------------------------------------------------------------------------------------------
+
+
+def clamped(s: float) -> float:
+    return float(np.clip(s, FLOOR / M, CEILING / M))
+
+
+def expected_noise(y: np.ndarray, a: np.ndarray) -> float:
+    """The mean share of noise, given y, when the taps decay in 2, 6, 20 or 60 samples or not at all."""
+    shares, logs, grid = np.logspace(-4, 0, 41), [], []
+    for decay in (2, 6, 20, 60, np.inf):
+        signal = a @ np.diag(np.exp(-np.arange(N) / decay)) @ a.conj().T
+        for t in shares:
+            c = (1 - t) * signal / np.trace(signal).real + t / M * np.eye(M)
+            logs.append(-np.linalg.slogdet(c)[1] - np.vdot(y, np.linalg.solve(c, y)).real)
+            grid.append(t)
+    return float(np.average(grid, weights=np.exp(np.array(logs) - max(logs)))) / M
+
+
+def posterior(y: np.ndarray, a: np.ndarray, g: np.ndarray, s: float) -> dict[str, np.ndarray]:
+    c = a @ np.diag(g) @ a.conj().T + (s + LOADING * g.sum() / M) * np.eye(M)
+    c_inverse = np.linalg.inv(c)
+    w = c_inverse @ y
+    q = a.conj().T @ w
+    return {
+        "mean": g * q,
+        "q": q,
+        "d": np.diag(a.conj().T @ c_inverse @ a).real,
+        "fit": np.vdot(y, w).real / M,
+        # the noise z in y has the posterior mean s w and covariance s I - s^2 C^-1
+        "noise": np.sum(np.abs(s * w) ** 2 + s - s**2 * np.diag(c_inverse).real) / M,
+    }
+
+
+def em(p: dict[str, np.ndarray], g: np.ndarray) -> np.ndarray:
+    return np.abs(p["mean"]) ** 2 + g * (1 - g * p["d"])
+
+
+def em_loop(y: np.ndarray, a: np.ndarray, k: int, g: np.ndarray, s: float | None) -> list[np.ndarray]:
+    """The means along k - 1 updates; s None is estimated and updated too."""
+    known = s is not None
+    s = clamped(s if known else expected_noise(y, a))
+    means = []
+    for _ in range(k):
+        p = posterior(y, a, g, s)
+        means.append(p["mean"])
+        g = em(p, g)
+        s = s if known else clamped(p["noise"])
+    return means
+
+
+def perceptron(layers: torch.nn.Module, features: np.ndarray) -> float:
+    p = {name: value.numpy() for name, value in layers.named_parameters()}
+
+    def silu(v: np.ndarray) -> np.ndarray:
+        return v / (1 + np.exp(-v))
+
+    v = silu(p["input.weight"] @ features + p["input.bias"])
+    v = silu(p["hidden.weight"] @ v + p["hidden.bias"])
+    return float((p["output.weight"] @ v + p["output.bias"])[0])
+
+
+def na_sbl_loop(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float | None) -> tuple[np.ndarray, ...]:
+    """The whole rule, tap by tap: last mean, variances and noise variance."""
+    if s is None:
+        s = na_sbl_pass(algorithm, y, a, expected_noise(y, a), known=False)[2]
+    return na_sbl_pass(algorithm, y, a, s, known=True)
+
+
+def na_sbl_pass(algorithm: NASBL, y: np.ndarray, a: np.ndarray, s: float, known: bool) -> tuple[np.ndarray, ...]:
+    s = clamped(s)
+    prior = np.exp(-algorithm.decay * np.arange(N) / N)
+    prior /= prior.sum()
+    g = prior
+    filled = np.linalg.eigvalsh(a @ np.diag(prior) @ a.conj().T)
+    crowded = np.log(M * np.sum(filled**2) / np.sum(filled) ** 2)
+    for tap_rule, noise_rule in zip(algorithm.tap_rules, algorithm.noise_rules, strict=True):
+        p = posterior(y, a, g, s)
+        explained = np.sum(g * p["d"]) / M
+        shared = [np.log(p["fit"]) / 6, np.log(p["noise"] / s) / 6, np.log(M / 75), float(known)]
+        shared += [np.log(explained / (1 - explained)) / 6, crowded]
+        own = []
+        for n in range(N):
+            energy, occupied = np.abs(p["q"][n]) ** 2, g[n] * p["d"][n]
+            logs = [
+                np.log(np.abs(p["mean"][n]) ** 2 / prior[n]),
+                np.log(occupied / (1 - occupied)),
+                np.log(g[n] / prior[n]),
+                np.log(prior[n] / s),
+                np.log(energy / p["d"][n]),
+            ]
+            own.append(np.r_[np.array(logs) / 6, 2 * n / (N - 1) - 1, shared])
+        beyond = np.zeros(12)
+        padded = [beyond, *own, beyond]
+        f = np.array([perceptron(tap_rule, np.concatenate(padded[n : n + 3])) for n in range(N)])
+        g = np.clip(em(p, g) * np.exp(2 * f), 1e-8, 4)
+        base = s if known else p["noise"]
+        s = clamped(base * np.exp(2 * perceptron(noise_rule, np.r_[shared, np.log(M * s) / 6])))
+    return posterior(y, a, g, s)["mean"], g, s
+
+
+@pytest.mark.parametrize("told", [None, 0.0, 2e-3])
+def test_sbl_equals_a_plain_loop(told):
+    y, phi = signals(), operator()
+    recovery = SBL(6)(y, phi, record=True, noise_variance=None if told is None else torch.tensor(told))
+    for i in range(len(y)):
+        expected = em_loop(y[i].numpy(), phi.dense().numpy(), 6, np.full(N, 1 / N), told)
+        np.testing.assert_allclose(torch.stack(recovery.iterates)[:, i].numpy(), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("decay", [0.0, 3.5])
+def test_na_sbl_starts_at_em_from_its_prior(decay):
+    y, phi = signals(), operator()
+    algorithm = NASBL(5, 8, decay).requires_grad_(False).double()
+    prior = np.exp(-decay * np.arange(N) / N)
+    recovery = algorithm(y, phi, record=True, noise_variance=torch.tensor([1e-3, 2e-3, 4e-3]))
+    for i, s in enumerate((1e-3, 2e-3, 4e-3)):
+        expected = em_loop(y[i].numpy(), phi.dense().numpy(), 5, prior / prior.sum(), s)
+        found = torch.stack(recovery.iterates)[:, i].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-6)  # float32 weights of nothing: exact but for g's floor
+
+
+@pytest.mark.parametrize("told", [None, 2e-3])
+@pytest.mark.parametrize("decay", [0.0, 3.5])
+def test_na_sbl_equals_a_plain_loop_of_the_whole_rule(told, decay):
+    y, phi = signals(), operator()
+    algorithm = perturbed(NASBL(4, 6, decay))
+    recovery = algorithm(y, phi, noise_variance=None if told is None else torch.tensor(told).double())
+    for i in range(len(y)):
+        mean, g, s = na_sbl_loop(algorithm, y[i].numpy(), phi.dense().numpy(), told)
+        np.testing.assert_allclose(recovery.posterior.variances[i].numpy(), g, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(recovery.posterior.noise_variance[i].numpy(), s, rtol=1e-6)
+        np.testing.assert_allclose(recovery.x[i].numpy(), mean, atol=1e-8)
+
+
+# properties --------------------------------------------------------------------------------------------------
+
+ALL = [SBL(4).double(), NASBL(4, 6).requires_grad_(False).double(), perturbed(NASBL(4, 6, 2.0))]
+IDS = ["sbl", "na-sbl", "na-sbl perturbed"]
+
+
+@pytest.mark.parametrize("algorithm", ALL, ids=IDS)
+class TestBoth:
+    def test_records_every_iteration_on_request(self, algorithm):
+        recovery = algorithm(signals(), operator(), record=True)
+        assert len(recovery.iterates) == 4
+        assert torch.equal(recovery.iterates[-1], recovery.x)
+        assert not any(torch.equal(x, recovery.x) for x in recovery.iterates[:-1])
+        plain = algorithm(signals(), operator())
+        assert plain.iterates == ()
+        assert torch.equal(plain.x, recovery.x)
+
+    def test_the_posterior_has_the_mean_that_is_returned(self, algorithm):
+        y, phi = signals(), operator()
+        recovery = algorithm(y, phi)
+        g, s = recovery.posterior.variances, recovery.posterior.noise_variance
+        w = torch.linalg.solve(covariance(phi, g, s), y)
+        torch.testing.assert_close(recovery.x, g * phi.adjoint(w))
+
+    def test_batch_shape_does_not_matter(self, algorithm):
+        y, phi = signals(6), operator()
+        together = algorithm(y, phi).x
+        torch.testing.assert_close(algorithm(y.view(2, 3, -1), phi).x, together.view(2, 3, -1))
+        torch.testing.assert_close(algorithm(y[4], phi).x, together[4])
+
+    def test_one_pattern_per_entry(self, algorithm):
+        patterns = [PilotPattern.random(M, seed) for seed in range(3)]
+        y = signals()
+        together = algorithm(y, stacked(patterns, N, dtype=torch.complex128)).x
+        for i, pattern in enumerate(patterns):
+            alone = algorithm(y[i], pattern.operator(N, dtype=torch.complex128)).x
+            torch.testing.assert_close(together[i], alone)
+
+    @settings(max_examples=10, deadline=None)
+    @given(exponent=st.floats(-12, 12), phase=st.sampled_from([1, 1j, -1]), told=st.booleans())
+    def test_a_receivers_units_do_not_matter(self, algorithm, exponent, phase, told):
+        pattern = PilotPattern.random(30, 0)
+        data = draw(WIDE, pattern, 3, seeded(0, "test"))
+        received = data.observations.to(torch.complex128)
+        a, noise = 10**exponent, data.noise_variance.double()
+        model = Model(algorithm, WIDE)
+        options = [noise, a**2 * noise] if told else [None, None]
+        expected = model.estimate(received, pattern, options[0], error_variance=True)
+        found = model.estimate(a * phase * received, pattern, options[1], error_variance=True)
+        torch.testing.assert_close(found.cfr / (a * phase), expected.cfr, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(found.error_variance / a**2, expected.error_variance, rtol=1e-5, atol=1e-9)
+
+    @pytest.mark.parametrize("told", [None, 0.1])
+    def test_one_sample_does_not_see_the_others(self, algorithm, told):
+        pattern = PilotPattern.random(30, 0)
+        received = draw(WIDE, pattern, 4, seeded(0, "test")).observations.to(torch.complex128)
+        loud = received.clone()
+        loud[0] = 1e6 * loud[0].real
+        model = Model(algorithm, WIDE)
+        quiet = model.estimate(received, pattern, told).cir[1:]
+        torch.testing.assert_close(model.estimate(loud, pattern, told).cir[1:], quiet)
+
+    def test_all_zero_pilots_give_a_zero_channel(self, algorithm):
+        pattern = PilotPattern.random(30, 0)
+        estimate = Model(algorithm, WIDE).estimate(torch.zeros(2, 30, dtype=torch.complex128), pattern)
+        assert bool((estimate.cir == 0).all() & (estimate.cfr == 0).all())
+
+    @pytest.mark.parametrize("wrong", [0, -1])
+    def test_impossible_iterations(self, algorithm, wrong):
+        with pytest.raises(AlgorithmError, match="at least 1"):
+            algorithm(signals(), operator(), wrong)
+
+
+def test_another_number_of_iterations():
+    assert len(SBL(4)(signals(), operator(), 7, record=True).iterates) == 7
+    with pytest.raises(AlgorithmError, match="parameters for each of its 4 iterations, asked for 7"):
+        NASBL(4).double()(signals(), operator(), 7)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: SBL(0), "n_iterations"),
+        (lambda: NASBL(0), "n_iterations"),
+        (lambda: NASBL(n_hidden=1), "n_hidden"),
+        (lambda: NASBL(decay=-1.0), "decay"),
+        (lambda: NASBL(decay=float("nan")), "decay"),
+    ],
+)
+def test_impossible_hyperparameters(make, said):
+    with pytest.raises(AlgorithmError, match=said):
+        make()
+
+
+def test_em_never_decreases_the_marginal_likelihood():
+    y, phi = signals(8), operator()
+    s = torch.logspace(-4, -1.5, 8, dtype=torch.float64)
+    values = []
+    for k in range(1, 25):
+        g = SBL(k)(y, phi, noise_variance=s).posterior.variances
+        c = covariance(phi, g, s)
+        quadratic = (y.conj() * torch.linalg.solve(c, y)).real.sum(-1)
+        values.append(-torch.linalg.slogdet(c).logabsdet - quadratic)
+    rises = torch.stack(values).diff(dim=0)
+    assert bool((rises > 0).all())
+    assert bool((rises[0] > 0.1).all())
+
+
+def test_the_network_can_be_trained():
+    """Every parameter but those of the calibration gets a finite gradient, in float32 at 60 dB too."""
+    pattern = PilotPattern.random(40, 0)
+    data = draw(WIDE, pattern, 16, seeded(0, "test"), torch.linspace(-10, 60, 16))
+    y = data.observations / data.observations.norm(dim=-1, keepdim=True)
+    algorithm = perturbed(NASBL(4, 8), 0.05).float().requires_grad_(True)
+    algorithm(y, pattern.operator(WIDE.n_taps, WIDE.first_tap_samples)).x.abs().square().sum().backward()
+    for name, parameter in algorithm.named_parameters():
+        if not name.startswith("calibration."):
+            assert bool(parameter.grad.isfinite().all()), name
+            assert bool((parameter.grad != 0).any()), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by", [0.0, 0.6], ids=["untrained", "perturbed"])
+def test_never_a_nan(by):
+    """16 batches of 256: any pattern, -20...60 dB, noise told rightly, wrongly, as zero, or not at all."""
+    model = Model(perturbed(NASBL(3, 8), by).float(), WIDE)
+    rng = np.random.default_rng(int(10 * by))
+    for i in range(16):
+        n_pilots = round(24 * (200 / 24) ** rng.random())
+        spacing = round(600 / n_pilots)
+        comb = PilotPattern.comb(spacing, int(rng.integers(spacing)))
+        pattern = comb if i % 3 == 0 else PilotPattern.random(n_pilots, i)
+        data = draw(WIDE, pattern, 256, seeded(i, "test"), torch.from_numpy(rng.uniform(-20, 60, 256)).float())
+        received = data.observations
+        received[0] = 0
+        received[1:11] = one_path(pattern, 10)
+        received[11:21] = torch.randn(10, len(pattern), dtype=received.dtype, generator=seeded(i, "noise"))
+        told = [data.noise_variance, data.noise_variance * 100 ** rng.choice([-1.0, 1.0]), None, 0.0][i % 4]
+        estimate = model.estimate(received, pattern, told)
+        assert bool(estimate.cir.isfinite().all() & estimate.cfr.isfinite().all())
+        few = model.estimate(received[:24:6], pattern, None if told is None else 0.0, error_variance=True)
+        assert bool(few.error_variance.isfinite().all() & (few.error_variance >= 0).all())
+
+
+def one_path(pattern: PilotPattern, n: int) -> torch.Tensor:
+    """n channels of one path each, at delays 0, 1, 2...: no noise."""
+    turns = torch.outer(torch.arange(n), torch.tensor(pattern.subcarriers)) / pattern.n_fft
+    return torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)

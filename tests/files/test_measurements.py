@@ -1,0 +1,379 @@
+"""The file of received pilots: every format and layout means the same, mistakes are named with file and index."""
+
+import re
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from conftest import FORMATS, write_arrays, write_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chanest import PilotPattern, load_model, load_scenario
+from chanest.algorithms import ISTA
+from chanest.errors import ChanestError, FileError, ObservationError, PilotError
+from chanest.evaluation.scoring import estimate_file
+from chanest.files.arrays import ArrayReader, ArrayWriter
+from chanest.files.measurements import PilotFile, write_simulation
+from chanest.models.model import Model
+from chanest.problems.ofdm.draw import simulate
+
+CPU = torch.device("cpu")
+
+
+def whole(path, rows=10**6):
+    """All chunks of a file, joined: observations, noise variance, cir, cfr."""
+    with PilotFile(path) as pilots:
+        chunks = list(pilots.chunks(rows))
+    columns = zip(*((c.observations, c.noise_variance, c.cir, c.cfr) for c in chunks), strict=True)
+    return [None if column[0] is None else torch.cat(column) for column in columns]
+
+
+def estimates(path, model, output):
+    """What estimate_file writes, and its score."""
+    with PilotFile(path) as pilots, ArrayWriter(output, force=True) as writer:
+        score = estimate_file(pilots, model, CPU, output=writer)
+    with ArrayReader(output) as reader:
+        return {name: reader.read(name) for name in reader.names()}, score
+
+
+@pytest.fixture(scope="module")
+def model(small_models):
+    return load_model(small_models["na-alista"])
+
+
+# what the file means ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [(), (6,), (2, 3, 4)])
+def test_all_formats_give_the_same_estimates_and_score(tmp_path, pilot_arrays, model, batch):
+    arrays = pilot_arrays(batch)
+    arrays["noise_variance"] = np.full(batch, 0.1)
+    truth = arrays["cfr"]
+    found = [estimates(write_format(tmp_path, format, arrays), model, tmp_path / "out.h5") for format in FORMATS]
+    for fields, score in found:
+        assert fields["cfr"].shape == (*batch, 600)
+        assert fields["cir"].shape == (*batch, 256)
+        assert fields["used_subcarriers"].tolist() == model.scenario.used_subcarriers.tolist()
+        assert fields["first_tap_samples"] == 0
+        np.testing.assert_allclose(fields["cfr"], found[0][0]["cfr"], atol=1e-5)
+        error = np.sum(np.abs(fields["cfr"] - truth) ** 2) / np.sum(np.abs(truth) ** 2)
+        assert score.cfr_nmse_db == pytest.approx(10 * np.log10(error), abs=1e-3)
+        assert score.cir_nmse_db == pytest.approx(found[0][1].cir_nmse_db, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat"])
+def test_estimates_are_the_same_in_every_output_format(tmp_path, pilot_arrays, model, suffix):
+    source = write_arrays(tmp_path / "pilots.h5", pilot_arrays((2, 3)))
+    expected, _ = estimates(source, model, tmp_path / "out.h5")
+    found, _ = estimates(source, model, tmp_path / f"out{suffix}")
+    for name in ("cir", "cfr"):
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert found["used_subcarriers"].reshape(-1).tolist() == expected["used_subcarriers"].tolist()
+    with ArrayReader(tmp_path / f"out{suffix}") as reader:
+        assert reader.text("model") == "small-na-alista"
+        assert reader.text("algorithm") == "na-alista"
+        assert reader.text("model_scenario") == "lte10"
+        assert reader.text("chanest_version")
+
+
+def test_double_precision_is_kept(tmp_path, pilot_arrays, model):
+    arrays = pilot_arrays()
+    arrays["received_pilots"] = arrays["received_pilots"].astype(complex)
+    found, _ = estimates(write_arrays(tmp_path / "pilots.h5", arrays), model, tmp_path / "out.h5")
+    assert found["cfr"].dtype == np.complex128
+
+
+@settings(max_examples=15, deadline=None)
+@given(order=st.permutations(range(20)))
+def test_the_order_of_the_pilots_does_not_matter(tmp_path_factory, pilot_arrays, order):
+    folder = tmp_path_factory.mktemp("order")
+    arrays = pilot_arrays()
+    arrays["pilot_symbols"] = np.exp(1j * np.arange(20))
+    shuffled = dict(arrays)
+    for name in ("pilot_subcarriers", "received_pilots", "pilot_symbols"):
+        shuffled[name] = arrays[name][..., order]
+    expected = whole(write_arrays(folder / "a.npz", arrays))[0]
+    assert torch.equal(whole(write_arrays(folder / "b.npz", shuffled))[0], expected)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("symbols", [2j, np.array([2j]), 2 * np.exp(1j * np.arange(20)), -2.0 * np.ones(20)])
+def test_pilot_symbols_are_divided_out_of_pilots_and_noise(tmp_path, pilot_arrays, format, symbols):
+    arrays = pilot_arrays()
+    sent = {**arrays, "received_pilots": arrays["received_pilots"] * symbols, "pilot_symbols": symbols}
+    sent["noise_variance"] = np.arange(6) + 1.0
+    observations, noise, *_ = whole(write_format(tmp_path, format, sent))
+    np.testing.assert_allclose(observations, arrays["received_pilots"], atol=1e-6)
+    np.testing.assert_allclose(noise, (np.arange(6) + 1) / 4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("batch", [(), (6,), (2, 3)])
+@pytest.mark.parametrize("single", [True, False])
+def test_noise_variance_is_a_number_or_one_per_observation(tmp_path, pilot_arrays, format, batch, single):
+    variance = np.array(0.25) if single else np.arange(np.prod(batch)).reshape(batch)
+    arrays = {**pilot_arrays(batch), "noise_variance": variance}
+    noise = whole(write_format(tmp_path, format, arrays), rows=4)[1]
+    assert noise.dtype == torch.float64
+    np.testing.assert_array_equal(noise, np.broadcast_to(variance, batch).reshape(-1))
+
+
+@pytest.mark.parametrize("name", ["received_pilots", "cir", "cfr"])
+def test_a_single_observation_may_be_a_row_or_a_column(tmp_path, pilot_arrays, name):
+    arrays = pilot_arrays(())
+    expected = whole(write_arrays(tmp_path / "a.mat", arrays))
+    column = {**arrays, name: arrays[name][:, None]}
+    for format in (".mat", "v7.3"):
+        found = whole(write_format(tmp_path, format, column))
+        for a, b in zip(found, expected, strict=True):
+            assert a is b is None or torch.equal(a.to(torch.complex64), b.to(torch.complex64))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_a_batch_of_one_stays_a_batch(tmp_path, pilot_arrays, model, suffix):
+    source = write_arrays(tmp_path / f"pilots{suffix}", pilot_arrays((1,)))
+    assert estimates(source, model, tmp_path / "out.h5")[0]["cfr"].shape == (1, 600)
+
+
+@pytest.mark.parametrize(
+    ("truth", "cir_known", "cfr_known"), [((), False, False), (("cir",), True, True), (("cfr",), False, True)]
+)
+def test_nmse_needs_only_part_of_the_truth(tmp_path, pilot_arrays, model, truth, cir_known, cfr_known):
+    both = estimates(write_arrays(tmp_path / "both.npz", pilot_arrays()), model, tmp_path / "out.h5")[1]
+    path = write_arrays(tmp_path / "part.npz", pilot_arrays(truth=truth))
+    score = estimates(path, model, tmp_path / "out.h5")[1]
+    assert score.cir_nmse_db == (pytest.approx(both.cir_nmse_db, abs=1e-3) if cir_known else None)
+    assert score.cfr_nmse_db == (pytest.approx(both.cfr_nmse_db, abs=1e-3) if cfr_known else None)
+
+
+def test_a_true_cir_may_begin_before_zero_delay(tmp_path, pilot_arrays, model):
+    arrays = pilot_arrays(truth=("cir",))
+    expected = estimates(write_arrays(tmp_path / "a.npz", arrays), model, tmp_path / "out.h5")[1]
+    padded = {**arrays, "cir": np.pad(arrays["cir"], ((0, 0), (8, 0))), "first_tap_samples": -8}
+    score = estimates(write_arrays(tmp_path / "b.npz", padded), model, tmp_path / "out.h5")[1]
+    assert score.cir_nmse_db == pytest.approx(expected.cir_nmse_db, abs=1e-3)
+    assert score.cfr_nmse_db == pytest.approx(expected.cfr_nmse_db, abs=1e-3)
+
+
+def test_all_zero_observations_give_a_zero_channel(tmp_path, pilot_arrays, model):
+    arrays = {name: 0 * v if name != "pilot_subcarriers" else v for name, v in pilot_arrays().items()}
+    found, score = estimates(write_arrays(tmp_path / "zero.npz", arrays), model, tmp_path / "out.h5")
+    assert not found["cir"].any()
+    assert not found["cfr"].any()
+    assert (score.cir_nmse_db, score.cfr_nmse_db) == (None, None)
+
+
+def test_a_streamed_file_gives_what_loading_whole_gives(tmp_path, pilot_arrays):
+    model = Model(ISTA(n_iterations=1), load_scenario("lte10"))
+    arrays = pilot_arrays((500,), truth=())
+    arrays["received_pilots"] = np.tile(arrays["received_pilots"], (40, 1)) * np.linspace(1, 2, 20_000)[:, None]
+    arrays["received_pilots"] = arrays["received_pilots"].astype(np.complex64)
+    found, _ = estimates(write_arrays(tmp_path / "many.h5", arrays), model, tmp_path / "out.h5")
+    with torch.inference_mode():
+        pattern = PilotPattern(tuple(arrays["pilot_subcarriers"]))
+        at_once = model.estimate(torch.from_numpy(arrays["received_pilots"]), pattern)
+    np.testing.assert_allclose(found["cir"], at_once.cir, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".mat"])
+def test_a_simulation_reads_back_as_it_was_drawn(tmp_path, suffix):
+    scenario = load_scenario("lte10").replace(n_pilots=30)
+    pattern = PilotPattern.random(30, seed=0)
+    path = tmp_path / f"simulated{suffix}"
+    write_simulation(path, scenario, pattern, simulate(scenario, pattern, 600, 0), 600, 0)
+    drawn = list(simulate(scenario, pattern, 600, 0))
+    observations, noise, cir, cfr = whole(path)
+    torch.testing.assert_close(observations, torch.cat([d.observations for d in drawn]))
+    torch.testing.assert_close(noise.float(), torch.cat([d.noise_variance for d in drawn]))
+    torch.testing.assert_close(cir.to(torch.complex64), torch.cat([d.cir for d in drawn]))
+    torch.testing.assert_close(cfr.to(torch.complex64), torch.cat([d.cfr for d in drawn]))
+    with PilotFile(path) as pilots:
+        assert (pilots.scenario_name, pilots.pattern) == ("lte10", pattern)
+
+
+def test_a_simulation_on_another_band_reads_back(tmp_path):
+    lte10 = load_scenario("lte10")
+    narrow = lte10.replace(name="narrow", n_fft=512, n_used=300, n_pilots=20)
+    pattern = PilotPattern.random(20, 0, narrow.grid)
+    write_simulation(tmp_path / "x.h5", narrow, pattern, simulate(narrow, pattern, 3, 0), 3, 0)
+    with PilotFile(tmp_path / "x.h5") as pilots:
+        assert pilots.pattern == pattern
+        assert next(pilots.chunks(3)).cfr.shape == (3, 300)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_scenario_of_a_file_is_read_in_every_format(tmp_path, pilot_arrays, format):
+    with PilotFile(write_format(tmp_path, format, {**pilot_arrays(), "scenario": "lte10"})) as pilots:
+        assert pilots.scenario_name == "lte10"
+
+
+# mistakes ---------------------------------------------------------------------------------------------------
+
+
+def changed(**fields):
+    return lambda arrays: {**arrays, **fields}
+
+
+def without(name):
+    return lambda arrays: {other: values for other, values in arrays.items() if other != name}
+
+
+def subcarriers(*values):
+    """A file of other pilots: as many received ones as subcarriers."""
+    return changed(pilot_subcarriers=np.array(values), received_pilots=np.ones((6, len(values)), complex))
+
+
+def poked(name, index, value):
+    def change(arrays):
+        copy = arrays[name].copy()
+        copy[index] = value
+        return {**arrays, name: copy}
+
+    return change
+
+
+BAD = {
+    "no pilots": (without("received_pilots"), FileError, "received_pilots: missing; the file has cfr, cir, pilot_sub"),
+    "no subcarriers": (without("pilot_subcarriers"), FileError, "pilot_subcarriers: missing"),
+    "one pilot": (subcarriers(5), PilotError, "expected 2...600 of them, got 1"),
+    "no pilot": (subcarriers(), PilotError, "expected 2...600 of them, got 0"),
+    "601 pilots": (subcarriers(*range(-300, 301)), PilotError, "expected 2...600 of them, got 601"),
+    "outside": (subcarriers(7, 301, -4), PilotError, "[1]: 301 is outside the band -300...-1, 1...300"),
+    "far outside": (subcarriers(7.0, 1e300), PilotError, "[1]: 2147483648 is outside the band"),
+    "wrapping": (subcarriers(np.uint64(7), np.uint64(2**63)), PilotError, "[1]: 2147483648 is outside"),
+    "on DC": (subcarriers(7, -4, 0), PilotError, "[2]: 0 is on DC"),
+    "duplicated": (subcarriers(7, -4, 7), PilotError, "7 stands there more than once"),
+    "between": (subcarriers(7, -4.5), PilotError, "expected whole numbers"),
+    "complex subcarriers": (subcarriers(7, 4j), ObservationError, "pilot_subcarriers: expected whole numbers"),
+    "named subcarriers": (changed(pilot_subcarriers=np.array([b"a"] * 20)), ObservationError, "expected numbers"),
+    "NaN subcarrier": (subcarriers(7, np.nan), ObservationError, "pilot_subcarriers[1]: NaN or Inf"),
+    "patterns": (changed(pilot_subcarriers=np.ones((6, 20))), ObservationError, "expected a vector, got shape (6, 20)"),
+    "shape": (
+        changed(received_pilots=np.ones((6, 19), complex)),
+        ObservationError,
+        "received_pilots: expected shape (*batch, 20) for 20 pilot subcarriers, got (6, 19)",
+    ),
+    "transposed": (changed(received_pilots=np.ones((20, 6), complex)), ObservationError, "got (20, 6)"),
+    "nothing": (changed(received_pilots=np.ones((0, 20), complex)), ObservationError, "got shape (0, 20)"),
+    "number": (changed(received_pilots=np.ones((), complex)), ObservationError, "expected shape (*batch, 20)"),
+    "real": (changed(received_pilots=np.ones((6, 20))), ObservationError, "expected complex numbers, got float64"),
+    "whole": (changed(received_pilots=np.ones((6, 20), int)), ObservationError, "expected complex numbers, got int64"),
+    "text": (changed(received_pilots=np.full((6, 20), b"1+2j")), ObservationError, "expected complex numbers, got |S4"),
+    "NaN": (poked("received_pilots", (4, 13), np.nan), ObservationError, "received_pilots[4, 13]: NaN or Inf"),
+    "Inf": (poked("received_pilots", (0, 2), complex(0, np.inf)), ObservationError, "received_pilots[0, 2]: NaN"),
+    "NaN cir": (poked("cir", (5, 255), np.nan), ObservationError, "cir[5, 255]: NaN or Inf"),
+    "NaN cfr": (poked("cfr", (2, 0), np.inf), ObservationError, "cfr[2, 0]: NaN or Inf"),
+    "cir batch": (changed(cir=np.ones((5, 256))), ObservationError, "cir: expected shape (6, 1...1024), got (5, 256)"),
+    "long cir": (changed(cir=np.ones((6, 1025))), ObservationError, "cir: expected shape (6, 1...1024)"),
+    "short cfr": (changed(cfr=np.ones((6, 599))), ObservationError, "cfr: expected shape (6, 600), got (6, 599)"),
+    "text cfr": (changed(cfr=np.full((6, 600), b"x")), ObservationError, "cfr: expected numbers, got |S1"),
+    "two symbols": (
+        changed(pilot_symbols=np.ones(2)),
+        ObservationError,
+        "pilot_symbols: expected 1 or 20 of them, got 2",
+    ),
+    "zero symbol": (changed(pilot_symbols=np.r_[0, np.ones(19)]), ObservationError, "numbers other than zero"),
+    "16-QAM": (changed(pilot_symbols=np.r_[3, np.ones(19)]), ObservationError, "expected one modulus, got 1...3"),
+    "NaN symbol": (
+        changed(pilot_symbols=np.r_[np.ones(19), np.nan]),
+        ObservationError,
+        "pilot_symbols[19]: NaN or Inf",
+    ),
+    "huge quotient": (changed(pilot_symbols=1e-300), ObservationError, "received_pilots / pilot_symbols[0, 0]: NaN"),
+    "noise shape": (changed(noise_variance=np.ones(5)), ObservationError, "expected a number or shape (6,), got (5,)"),
+    "noise kind": (
+        changed(noise_variance=1j),
+        ObservationError,
+        "noise_variance: expected real numbers, got complex128",
+    ),
+    "negative noise": (
+        changed(noise_variance=np.r_[1, 1, -1, 1, 1, 1]),
+        ObservationError,
+        "noise_variance[2]: expected a finite number from 0 on, found -1",
+    ),
+    "NaN noise": (
+        changed(noise_variance=np.nan),
+        ObservationError,
+        "noise_variance: expected a finite number from 0 on, found nan",
+    ),
+    "short FFT": (changed(n_fft=600), ObservationError, "n_fft: expected more than 600, the used subcarriers, got 600"),
+    "half an FFT": (changed(n_fft=1024.5), ObservationError, "n_fft: expected one whole number, got [1024.5]"),
+    "many FFTs": (changed(n_fft=[512, 1024]), ObservationError, "n_fft: expected one whole number, got [512, 1024]"),
+    "far tap": (
+        changed(first_tap_samples=5000),
+        ObservationError,
+        "first_tap_samples: expected -1023...1023, got 5000",
+    ),
+    "odd band": (
+        changed(used_subcarriers=np.arange(600)),
+        ObservationError,
+        "used_subcarriers: expected -300...-1, 1...300",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "said"), BAD.values(), ids=BAD)
+def test_mistakes_name_the_file_the_field_and_what_is_wrong(tmp_path, pilot_arrays, change, error, said):
+    arrays = change(pilot_arrays())
+    for path in (tmp_path / "pilots.npz", tmp_path / "pilots.h5"):
+        with pytest.raises(error, match=re.escape(said)) as raised:
+            whole(write_arrays(path, arrays))
+        assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_first_bad_index_is_that_of_the_whole_batch(tmp_path, pilot_arrays, format):
+    arrays = poked("received_pilots", (1, 2, 3, 7), np.inf)(pilot_arrays((2, 3, 4)))
+    path = write_format(tmp_path, format, arrays)
+    for rows in (1, 4, 10**6):
+        with pytest.raises(ObservationError, match=re.escape("received_pilots[1, 2, 3, 7]: NaN or Inf")):
+            whole(path, rows)
+
+
+def test_the_bad_index_is_that_of_the_file_even_when_pilots_are_unsorted(tmp_path, pilot_arrays):
+    arrays = poked("received_pilots", (3, 0), np.nan)(pilot_arrays())
+    for name in ("pilot_subcarriers", "received_pilots"):
+        arrays[name] = arrays[name][..., ::-1]
+    with pytest.raises(ObservationError, match=re.escape("received_pilots[3, 19]")):
+        whole(write_arrays(tmp_path / "x.npz", arrays))
+
+
+def test_a_bad_value_in_a_later_chunk_writes_nothing(tmp_path, pilot_arrays, model):
+    arrays = pilot_arrays((1200,), truth=())
+    arrays["received_pilots"][1100, 4] = np.nan
+    source = write_arrays(tmp_path / "x.h5", arrays)
+    with pytest.raises(ObservationError, match=re.escape("received_pilots[1100, 4]: NaN or Inf")):
+        estimates(source, model, tmp_path / "out.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (changed(n_fft=2048), "n_fft: model small-na-alista expects 1024, the file has 2048"),
+        (
+            changed(used_subcarriers=np.r_[-320:0, 1:321], cfr=np.ones((6, 640))),
+            "used_subcarriers: model small-na-alista expects 600, the file has 640",
+        ),
+    ],
+)
+def test_pilots_of_another_grid_than_the_models_are_refused(tmp_path, pilot_arrays, model, change, said):
+    path = write_arrays(tmp_path / "x.npz", change(pilot_arrays()))
+    with pytest.raises(FileError, match=re.escape(f"{path}: {said}")):
+        estimates(path, model, tmp_path / "out.h5")
+
+
+def test_estimates_are_no_pilots(tmp_path, pilot_arrays, model):
+    estimates(write_arrays(tmp_path / "x.npz", pilot_arrays()), model, tmp_path / "out.h5")
+    with pytest.raises(FileError, match=r"out\.h5: pilot_subcarriers: missing; the file has cfr, cir"):
+        PilotFile(tmp_path / "out.h5")
+
+
+def test_a_refused_file_is_closed_again(tmp_path, pilot_arrays):
+    path = write_arrays(tmp_path / "x.h5", without("received_pilots")(pilot_arrays()))
+    with pytest.raises(ChanestError):
+        PilotFile(path)
+    with h5py.File(path, "a"):
+        pass

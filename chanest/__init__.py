@@ -1,19 +1,17 @@
 """Sparse OFDM channel estimation from few pilots."""
 
-from .evaluation.metrics import nmse_db
-from .models.model import Estimate, Model
-from .models.zoo import load_model
+from .evaluation import nmse_db
+from .models import Estimate, Model, load_model
 from .operators import DenseOperator, PartialDFT
-from .problems.load import load_scenario
-from .problems.ofdm.frontend import observe
-from .problems.ofdm.pilots import PilotPattern
-from .problems.ofdm.scenario import Scenario
+from .problems import GaussianScenario, Grid, PilotPattern, Scenario, load_scenario, observe
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "DenseOperator",
     "Estimate",
+    "GaussianScenario",
+    "Grid",
     "Model",
     "PartialDFT",
     "PilotPattern",

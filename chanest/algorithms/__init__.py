@@ -1,6 +1,5 @@
-"""Recovery algorithms: loops over (Phi, W), and the baselines and bounds set beside them."""
+"""Recovery algorithms: loops over (Phi, W), and the baselines set beside them."""
 
-from ..problems.oracles import oracle
 from .alista import AGLISTA, ALISTA, ALISTAAT
 from .base import Algorithm
 from .ep import EP
@@ -72,6 +71,5 @@ __all__ = [
     "SplineInterpolation",
     "StepsizeISTA",
     "TrueLMMSE",
-    "oracle",
     "tune_hyperlista",
 ]

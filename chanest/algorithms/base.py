@@ -11,7 +11,7 @@ from ..errors import AlgorithmError
 from ..operators import LinearOperator, Weights, analytic_weights
 from .error_calibration import Calibration
 from .gaussian import posterior_variance
-from .results import Recovery
+from .results import BandEstimate, Recovery
 from .shrinkage import support_schedule
 
 
@@ -108,6 +108,27 @@ class Algorithm(nn.Module, ABC):
         if recovery.posterior is None:
             raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")
         return posterior_variance(phi, band, recovery.posterior.variances, recovery.posterior.noise_variance)
+
+    complex_only: ClassVar[bool] = False
+
+    def rescaled(self, factor: float) -> "Algorithm":
+        return self
+
+    def estimate(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        band: LinearOperator | None,
+        noise_variance: Tensor | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+        error_variance: bool = False,
+    ) -> BandEstimate:
+        found = self(y, phi, n_iterations, record, noise_variance)
+        if not error_variance or band is None or not self.gives_error_variance:
+            return BandEstimate(found)
+        return BandEstimate(found, None, self.error_variance(found, y, phi, band, noise_variance))
 
     def weights(self, phi: LinearOperator) -> Weights:
         """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""

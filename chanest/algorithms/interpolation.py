@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import AlgorithmError
 from ..operators import PartialDFT
 from .noise import estimate_noise
+from .results import BandEstimate
 
 _LOADING = 1e-6  # of the pilots' power: keeps R_pp + s I invertible without noise
 
@@ -41,6 +42,28 @@ class Interpolator(nn.Module, ABC):
     def rescaled(self, factor: float) -> "Interpolator":
         """The same interpolator where the samples are shorter by a factor; itself where it knows no delays."""
         return self
+
+    complex_only: ClassVar[bool] = True
+
+    def check(self, phi: Any) -> None:
+        pass
+
+    def estimate(
+        self,
+        y: Tensor,
+        phi: Any,
+        band: Any,
+        noise_variance: Tensor | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+        error_variance: bool = False,
+    ) -> BandEstimate:
+        self.checked_iterations(n_iterations)
+        m = phi.n_measurements
+        relative = None if noise_variance is None else noise_variance * m
+        cfr, variance = self(y * m**0.5, phi.subcarriers, band.subcarriers, phi.n_fft, relative, error_variance)
+        return BandEstimate(None, cfr, variance)
 
     @abstractmethod
     def forward(

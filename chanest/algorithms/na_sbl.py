@@ -63,6 +63,7 @@ class NASBL(Algorithm):
     """
 
     name = "na-sbl"
+    complex_only = True
     learned = True
     any_n_iterations = False
     supervision = 0.1

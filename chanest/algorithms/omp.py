@@ -30,6 +30,7 @@ class OMP(Algorithm):
     """
 
     name = "omp"
+    complex_only = True
 
     def __init__(self, n_iterations: int = 40) -> None:
         super().__init__(n_iterations)

@@ -38,6 +38,21 @@ class Recovery:
     posterior: Posterior | None = None
 
 
+@dataclass(frozen=True)
+class BandEstimate:
+    """What an estimator says of the rows of another operator.
+
+    Attributes:
+        recovery: where it went by way of coefficients.
+        response: (*batch, M') on the rows, from interpolators.
+        error_variance: (*batch, M').
+    """
+
+    recovery: Recovery | None = None
+    response: Tensor | None = None
+    error_variance: Tensor | None = None
+
+
 class Trace:
     """Collects iterates, step sizes and thresholds while an algorithm runs, when asked to."""
 

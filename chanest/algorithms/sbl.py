@@ -108,6 +108,7 @@ class SBL(Algorithm):
     """
 
     name = "sbl"
+    complex_only = True
 
     def __init__(self, n_iterations: int = 25) -> None:
         super().__init__(n_iterations)

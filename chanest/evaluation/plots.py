@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FileError
-from ..files.arrays import refuse_existing
+from ..files import refuse_existing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

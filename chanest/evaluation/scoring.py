@@ -1,4 +1,4 @@
-"""Estimators beside each other on the same simulated channels, and one estimator over a file of pilots."""
+"""Estimators beside each other on the same simulated data, and one estimator over a file of measurements."""
 
 import math
 import statistics
@@ -6,21 +6,15 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from ..errors import FileError, ModelError
-from ..files.arrays import ArrayWriter
-from ..files.measurements import Chunk, PilotFile
-from ..models.model import Estimate, Model
-from ..models.operator_cache import cfr_of
-from ..problems.ofdm.draw import Simulation, frequency_response, simulate
-from ..problems.ofdm.pilots import PilotPattern
-from ..problems.ofdm.scenario import Scenario
-from ..problems.oracles import oracle
+from ..errors import FileError, ObservationError
+from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile
+from ..models import Model, Solution, check_serves
+from ..problems import Batch, Problem
+from ..problems.base import Sensing, Values
 from ..problems.random import BLOCK
 from .metrics import ErrorSums, common_window
 
@@ -34,43 +28,71 @@ class Score:
     """How one estimator did.
 
     Attributes:
-        cir_nmse_db: None where there is no true CIR, or no estimate of it.
-        cfr_nmse_db: over the used subcarriers; None where the truth is unknown.
-        expected_cfr_nmse_db: what the mean of the estimator's own error variance says; None where not asked for.
-        seconds_per_estimate: warm median at ``batch``, per channel.
-        batch: channels estimated at once.
+        nmse_db: by the name of the quantity, ``cir``, ``cfr`` (over the used subcarriers) or ``x``; of those whose
+            truth is known and that it estimates.
+        expected_nmse_db: what the mean of its own error variance says of the CFR; None where not asked for.
+        seconds_per_estimate: warm median at ``batch``, per sample.
+        batch: samples estimated at once.
     """
 
-    cir_nmse_db: float | None
-    cfr_nmse_db: float | None
+    nmse_db: dict[str, float]
     seconds_per_estimate: float
     batch: int
-    expected_cfr_nmse_db: float | None = None
+    expected_nmse_db: float | None = None
+
+    @property
+    def fields(self) -> dict[str, float | None]:
+        """NMSE and seconds as JSON and CSV name them; the NMSE of x stands in ``cir_nmse_db``."""
+        nmse = self.nmse_db
+        return {
+            "cir_nmse_db": nmse.get("cir", nmse.get("x")),
+            "cfr_nmse_db": nmse.get("cfr"),
+            "seconds_per_estimate": self.seconds_per_estimate,
+        }
 
 
-class Tally:
+class ErrorTally:
     """Sums of errors and timings of one estimator.
 
-    >>> tally = Tally()
-    >>> tally.cir.add(torch.ones(4), 2 * torch.ones(4))
-    >>> round(tally.score().cir_nmse_db, 2)
+    >>> tally = ErrorTally()
+    >>> tally.add({"x": torch.ones(4)}, {"x": 2 * torch.ones(4)})
+    >>> round(tally.score().nmse_db["x"], 2)
     -6.02
     """
 
     def __init__(self) -> None:
-        self.cir, self.cfr = ErrorSums(), ErrorSums()
+        self.sums: dict[str, ErrorSums] = {}
         self.expected = 0.0
         self.seconds, self.batch = math.nan, 0
 
+    def add(self, values: Values, truth: Values, first_taps: tuple[int, int] = (0, 0)) -> None:
+        """Add estimates to compare with the truth.
+
+        Args:
+            values, truth: (batch, n) by the name of the quantity; what only one of them has is left out.
+            first_taps: delay of the first tap of ``cir`` in each.
+        """
+        for name in values.keys() & truth.keys():
+            pair = values[name].cpu(), truth[name].cpu()
+            if name == "cir":
+                pair = common_window(pair[0], first_taps[0], pair[1], first_taps[1])
+            self.sums.setdefault(name, ErrorSums()).add(*pair)
+
+    def add_solution(self, found: Solution, truth: Values, first_tap: int) -> None:
+        """Add what a model found, its error variance too."""
+        self.add(found.values, truth, (found.first_tap_samples, first_tap))
+        if found.error_variance is not None and "cfr" in truth:
+            self.expected += float(found.error_variance.double().sum())
+
     def score(self) -> Score:
-        known = [sums.nmse_db if sums.truth > 0 else None for sums in (self.cir, self.cfr)]
+        nmse = {name: sums.nmse_db for name, sums in self.sums.items() if sums.truth > 0}
         expected = None
-        if self.expected > 0 and self.cfr.truth > 0:
-            expected = 10 * math.log10(self.expected / self.cfr.truth)
-        return Score(known[0], known[1], self.seconds, self.batch, expected)
+        if self.expected > 0 and "cfr" in nmse:
+            expected = 10 * math.log10(self.expected / self.sums["cfr"].truth)
+        return Score(nmse, self.seconds, self.batch, expected)
 
     def time(self, run: Callable[[], Any], batch: int, device: torch.device) -> None:
-        """The warm median of a few runs, per channel; the first warms up, and counts alone where it is long."""
+        """The warm median of a few runs, per sample; the first warms up, and counts alone where it is long."""
         laps: list[float] = []
         while len(laps) <= _TIMED_RUNS and sum(laps) < _TIMED_SECONDS:
             synchronise(device)
@@ -83,8 +105,8 @@ class Tally:
 
 @torch.inference_mode()
 def evaluate(
-    scenario: Scenario,
-    pattern: PilotPattern,
+    scenario: Problem,
+    sensing: Sensing,
     models: Mapping[str, Model],
     n_samples: int,
     seed: int,
@@ -92,175 +114,110 @@ def evaluate(
     *,
     n_iterations: Mapping[str, int] | None = None,
     error_variance_of: Collection[str] = (),
-    on_block: Callable[[int, Simulation, Mapping[str, Estimate]], None] | None = None,
+    on_block: Callable[[int, Batch, Mapping[str, Solution]], None] | None = None,
 ) -> dict[str, Score]:
-    """Simulate channels and score models and references on them.
+    """Simulate channels or vectors and score models and references on them.
 
     Args:
-        scenario, pattern, n_samples, seed: what to simulate.
+        scenario, sensing, n_samples, seed: what to simulate.
         models: estimators by name.
-        device: where to estimate; channels are drawn on the CPU, the same for every device.
+        device: where to estimate; data are drawn on the CPU, the same for every device.
         n_iterations: for some of the models, another K.
         error_variance_of: the models that shall estimate their error variance too.
-        on_block: called after every block with the number of its first sample, the block, and the models'
-            estimates.
+        on_block: called after every block with the number of its first sample, the block, and what the models found.
 
     Returns:
         a score per model, then per reference (``oracle-ls``, ``oracle-mmse``). Models are told the mean noise
-        variance, the references the true delays too.
+        variance, the references the true delays or the support too.
 
     Raises:
-        ModelError: a model was made for another band.
+        ModelError: a model was made for another band, or the other setting.
+        AlgorithmError: its matrices are of another size.
+
+    >>> from chanest import load_scenario
+    >>> from chanest.models import pick_model
+    >>> scenario = load_scenario("synthetic")
+    >>> models = {"vamp": pick_model("vamp", scenario)}
+    >>> scores = evaluate(scenario, scenario.sensing(0), models, 64, 0, torch.device("cpu"))
+    >>> scores["oracle-mmse"].nmse_db["x"] < scores["vamp"].nmse_db["x"] < -30
+    True
     """
     for model in models.values():
-        check_band(model, scenario)
-    tallies = {name: Tally() for name in (*models, *REFERENCES)}
+        check_serves(model, scenario)
+    tallies = {name: ErrorTally() for name in (*models, *REFERENCES)}
     first = 0
-    for block in simulate(scenario, pattern, n_samples, seed):
+    for block in scenario.simulate(sensing, n_samples, seed):
         data = block.to(device)
-        estimates: dict[str, Estimate] = {}
+        found: dict[str, Solution] = {}
         for name, model in models.items():
             asked = (n_iterations or {}).get(name)
-            run = partial(model.estimate, data.observations, pattern, data.noise_variance, n_iterations=asked)
-            wanted = name in error_variance_of and model.algorithm.gives_error_variance
-            estimates[name] = run(error_variance=wanted)
-            _add(tallies[name], estimates[name], data.cir, scenario.first_tap_samples, data.cfr)
+            run = partial(model.solve, data.observations, sensing, data.noise_variance, n_iterations=asked)
+            found[name] = run(error_variance=name in error_variance_of)
+            tallies[name].add_solution(found[name], data.truth, scenario.first_tap_samples)
             if first == 0:
                 tallies[name].time(run, len(block), device)
-        for name, run_reference in _references(block, scenario, pattern).items():
-            cir, cfr = run_reference()
-            tallies[name].cfr.add(cfr, block.cfr)
-            if cir is not None and block.cir is not None:
-                tallies[name].cir.add(cir, block.cir)
+        for name, oracle in scenario.oracles(block, sensing).items():
+            tallies[name].add(oracle(), block.truth)
             if first == 0:
-                tallies[name].time(run_reference, len(block), torch.device("cpu"))
+                tallies[name].time(oracle, len(block), torch.device("cpu"))
         if on_block is not None:
-            on_block(first, block, estimates)
+            on_block(first, block, found)
         first += len(block)
     return {name: tally.score() for name, tally in tallies.items()}
 
 
 @torch.inference_mode()
 def estimate_file(
-    pilots: PilotFile,
+    measurements: MeasurementFile,
     model: Model,
     device: torch.device,
     *,
     output: ArrayWriter | None = None,
     n_iterations: int | None = None,
     error_variance: bool = False,
-    on_chunk: Callable[[int, Chunk, Estimate], None] | None = None,
+    on_chunk: Callable[[int, Chunk, Solution], None] | None = None,
 ) -> Score:
     """Estimate every observation of a file, chunk by chunk, in memory that does not grow with the file.
 
     Args:
-        pilots: an open file.
+        measurements: an open file.
         model: the estimator.
         device: where to estimate.
         output: where the estimates go.
         n_iterations: another K than the model's.
         error_variance: estimate it too.
-        on_chunk: called after every chunk with the number of observations in it, the chunk and its estimate.
+        on_chunk: called after every chunk with the number of observations in it, the chunk and what was found.
 
     Raises:
-        FileError: the pilots belong to another DFT length or band than the model.
+        FileError: the measurements do not fit the model.
+        AlgorithmError: the model's matrices are of another size.
         ObservationError: NaN or Inf; the message names the first index.
     """
-    tally = Tally()
-    made_for = model.ofdm
-    for field, expected, found in (
-        ("n_fft", made_for.n_fft, pilots.pattern.n_fft),
-        ("used_subcarriers", made_for.n_used, pilots.pattern.n_used),
-    ):
-        if expected != found and (field == "n_fft" or pilots.has_cfr):
-            raise FileError(
-                f"model {model.name} expects {expected}, the file has {found}", path=pilots.path, field=field
-            )
-    writer = output and _EstimateWriter(output, pilots.batch_shape, model)
-    rows = max(1, min(BLOCK, _MOST_ENTRIES // len(pilots.pattern) ** 2))
-    for chunk in pilots.chunks(rows):
+    tally, sensing = ErrorTally(), measurements.sensing
+    writer = output and estimate_writer(output, measurements.batch_shape, model, sensing)
+    rows = max(1, min(BLOCK, _MOST_ENTRIES // sensing.n_measurements**2))
+    for chunk in measurements.chunks(rows):
         observations = chunk.observations.to(device)
         noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
-        run = partial(model.estimate, observations, pilots.pattern, noise, n_iterations=n_iterations)
-        estimate = run(error_variance=error_variance and model.algorithm.gives_error_variance)
+        run = partial(model.solve, observations, sensing, noise, n_iterations=n_iterations)
+        try:
+            found = run(error_variance=error_variance)
+        except ObservationError as error:
+            raise FileError(f"model {model.name}: {error.what}", path=measurements.path, field=error.field) from None
         if not tally.batch:
             tally.time(run, len(observations), device)
-        cfr = chunk.cfr
-        if cfr is None and chunk.cir is not None:
-            cfr = cfr_of(chunk.cir, model.ofdm, pilots.first_tap_samples)
-        _add(tally, estimate, chunk.cir, pilots.first_tap_samples, cfr)
+        tally.add_solution(found, chunk.truth, measurements.first_tap_samples)
         if writer:
-            writer.rows(chunk.at, estimate)
+            writer.rows(chunk.at, {**found.values, "error_variance": found.error_variance})
         if on_chunk is not None:
-            on_chunk(len(observations), chunk, estimate)
+            on_chunk(len(observations), chunk, found)
     return tally.score()
 
 
-class _EstimateWriter:
-    """Writes an estimates file: what does not depend on the observation at once, rows as they come."""
-
-    def __init__(self, file: ArrayWriter, batch_shape: tuple[int, ...], model: Model) -> None:
-        self.file, self.batch_shape = file, batch_shape
-        file.attribute("model", model.name)
-        file.attribute("algorithm", model.algorithm.name)
-        file.attribute("model_scenario", model.scenario.name)
-        file.attribute("chanest_version", version("chanest"))
-        file.write("used_subcarriers", model.ofdm.used_subcarriers)
-        file.write("first_tap_samples", torch.tensor(model.ofdm.first_tap_samples).numpy())
-
-    def rows(self, at: tuple[slice, ...], estimate: Estimate) -> None:
-        fields = {"cir": estimate.cir, "cfr": estimate.cfr, "error_variance": estimate.error_variance}
-        for name, values in fields.items():
-            if values is None:
-                continue
-            lengths = tuple(s.stop - s.start for s in at)
-            width = values.shape[-1]
-            rows = values.reshape(*lengths, width).cpu().numpy()
-            self.file.write_rows(name, (*self.batch_shape, width), at, rows)
-
-
-def simulation_writer(file: ArrayWriter, n_samples: int, model: Model) -> Callable[[int, Estimate], None]:
-    """A function that writes the estimates of one block, given the number of its first sample."""
-    writer = _EstimateWriter(file, (n_samples,), model)
-    return lambda first, estimate: writer.rows((slice(first, first + len(estimate.cfr)),), estimate)
-
-
-def _add(tally: Tally, estimate: Estimate, cir: Tensor | None, first_tap: int, cfr: Tensor | None) -> None:
-    if cfr is not None:
-        tally.cfr.add(estimate.cfr.cpu(), cfr.cpu())
-        if estimate.error_variance is not None:
-            tally.expected += float(estimate.error_variance.double().sum())
-    if cir is not None and estimate.cir is not None:
-        tally.cir.add(*common_window(estimate.cir.cpu(), estimate.first_tap_samples, cir.cpu(), first_tap))
-
-
-def _references(
-    block: Simulation, scenario: Scenario, pattern: PilotPattern
-) -> dict[str, Callable[[], tuple[Tensor | None, Tensor]]]:
-    pilots = torch.tensor(pattern.subcarriers)
-
-    def told_the_support(noise_variance: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        gains = oracle(block.observations, pilots, block.delays, block.variances, noise_variance, scenario.n_fft).to(
-            torch.complex64
-        )
-        cir = None
-        if block.cir is not None:
-            taps = block.delays.long() - scenario.first_tap_samples
-            cir = torch.zeros_like(block.cir).scatter_add(-1, taps, gains)
-        return cir, frequency_response(block.delays, gains, scenario)
-
-    return {
-        "oracle-ls": lambda: told_the_support(None),
-        "oracle-mmse": lambda: told_the_support(block.noise_variance),
-    }
-
-
-def check_band(model: Model, scenario: Scenario) -> None:
-    """Raise ModelError unless a model estimates the subcarriers of a scenario."""
-    bands = [(s.n_used, s.n_fft) for s in (model.ofdm, scenario)]
-    if bands[0] != bands[1]:
-        made, wanted = (f"{n_used} used subcarriers of {n_fft}" for n_used, n_fft in bands)
-        raise ModelError(f"model {model.name}: made for {made}, scenario {scenario.name} has {wanted}")
+def estimate_writer(file: ArrayWriter, batch_shape: tuple[int, ...], model: Model, sensing: Sensing) -> EstimateWriter:
+    """A writer of what a model finds in observations made by some pilot pattern or matrix."""
+    names = {"model": model.name, "algorithm": model.algorithm.name, "model_scenario": model.scenario.name}
+    return EstimateWriter(file, batch_shape, names, model.scenario.estimate_header(sensing))
 
 
 def synchronise(device: torch.device) -> None:
@@ -273,10 +230,9 @@ def synchronise(device: torch.device) -> None:
 
 
 def plain(score: Score) -> dict[str, float | None]:
-    """A score as JSON shows it: NMSE and seconds, None for what is unknown or infinite."""
-    fields: dict[str, float | None] = {
-        "cir_nmse_db": score.cir_nmse_db,
-        "cfr_nmse_db": score.cfr_nmse_db,
-        "seconds_per_estimate": score.seconds_per_estimate,
-    }
-    return {name: v if v is not None and math.isfinite(v) else None for name, v in fields.items()}
+    """A score as JSON shows it: NMSE and seconds, None for what is unknown or infinite.
+
+    >>> plain(Score({"cfr": -math.inf}, 1e-3, 512))
+    {'cir_nmse_db': None, 'cfr_nmse_db': None, 'seconds_per_estimate': 0.001}
+    """
+    return {name: v if v is not None and math.isfinite(v) else None for name, v in score.fields.items()}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import FileError
+from ..files.atomic import text, write_csv
 from .executors import Engine, Here, Note, Row, Task
 
 
@@ -30,7 +31,7 @@ class Sweep:
 
     def __init__(self, path: Path, key: Sequence[str], columns: Sequence[str], settings: Mapping[str, object]) -> None:
         self.path, self.key, self.columns = path, tuple(key), tuple(columns)
-        self.settings = {name: _text(value) for name, value in settings.items()}
+        self.settings = {name: text(value) for name, value in settings.items()}
         self._rows: list[dict[str, str]] = []
         if path.exists():
             self._read()
@@ -41,7 +42,7 @@ class Sweep:
 
     def done(self, point: Sequence[object]) -> bool:
         """Whether a point was measured."""
-        return tuple(map(_text, point)) in map(self._point, self._rows)
+        return tuple(map(text, point)) in map(self._point, self._rows)
 
     def run(
         self,
@@ -58,9 +59,9 @@ class Sweep:
             on_point: called for every point once it is done, those done before too.
             note: takes a word about what is being done.
         """
-        place = {tuple(map(_text, task.point)): i for i, task in enumerate(tasks)}
+        place = {tuple(map(text, task.point)): i for i, task in enumerate(tasks)}
         done = {self._point(row) for row in self._rows}
-        left = [task for task in tasks if tuple(map(_text, task.point)) not in done]
+        left = [task for task in tasks if tuple(map(text, task.point)) not in done]
         on_point = on_point or (lambda: None)
         for _ in range(len(tasks) - len(left)):
             on_point()
@@ -72,19 +73,9 @@ class Sweep:
         return tuple(row[name] for name in self.key)
 
     def _append(self, rows: Sequence[Row], place: Mapping[tuple[str, ...], int]) -> None:
-        self._rows += [{name: _text(row.get(name)) for name in self.columns} for row in rows]
+        self._rows += [{name: text(row.get(name)) for name in self.columns} for row in rows]
         self._rows.sort(key=lambda row: place.get(self._point(row), -1))
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(self._rows)
-            partial.replace(self.path)
-        except OSError as error:
-            raise FileError(f"cannot be written ({error.strerror})", path=self.path) from None
-        finally:
-            partial.unlink(missing_ok=True)
+        write_csv(self.path, self.columns, self._rows)
 
     def _read(self) -> None:
         try:
@@ -106,10 +97,3 @@ class Sweep:
                         field=name,
                     )
         self._rows = rows
-
-
-def _text(value: object) -> str:
-    """How a value stands in the CSV: nothing for None, six digits for a float."""
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,1 +1,22 @@
-"""Files of measurements and of estimates."""
+"""Files: named arrays, measurements, estimates; and the one way to write."""
+
+from .arrays import ArrayReader, ArrayWriter, check_output
+from .atomic import refuse_existing, replacing, write_csv
+from .estimates import EstimateWriter
+from .measurements import Chunk, MeasurementFile, PilotFile, VectorFile, open_measurements, write_measurements
+
+__all__ = [
+    "ArrayReader",
+    "ArrayWriter",
+    "Chunk",
+    "EstimateWriter",
+    "MeasurementFile",
+    "PilotFile",
+    "VectorFile",
+    "check_output",
+    "open_measurements",
+    "refuse_existing",
+    "replacing",
+    "write_csv",
+    "write_measurements",
+]

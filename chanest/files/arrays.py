@@ -9,6 +9,7 @@ import math
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ import scipy.io
 import scipy.sparse
 
 from ..errors import FileError
+from .atomic import disk_errors, refuse_existing, replacing
 
 SUFFIXES = (".h5", ".npz", ".mat")
 WHOLE_FILE_LIMIT = 1 << 30  # bytes that .npz and .mat may take in memory
@@ -187,33 +189,29 @@ class ArrayWriter:
     def __init__(self, path: Path, force: bool = False) -> None:
         check_output(path, force)
         self.path = path
-        self._partial = path.with_name(f".{path.name}.partial")
         self._arrays: dict[str, Any] = {}
         self._attributes: dict[str, Any] = {}
         self._file: h5py.File | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> "ArrayWriter":
-        try:
+        with self._stack:
+            self._partial = self._stack.enter_context(replacing(self.path))
             self._partial.touch()
             if self.path.suffix == ".h5":
                 self._file = h5py.File(self._partial, "w")
-        except OSError as failure:
-            raise self._cannot(failure) from None
+            self._stack = self._stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        try:
-            if self._file is not None:
-                self._file.close()
-            if kind is None:
-                self._save()
-                self._partial.replace(self.path)
-        except (OSError, RuntimeError) as failure:
-            raise self._cannot(failure) from None
-        finally:
-            self._partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise self._cannot(error) from None
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._stack:
+            with disk_errors():
+                if self._file is not None:
+                    self._file.close()
+                if error is None:
+                    self._save()
+            if error is not None:
+                raise error
 
     def _save(self) -> None:
         if self.path.suffix == ".npz":
@@ -222,9 +220,6 @@ class ArrayWriter:
         elif self.path.suffix == ".mat":
             with self._partial.open("wb") as file:
                 scipy.io.savemat(file, {**self._arrays, **self._attributes})
-
-    def _cannot(self, failure: Exception) -> FileError:
-        return FileError(f"cannot be written ({getattr(failure, 'strerror', None) or failure})", path=self.path)
 
     def attribute(self, name: str, value: str | float) -> None:
         """Say something about the file."""
@@ -264,16 +259,6 @@ def check_output(path: Path, force: bool) -> None:
     if path.suffix not in SUFFIXES:
         raise FileError(f"expected an output ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
     refuse_existing(path, force)
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise FileError when a file is in the way, or its folder does not exist."""
-    if path.is_dir():
-        raise FileError("expected a file to write, found a folder", path=path)
-    if path.exists() and not force:
-        raise FileError("exists already; give --force to replace it", path=path)
-    if not path.parent.is_dir():
-        raise FileError(f"no folder {path.parent}", path=path)
 
 
 def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:

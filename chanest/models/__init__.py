@@ -1,1 +1,26 @@
-"""Models: an algorithm with its parameters and the problem it was made for; files, the zoo, caches."""
+"""Models: an algorithm with its parameters and the problem it was made for; model files, and which model serves."""
+
+from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
+from .model import Estimate, Model, Solution, noise_of_y, normalise
+from .zoo import ESTIMATORS, check_serves, fits, load_model, pick_model, pick_named, rescaled, unambiguous
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimate",
+    "Model",
+    "Solution",
+    "check_serves",
+    "describe_model",
+    "fits",
+    "is_model",
+    "load_model",
+    "noise_of_y",
+    "normalise",
+    "pick_model",
+    "pick_named",
+    "read_model",
+    "rescaled",
+    "shipped_models",
+    "unambiguous",
+    "write_model",
+]

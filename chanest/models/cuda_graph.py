@@ -60,13 +60,13 @@ class CapturedEstimator:
         if not isinstance(model.algorithm, Algorithm):
             raise AlgorithmError(f"{model.name}: an interpolator has nothing to gain from a CUDA graph")
         algorithm = deepcopy(model.algorithm).requires_grad_(False).to(device, dtype.to_real())
-        phi, band = model.operator(pattern, dtype, device), model.band(dtype, device, pattern)
+        phi, band = model.operator(pattern, dtype, device), model.band(dtype, device, pattern.grid)
         self.pattern, self._kept = pattern, (algorithm, phi, band)  # the graph reads their memory
         with torch.inference_mode(False):
             self._pilots = torch.ones(batch, len(pattern), dtype=dtype, device=device)
             self._cir = torch.empty(batch, phi.n_coefficients, dtype=dtype, device=device)
             self._cfr = torch.empty(batch, band.n_measurements, dtype=dtype, device=device)
-        self._used = model.used_subcarriers(pattern).to(device)
+        self._used = torch.from_numpy(pattern.used_subcarriers).to(device)
         self._first_tap_samples = model.ofdm.first_tap_samples
 
         @torch.no_grad()

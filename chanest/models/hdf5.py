@@ -7,7 +7,6 @@ checkpoint is a model file with one more group, ``optimiser``.
 
 import inspect
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,10 +21,8 @@ from torch import Tensor
 
 from ..algorithms import ALGORITHMS, Algorithm
 from ..errors import AlgorithmError, ChanestError, FileError, ModelError
-from ..operators import power_start
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario, scenario_from_fields
-from ..problems.shipped import shipped
+from ..files.atomic import disk_errors, replacing
+from ..problems import Problem, scenario_from_fields, shipped
 
 FORMAT, FORMAT_VERSION = "chanest-model", 1
 _KINDS = {int: "a whole number", float: "a finite number", str: "text"}
@@ -34,7 +31,7 @@ _KINDS = {int: "a whole number", float: "a finite number", str: "text"}
 def write_model(
     path: Path,
     algorithm: Algorithm,
-    scenario: AnyScenario,
+    scenario: Problem,
     training: Mapping[str, Any],
     optimiser: Mapping[str, Any] | None = None,
 ) -> None:
@@ -50,30 +47,20 @@ def write_model(
     Raises:
         FileError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            _write(file, model_fields(algorithm, scenario, training))
-            if optimiser is not None:
-                _write(file.create_group("optimiser"), optimiser)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        raise FileError(f"cannot be written ({getattr(error, 'strerror', None) or error})", path=path) from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, disk_errors(), h5py.File(partial, "w") as file:
+        _write(file, model_fields(algorithm, scenario, training))
+        if optimiser is not None:
+            _write(file.create_group("optimiser"), optimiser)
 
 
-def model_fields(algorithm: Algorithm, scenario: AnyScenario, training: Mapping[str, Any]) -> dict[str, Any]:
+def model_fields(algorithm: Algorithm, scenario: Problem, training: Mapping[str, Any]) -> dict[str, Any]:
     """What a model file holds, group by group.
 
     >>> from chanest.algorithms import ALISTA
-    >>> from chanest.problems.load import load_scenario
+    >>> from chanest import load_scenario
     >>> sorted(model_fields(ALISTA(n_iterations=4), load_scenario("lte10"), {})["parameters"])
     ['calibration', 'log_step_size', 'log_threshold']
     """
-    constants = {} if isinstance(scenario, SyntheticScenario) else {"power_start": power_start(scenario.n_taps)}
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -83,13 +70,13 @@ def model_fields(algorithm: Algorithm, scenario: AnyScenario, training: Mapping[
         "hyperparameters": algorithm.hyperparameters,
         "parameters": _nested(algorithm.named_parameters()),
         "normalisation": _nested(algorithm.named_buffers()),
-        "constants": constants,
+        "constants": scenario.constants(),
         "scenario": scenario.model_dump(),
         "training": training,
     }
 
 
-def read_model(path: Path) -> tuple[Algorithm, AnyScenario, dict[str, Any]]:
+def read_model(path: Path) -> tuple[Algorithm, Problem, dict[str, Any]]:
     """Read a model file, checking every field.
 
     Returns:
@@ -105,6 +92,22 @@ def read_model(path: Path) -> tuple[Algorithm, AnyScenario, dict[str, Any]]:
         scenario = scenario_from_fields(fields, f"{path}: scenario")
         training = _read_group(_group(file, "training", path))
     return algorithm, scenario, training
+
+
+def read_purpose(path: Path) -> tuple[str, Problem]:
+    """Name of the algorithm in a model file, and the problem that it was made for.
+
+    Raises:
+        FileError, ModelError: as :func:`read_model`.
+
+    >>> name, scenario = read_purpose(shipped_models()[0])
+    >>> name, scenario.name
+    ('alista', 'lte10')
+    """
+    with _open(path) as file:
+        _check_format(file, path)
+        fields = _read_group(_group(file, "scenario", path))
+        return _attribute(file, "algorithm"), scenario_from_fields(fields, f"{path}: scenario")
 
 
 def read_optimiser(path: Path) -> dict[str, Any]:

@@ -1,24 +1,25 @@
-"""Model and Estimate: pilots in, channel out. The only room that converts between H and y = H / sqrt(M)."""
+"""Model and Estimate: pilots in, channel out. The only module that converts between H and y = H / sqrt(M)."""
 
+from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from math import sqrt
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm, Interpolator, Recovery
-from ..errors import ModelError, ObservationError
+from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario
-from ..problems.ofdm.frontend import check_measurements, check_pilots, checked_symbols
-from ..problems.ofdm.pilots import PilotPattern
-from ..problems.ofdm.scenario import Scenario
-from .operator_cache import cfr_of, kept_operator, whole_band
+from ..problems import Grid, PilotPattern, Problem, Scenario, gaussian, ofdm
+from ..problems.base import Sensing
+from ..problems.ofdm.frontend import checked_symbols
+from ..problems.ofdm.operator_cache import cached_operator, whole_band
 
+Array = Tensor | np.ndarray
+_Result = TypeVar("_Result")
 _Stamp = tuple[tuple[int, int], ...]
 _copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tuple[_Stamp, Algorithm]]] = (
     WeakKeyDictionary()
@@ -27,7 +28,7 @@ _copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tup
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimated channel.
+    """An estimated channel; NumPy arrays where the pilots were one, else tensors.
 
     Attributes:
         cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on; None from an interpolator.
@@ -40,11 +41,31 @@ class Estimate:
             relative to observations of unit RMS.
     """
 
-    cir: Tensor | None
-    cfr: Tensor
-    used_subcarriers: Tensor
+    cir: Any
+    cfr: Any
+    used_subcarriers: Any
     first_tap_samples: int
-    error_variance: Tensor | None = None
+    error_variance: Any = None
+    iterates: tuple[Any, ...] = ()
+    step_sizes: Any = None
+    thresholds: Any = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a model makes of observations, whatever the setting.
+
+    Attributes:
+        values: estimates by the name of the quantity: ``cir`` and ``cfr``, ``cfr`` alone, or ``x``.
+        error_variance: of the CFR, (*batch, n_used), when asked for and known.
+        first_tap_samples: delay of the first coefficient.
+        iterates: the coefficients after every iteration, when recorded.
+        step_sizes, thresholds: as of an :class:`Estimate`.
+    """
+
+    values: dict[str, Tensor]
+    error_variance: Tensor | None
+    first_tap_samples: int
     iterates: tuple[Tensor, ...] = ()
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
@@ -52,42 +73,35 @@ class Estimate:
 
 @dataclass
 class Model:
-    """An algorithm with its parameters, and the scenario it was made for.
+    """An algorithm with its parameters, and the problem it was made for.
 
-    An OFDM scenario gives the delay window (first_tap_samples, n_taps); the pilot pattern and the
-    band are free. With a synthetic one, :meth:`recover` takes any matrix of real numbers.
+    An OFDM scenario gives the delay window (first_tap_samples, n_taps); the pilot pattern and the band are free
+    (:meth:`estimate`). With a synthetic one, :meth:`recover` takes any matrix of real numbers. Neither changes the
+    algorithm: pilots of another precision or device go through a copy.
     """
 
     algorithm: Algorithm | Interpolator
-    scenario: AnyScenario
+    scenario: Problem
     name: str = "untrained"
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ofdm(self) -> Scenario:
         """The scenario; ModelError where the model was made for the synthetic setting."""
-        if isinstance(self.scenario, SyntheticScenario):
+        try:
+            return ofdm(self.scenario)
+        except ScenarioError:
             raise ModelError(
                 f"model {self.name}: made for synthetic vectors (scenario {self.scenario.name}), not for OFDM pilots"
-            )
-        return self.scenario
-
-    def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
-        """Phi for a pilot pattern over this model's delay window.
-
-        Raises:
-            ObservationError: the pattern belongs to another DFT length.
-        """
-        self._check_n_fft(pattern)
-        return kept_operator(pattern, self.ofdm.n_taps, self.ofdm.first_tap_samples, dtype, device)
+            ) from None
 
     def estimate(
         self,
-        received_pilots: Tensor,
-        pattern: PilotPattern,
-        noise_variance: Tensor | float | None = None,
+        received_pilots: Array,
+        pattern: PilotPattern | Sequence[int] | Array,
+        noise_variance: Array | float | None = None,
         *,
-        pilot_symbols: Tensor | complex | None = None,
+        pilot_symbols: Array | complex | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
@@ -98,8 +112,9 @@ class Model:
 
         Args:
             received_pilots: (*batch, n_pilots) complex64 or complex128, in the order of the pattern. Device
-                and precision of the result are theirs.
-            pattern: where the pilots lie; the CFR is estimated on the used subcarriers of its grid.
+                and precision of the result are theirs, and so is its kind: NumPy array or tensor.
+            pattern: where the pilots lie; the CFR is estimated on the used subcarriers of its grid. Or
+                their subcarriers, (n_pilots,) whole numbers, on the grid of the model's scenario.
             noise_variance: complex variance per received pilot, a number or (*batch,); estimated where it is
                 needed and not given. The estimates of the ISTA family do not use it.
             pilot_symbols: what was sent, a number or (n_pilots,), of one modulus; 1 when not given.
@@ -108,43 +123,49 @@ class Model:
             error_variance: estimate it too, on every used subcarrier.
 
         Raises:
+            ModelError: the model was made for the synthetic setting.
             ObservationError: wrong shape, real numbers, NaN or Inf, an impossible noise variance.
+            PilotError: subcarriers that are no pattern.
             AlgorithmError: n_iterations differs from a K that the model is bound to.
 
         >>> from chanest import PilotPattern, load_model
         >>> pattern = PilotPattern.random(75, seed=0)
-        >>> pilots = torch.ones(2, 75, dtype=torch.complex64)
-        >>> load_model("na-alista-lte10-m75").estimate(pilots, pattern).cfr.shape
+        >>> model = load_model("na-alista-lte10-m75")
+        >>> model.estimate(torch.ones(2, 75, dtype=torch.complex64), pattern).cfr.shape
         torch.Size([2, 600])
+        >>> type(model.estimate(np.ones((2, 4), complex), [-300, -7, 5, 120]).cfr).__name__
+        'ndarray'
         """
-        check_pilots(received_pilots, pattern, noise_variance)
-        self._check_n_fft(pattern)
-        observations = received_pilots
+        scenario = self.ofdm
+        if not isinstance(pattern, PilotPattern):
+            pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
+        received, noise_variance = _tensor(received_pilots), _tensor(noise_variance)
+        scenario.check(received, pattern, noise_variance)
         if pilot_symbols is not None:
-            symbols = checked_symbols(pilot_symbols, received_pilots)
-            observations = received_pilots / symbols
+            symbols = checked_symbols(_tensor(pilot_symbols), received)
+            received = received / symbols
             if noise_variance is not None:
                 noise_variance = noise_variance / float(symbols.abs().double().square().mean())
-        y, scale = normalise(observations)
-        noise = None if noise_variance is None else noise_of_y(noise_variance, scale, len(pattern))
-        if isinstance(self.algorithm, Interpolator):
-            self.algorithm.checked_iterations(n_iterations)
-            return self._interpolate(self.algorithm, y, scale, pattern, noise, error_variance)
-        phi = self.operator(pattern, y.dtype, y.device)
-        algorithm = _converted(self.algorithm, y)
-        recovery = algorithm(y, phi, n_iterations, record, noise)
-        band = self.band(y.dtype, y.device, pattern)
-        estimate = self._estimate(recovery, scale, band, self.used_subcarriers(pattern))
-        if not error_variance:
-            return estimate
-        variance = algorithm.error_variance(recovery, y, phi, band, noise)
-        return replace(estimate, error_variance=variance * scale.square())
+        found = self._solve(
+            received, pattern, noise_variance, n_iterations=n_iterations, record=record, error_variance=error_variance
+        )
+        estimate = Estimate(
+            found.values.get("cir"),
+            found.values["cfr"],
+            torch.from_numpy(pattern.used_subcarriers).to(received.device),
+            found.first_tap_samples,
+            found.error_variance,
+            found.iterates,
+            found.step_sizes,
+            found.thresholds,
+        )
+        return _in_kind(estimate, received_pilots)
 
     def recover(
         self,
-        observations: Tensor,
-        phi: Tensor | DenseOperator,
-        noise_variance: Tensor | float | None = None,
+        observations: Array,
+        phi: Array | DenseOperator,
+        noise_variance: Array | float | None = None,
         *,
         n_iterations: int | None = None,
         record: bool = False,
@@ -154,7 +175,7 @@ class Model:
         The result scales with the observations, and inversely with the columns of Phi, which need no unit norm.
 
         Args:
-            observations: (*batch, n_measurements) float32 or float64.
+            observations: (*batch, n_measurements) float32 or float64; the result is an array or tensor as they are.
             phi: (n_measurements, n_coefficients), of the same type and device.
             noise_variance: of an entry of z, a number or (*batch,); estimated where it is needed and not given.
             n_iterations: another K than the model's.
@@ -165,80 +186,103 @@ class Model:
             ObservationError: wrong shape, NaN or Inf, a zero column, no fewer measurements than coefficients.
             AlgorithmError: n_iterations differs from a K that the model is bound to.
 
-        >>> from chanest.models.zoo import pick_model
-        >>> from chanest.problems.load import load_any_scenario
-        >>> model = pick_model("ista", load_any_scenario("synthetic"))
+        >>> from chanest import load_scenario
+        >>> from chanest.models import pick_model
+        >>> model = pick_model("ista", load_scenario("synthetic"))
         >>> model.recover(torch.ones(2, 3), torch.eye(3, 4) + 0.1).x.shape
         torch.Size([2, 4])
         """
-        if isinstance(self.algorithm, Interpolator) or not isinstance(self.scenario, SyntheticScenario):
+        try:
+            gaussian(self.scenario)
+        except ScenarioError:
             raise ModelError(
                 f"model {self.name}: made for OFDM pilots (scenario {self.scenario.name}), not for synthetic vectors"
-            )
-        matrix = phi if isinstance(phi, Tensor) else phi.matrix
-        check_measurements(observations, matrix, noise_variance)
-        norms = torch.linalg.vector_norm(matrix, dim=-2)
+            ) from None
+        matrix = phi if isinstance(phi, DenseOperator) else DenseOperator(_tensor(phi))
+        found = self.solve(
+            _tensor(observations), matrix, _tensor(noise_variance), n_iterations=n_iterations, record=record
+        )
+        recovery = Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds)
+        return _in_kind(recovery, observations)
+
+    def solve(
+        self,
+        observations: Tensor,
+        sensing: Sensing,
+        noise_variance: Tensor | float | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+        error_variance: bool = False,
+    ) -> Solution:
+        """:meth:`estimate` or :meth:`recover`, as the model's setting is.
+
+        Args:
+            observations: (*batch, M), pilot symbols divided out.
+            sensing: a pilot pattern, or a matrix.
+            noise_variance, n_iterations, record, error_variance: as of :meth:`estimate`.
+
+        Raises:
+            ObservationError, AlgorithmError: as of those.
+
+        >>> from chanest import load_model
+        >>> model = load_model("na-sbl-lte10-m75")
+        >>> list(model.solve(torch.ones(2, 75) + 0j, model.scenario.sensing(seed=0)).values)
+        ['cir', 'cfr']
+        """
+        self.scenario.check(observations, sensing, noise_variance)
+        return self._solve(
+            observations,
+            sensing,
+            noise_variance,
+            n_iterations=n_iterations,
+            record=record,
+            error_variance=error_variance,
+        )
+
+    def _solve(
+        self,
+        observations: Tensor,
+        sensing: Sensing,
+        noise_variance: Tensor | float | None,
+        *,
+        error_variance: bool,
+        **how: Any,
+    ) -> Solution:
         y, rms = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
+        forward = self.scenario.forward_model(sensing, y.dtype, y.device)
         algorithm = _converted(self.algorithm, y)
-        found = algorithm(y, DenseOperator(matrix / norms), n_iterations, record, noise)
-        scale = rms * sqrt(y.shape[-1]) / norms
-        return replace(found, x=found.x * scale, iterates=tuple(x * scale for x in found.iterates), posterior=None)
-
-    def band(self, dtype: torch.dtype, device: torch.device | str, pattern: PilotPattern | None = None) -> PartialDFT:
-        """Phi for all used subcarriers of the pattern's grid, or of the scenario's, as if each were a pilot."""
-        n_taps, first = self.ofdm.n_taps, self.ofdm.first_tap_samples
-        grid = self.ofdm.grid if pattern is None else pattern.grid
-        return kept_operator(whole_band(grid), n_taps, first, dtype, device)
-
-    def cfr(self, cir: Tensor) -> Tensor:
-        """The frequency response of taps of this model's delay window, (*batch, n_taps) -> (*batch, n_used)."""
-        return cfr_of(cir, self.ofdm)
-
-    def _check_n_fft(self, pattern: PilotPattern) -> None:
-        if pattern.n_fft != self.ofdm.n_fft:
-            raise ObservationError(
-                f"model {self.name} was made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}", field="n_fft"
-            )
-
-    def used_subcarriers(self, pattern: PilotPattern) -> Tensor:
-        """(n_used,) int64: those of the pattern's grid.
-
-        >>> from chanest import PilotPattern, load_model
-        >>> load_model("na-sbl-wide").used_subcarriers(PilotPattern.random(75, seed=0)).shape
-        torch.Size([600])
-        """
-        return torch.from_numpy(pattern.used_subcarriers)
-
-    def _estimate(self, recovery: Recovery, scale: Tensor, band: PartialDFT, used: Tensor) -> Estimate:
-        cir = recovery.x * scale
-        return Estimate(
-            cir,
-            band.forward(cir) * band.n_measurements**0.5,
-            used.to(cir.device),
-            self.ofdm.first_tap_samples,
-            None,
+        found = algorithm.estimate(y, forward.phi, forward.band, noise, error_variance=error_variance, **how)
+        variance = None if found.error_variance is None else found.error_variance * rms.square()
+        first = self.scenario.first_tap_samples
+        if found.recovery is None:
+            assert found.response is not None
+            return Solution({"cfr": found.response * rms}, variance, first)
+        recovery, scale = found.recovery, forward.scale(rms)
+        return Solution(
+            forward.quantities(recovery.x * scale),
+            variance,
+            first,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,
             recovery.thresholds,
         )
 
-    def _interpolate(
-        self,
-        interpolator: Interpolator,
-        y: Tensor,
-        scale: Tensor,
-        pattern: PilotPattern,
-        noise: Tensor | None,
-        error_variance: bool,
-    ) -> Estimate:
-        m = len(pattern)
-        pilots = torch.tensor(pattern.subcarriers, device=y.device)
-        used = self.used_subcarriers(pattern).to(y.device)
-        relative = None if noise is None else noise * m
-        cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
-        variance = None if variance is None else variance * scale.square()
-        return Estimate(None, cfr * scale, used, self.ofdm.first_tap_samples, variance)
+    def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
+        """Phi for a pilot pattern over this model's delay window.
+
+        Raises:
+            ObservationError: the pattern belongs to another DFT length.
+        """
+        if pattern.n_fft != self.ofdm.n_fft:
+            raise ObservationError(f"made for {self.ofdm.n_fft}, the pilots have {pattern.n_fft}", field="n_fft")
+        return self.ofdm.operator(pattern, dtype, device)
+
+    def band(self, dtype: torch.dtype, device: torch.device | str, grid: Grid | None = None) -> PartialDFT:
+        """Phi for all used subcarriers of a grid, the scenario's when not given, as if each were a pilot."""
+        window = self.ofdm.n_taps, self.ofdm.first_tap_samples
+        return cached_operator(whole_band(self.ofdm.grid if grid is None else grid), *window, dtype, device)
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -279,7 +323,26 @@ def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> 
     return (relative / n_pilots).to(rms.dtype)
 
 
-def _converted(algorithm: Algorithm, y: Tensor) -> Algorithm:
+def _tensor(value: Any) -> Any:
+    """NumPy arrays as tensors; everything else as it is."""
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def _in_kind(result: _Result, given: Array) -> _Result:
+    """A dataclass of tensors, with NumPy arrays in their place where one was given."""
+    if not isinstance(given, np.ndarray):
+        return result
+
+    def array(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(array, value))
+        return value.detach().resolve_conj().numpy() if isinstance(value, Tensor) else value
+
+    changed = {f.name: array(getattr(result, f.name)) for f in fields(result)}  # type: ignore[arg-type]
+    return replace(result, **changed)  # type: ignore[type-var]
+
+
+def _converted(algorithm: Any, y: Tensor) -> Any:
     """The algorithm on y's device and in its precision: itself, or a copy, never changed in place.
 
     Copies are cached until a parameter changes. Where a gradient is asked for, the parameters of a copy made for this

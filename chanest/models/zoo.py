@@ -1,19 +1,19 @@
-"""Which estimator serves: shipped models by name, files, and the one that fits a scenario best."""
+"""Which estimator serves: shipped models by name, files, and the one that fits a problem best."""
 
 import hashlib
-import re
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import ceil, floor, log
+from functools import cache
+from math import ceil, floor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..algorithms import (
     ALGORITHMS,
-    EP,
     INTERPOLATORS,
-    Algorithm,
     ExponentialLMMSE,
     FlatLMMSE,
     Interpolator,
@@ -22,20 +22,11 @@ from ..algorithms import (
     TrueLMMSE,
 )
 from ..errors import AlgorithmError, ModelError
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario
-from ..problems.ofdm.channels import TapChannel
-from ..problems.ofdm.draw import delay_profile
-from ..problems.ofdm.pilots import PilotPattern
-from ..problems.ofdm.scenario import Scenario
-from .hdf5 import read_model, shipped_models
+from ..problems import PilotPattern, Problem, ofdm
+from .hdf5 import read_model, read_purpose, shipped_models
 from .model import Model
 
-PEERS = ("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep", *INTERPOLATORS)  # of the table
-SYNTHETIC_PEERS = ("ista", "fista", "alista", "na-alista", "vamp")
 ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
-NOT_SYNTHETIC = ("na-sbl", "omp", "sbl", "ep", *INTERPOLATORS)
-_OTHER_SPARSITY, _OTHER_DECAY = 48.0, 1.5  # EP's prior where a scenario has none of its own: tools/tune_ep.py
 
 
 def load_model(name: str | Path) -> Model:
@@ -59,17 +50,23 @@ def load_model(name: str | Path) -> Model:
 
 
 def pick_model(
-    algorithm: str, scenario: AnyScenario, n_pilots: int | None = None, n_iterations: int | None = None
+    algorithm: str, scenario: Problem, n_measurements: int | None = None, n_iterations: int | None = None
 ) -> Model:
-    """The estimator of one name that fits a scenario and a number of pilots (the scenario's when not given) best.
+    """The estimator of one name that fits a problem and a number of pilots or measurements best.
 
-    Learned algorithms take the shipped model for the scenario with the nearest number of pilots, else the one
-    trained on ``wide``, made for any channel. ISTA and FISTA take the scenario's penalty, EP its sparsity and
-    decay, ``lmmse-true`` its delay profile. In the synthetic setting the sizes must be the model's; of several SNRs the
-    nearest serves.
+    Learned algorithms take the nearest shipped model (:meth:`Problem.distance`): for OFDM that for the scenario with
+    the nearest number of pilots, else the one trained on ``wide``, made for any channel; for synthetic vectors the
+    sizes must be the model's, and of several SNRs the nearest serves. ISTA and FISTA take the scenario's penalty, EP
+    and VAMP what it knows of its signals, ``lmmse-true`` its delay profile.
+
+    Args:
+        algorithm: one of ESTIMATORS.
+        scenario: the problem.
+        n_measurements: number of pilots or measurements; the scenario's own when not given.
+        n_iterations: another K, of a classical algorithm.
 
     Raises:
-        AlgorithmError: unknown algorithm, or not of this setting.
+        AlgorithmError: unknown algorithm, or one that does not fit the problem.
         ModelError: nothing shipped fits.
 
     >>> from chanest import load_scenario
@@ -78,19 +75,38 @@ def pick_model(
     """
     if algorithm not in ESTIMATORS:
         raise AlgorithmError(f"expected one of {', '.join(ESTIMATORS)}, got {algorithm}", field="algorithm")
-    if isinstance(scenario, SyntheticScenario):
-        return _synthetic(algorithm, scenario, n_iterations)
-    n_pilots = scenario.n_pilots if n_pilots is None else n_pilots
+    if not fits(algorithm, scenario):
+        others = ", ".join(name for name in ESTIMATORS if fits(name, scenario))
+        raise AlgorithmError(
+            f"{algorithm} estimates OFDM channels only; for synthetic vectors take {others}", field="algorithm"
+        )
     if algorithm in INTERPOLATORS:
         return Model(_interpolator(algorithm, scenario), scenario, algorithm)
     if not ALGORITHMS[algorithm].learned:
         return _classical(algorithm, scenario, n_iterations)
-    for wanted in (scenario.name, "wide"):
-        prefix = f"{algorithm}-{wanted}"
-        fitting = [p for p in shipped_models() if re.fullmatch(rf"{re.escape(prefix)}(-m\d+)?", p.stem)]
-        if fitting:
-            return load_model(min(fitting, key=lambda path: _pilot_distance(path, n_pilots)))
-    raise ModelError(f"{algorithm}: no model for scenario {scenario.name} is shipped; give --model FILE")
+    size = getattr(scenario, scenario.size_fields[0]) if n_measurements is None else n_measurements
+    near = [
+        (distance, path)
+        for path in shipped_models()
+        for name, made_for in [_purpose(path)]
+        if name == algorithm and (distance := scenario.distance(made_for, size)) is not None
+    ]
+    if not near:
+        raise ModelError(
+            f"{algorithm}: no model for scenario {scenario.name} with {scenario.size} is shipped; train one, give "
+            "--model FILE"
+        )
+    return load_model(min(near, key=lambda one: (one[0], one[1].stem))[1])
+
+
+def fits(name: str, scenario: Problem) -> bool:
+    """Whether an estimator serves the observations of a problem: some take complex numbers only.
+
+    >>> from chanest import load_scenario
+    >>> [fits(name, load_scenario("synthetic")) for name in ("na-alista", "na-sbl", "linear")]
+    [True, False, False]
+    """
+    return scenario.is_complex or not (ALGORITHMS | INTERPOLATORS)[name].complex_only
 
 
 def is_model_name(name: str) -> bool:
@@ -134,11 +150,11 @@ def fingerprinted(names: Iterable[str]) -> str:
     )
 
 
-def pick_named(name: str, scenario: AnyScenario, n_pilots: int | None = None) -> Model:
+def pick_named(name: str, scenario: Problem, n_measurements: int | None = None) -> Model:
     """The model of this name, shipped or a file, or what :func:`pick_model` takes for the estimator of this name.
 
     Raises:
-        AlgorithmError, ModelError: as there; a model of the other setting, or damaged.
+        AlgorithmError, ModelError: as there; a model that cannot serve the problem, or damaged.
         FileError: a model file that is not there.
 
     >>> from chanest import load_scenario
@@ -146,11 +162,25 @@ def pick_named(name: str, scenario: AnyScenario, n_pilots: int | None = None) ->
     ['na-sbl-wide', 'na-sbl-lte10-m75']
     """
     if not is_model_name(name):
-        return pick_model(name, scenario, n_pilots)
+        return pick_model(name, scenario, n_measurements)
     model = load_model(name)
-    if isinstance(model.scenario, SyntheticScenario) != isinstance(scenario, SyntheticScenario):
-        raise ModelError(f"model {model.name}: made for {model.scenario.name}, of another setting than {scenario.name}")
+    check_serves(model, scenario)
     return model
+
+
+def check_serves(model: Model, scenario: Problem) -> None:
+    """Raise ModelError unless a model can serve a problem: of the same setting, and the same band.
+
+    >>> from chanest import load_scenario
+    >>> check_serves(load_model("na-alista-lte10-m75"), load_scenario("synthetic"))
+    Traceback (most recent call last):
+    ...
+    chanest.errors.ModelError: model na-alista-lte10-m75: made for OFDM pilots (scenario lte10), not for the vectors of
+    synthetic
+    """
+    reason = scenario.refuses(model.scenario)
+    if reason is not None:
+        raise ModelError(f"model {model.name}: {reason}")
 
 
 def rescaled(model: Model, n_fft: int) -> Model:
@@ -161,7 +191,7 @@ def rescaled(model: Model, n_fft: int) -> Model:
     (544, -16)
     """
     scenario, factor = model.ofdm, n_fft / model.ofdm.n_fft
-    algorithm = model.algorithm.rescaled(factor) if isinstance(model.algorithm, Interpolator) else model.algorithm
+    algorithm = model.algorithm.rescaled(factor)
     sizes = {
         "n_fft": n_fft,
         "n_taps": ceil(scenario.n_taps * factor),
@@ -188,66 +218,38 @@ def unambiguous(model: Model, pattern: PilotPattern) -> Model:
     return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 
-def _pilot_distance(path: Path, n_pilots: int) -> float:
-    count = re.search(r"-m(\d+)$", path.stem)
-    return abs(log(int(count[1]) / n_pilots)) if count else 0.0
+@cache
+def _purpose(path: Path) -> tuple[str, Problem]:
+    """Algorithm and problem of a shipped model, read once."""
+    return read_purpose(path)
 
 
-def _interpolator(name: str, scenario: Scenario) -> Interpolator:
+def _interpolator(name: str, scenario: Problem) -> Interpolator:
+    longest = max(1, ofdm(scenario).cp_samples)
     match name:
         case LinearInterpolation.name:
             return LinearInterpolation()
         case SplineInterpolation.name:
             return SplineInterpolation()
         case FlatLMMSE.name:
-            return FlatLMMSE(max(1, scenario.cp_samples))
+            return FlatLMMSE(longest)
         case ExponentialLMMSE.name:
-            return ExponentialLMMSE(n_taps=max(1, scenario.cp_samples))
+            return ExponentialLMMSE(n_taps=longest)
         case _:
-            return TrueLMMSE(*delay_profile(scenario))
+            return TrueLMMSE(*ofdm(scenario).delay_profile())
 
 
-def _classical(name: str, scenario: Scenario, n_iterations: int | None) -> Model:
-    given = {} if n_iterations is None else {"n_iterations": n_iterations}
-    made: Algorithm
+def _classical(name: str, scenario: Problem, n_iterations: int | None) -> Model:
+    """A classical algorithm, with what the problem knows of its signals."""
+    asked: dict[str, Any] = {} if n_iterations is None else {"n_iterations": n_iterations}
     if name in ("ista", "fista"):
         penalty = getattr(scenario.penalties, name)
         numbers = getattr(scenario.penalties, f"{name}_error")
-        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers or None, **given)
+        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers or None, **asked)
         return Model(made, scenario, f"{name}, penalty {penalty:g}")
-    if name == "ep":
-        sparsity, decay = _OTHER_SPARSITY, _OTHER_DECAY
-        if isinstance(scenario.channel, TapChannel):
-            sparsity, decay = scenario.channel.sparsity, scenario.channel.decay
-        made = EP(sparsity=sparsity, decay=decay, **given)
-        return Model(made, scenario, f"ep, sparsity {sparsity:g}, decay {decay:g}")
-    return Model(ALGORITHMS[name](**given), scenario, name)
-
-
-def _synthetic(name: str, scenario: SyntheticScenario, n_iterations: int | None) -> Model:
-    if name in NOT_SYNTHETIC:
-        fitting = ", ".join(other for other in ESTIMATORS if other not in NOT_SYNTHETIC)
-        raise AlgorithmError(
-            f"{name} estimates OFDM channels only; for synthetic vectors take {fitting}", field="algorithm"
-        )
-    given = {} if n_iterations is None else {"n_iterations": n_iterations}
-    if name in ("ista", "fista"):
-        penalty = getattr(scenario.penalties, name)
-        return Model(ALGORITHMS[name](penalty=penalty, **given), scenario, f"{name}, penalty {penalty:g}")
-    if not ALGORITHMS[name].learned:
-        return Model(ALGORITHMS[name](sparsity=scenario.sparsity, **given), scenario, name)
-    size = (scenario.n_measurements, scenario.n_coefficients, scenario.sparsity)
-    fitting_models = []
-    for path in shipped_models():
-        if path.stem.startswith(f"{name}-synthetic"):
-            made_for = read_model(path)[1]
-            assert isinstance(made_for, SyntheticScenario)
-            if (made_for.n_measurements, made_for.n_coefficients, made_for.sparsity) == size:
-                fitting_models.append((abs(made_for.snr_db - scenario.snr_db), path))
-    if not fitting_models:
-        raise ModelError(
-            f"no model for {size[0]} measurements of {size[1]} coefficients, {size[2]:g} of them not zero, is "
-            "shipped; train one, give --model FILE",
-            field=name,
-        )
-    return load_model(min(fitting_models)[1])
+    takes = inspect.signature(ALGORITHMS[name]).parameters
+    known = scenario.hyperparameters()
+    known = known if takes.keys() >= known.keys() else {}
+    made = ALGORITHMS[name](**known, **asked)
+    said = ", ".join(f"{key} {value:g}" for key, value in known.items())
+    return Model(made, scenario, f"{name}, {said}" if scenario.is_complex and said else name)

@@ -1,1 +1,42 @@
-"""Problems: what is transmitted, over which channels, at which noise level."""
+"""Problems: what is transmitted, over which channels, at which noise level, in either setting of the paper.
+
+A problem is a frozen value read from a TOML file and validated once (:func:`load_scenario`). Two equal ones and a seed
+give the same data. There are two: OFDM (:class:`Scenario`) and the synthetic setting (:class:`GaussianScenario`); what
+differs between them stands here and nowhere else.
+"""
+
+from .base import Batch, ForwardModel, Penalties, Problem
+from .gaussian import GaussianScenario, GaussianTraining
+from .load import gaussian, load_scenario, ofdm, scenario_from_fields, scenario_names
+from .ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
+from .ofdm.frontend import observe
+from .ofdm.grid import Grid
+from .ofdm.pilots import PilotPattern
+from .ofdm.scenario import Scenario, TrainingRange
+from .random import seeded
+from .shipped import shipped
+
+__all__ = [
+    "Batch",
+    "ForwardModel",
+    "GaussianScenario",
+    "GaussianTraining",
+    "Grid",
+    "PathChannel",
+    "Penalties",
+    "PilotPattern",
+    "Problem",
+    "ProfileChannel",
+    "RecordedChannel",
+    "Scenario",
+    "TapChannel",
+    "TrainingRange",
+    "gaussian",
+    "load_scenario",
+    "observe",
+    "ofdm",
+    "scenario_from_fields",
+    "scenario_names",
+    "seeded",
+    "shipped",
+]

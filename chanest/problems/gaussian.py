@@ -1,13 +1,35 @@
 """The synthetic setting of the paper (section 4.1): a Gaussian matrix, Bernoulli-Gaussian vectors."""
 
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from .base import Frozen, Penalties, Range, ascending, validated
+from ..errors import ObservationError, ScenarioError
+from ..operators import DenseOperator
+from ..operators import kept as cached
+from .base import (
+    Batch,
+    ForwardModel,
+    Penalties,
+    Problem,
+    Range,
+    Target,
+    Training,
+    Values,
+    check_noise,
+    words_of_range,
+)
+from .oracles import support_coefficients
+from .random import seeded
 
 
-class SyntheticTraining(Frozen):
+class GaussianTraining(Training):
     """What a model trained for the scenario must serve.
 
     ``fixed_matrix`` trains on the one Phi that the training's seed draws; else every step draws a new one.
@@ -16,25 +38,28 @@ class SyntheticTraining(Frozen):
     on which a network of scalars diverges.
     """
 
-    snr_db: Range
     fixed_matrix: bool = True
     denser: Annotated[float, Field(ge=1, le=10)] = 1.0
 
-    @model_validator(mode="after")
-    def _check(self) -> "SyntheticTraining":
-        ascending("snr_db", self.snr_db)
-        return self
+    @property
+    def fixed(self) -> bool:
+        return self.fixed_matrix
 
 
-class SyntheticScenario(Frozen):
+class GaussianScenario(Problem):
     """y = Phi x + z: Phi real Gaussian (n_measurements, n_coefficients) with unit columns; every entry of x is
     N(0, 1) with probability sparsity/n_coefficients, else zero; z white, SNR = E||Phi x||^2 / E||z||^2.
 
-    >>> from chanest.problems.load import load_any_scenario
-    >>> scenario = load_any_scenario("synthetic").replace(n_coefficients=500, snr_db=20)
+    >>> from chanest import load_scenario
+    >>> scenario = load_scenario("synthetic").replace(n_coefficients=500, snr_db=20)
     >>> scenario.n_measurements, scenario.n_coefficients, scenario.sparsity
     (250, 500, 50.0)
     """
+
+    quantities: ClassVar[tuple[str, ...]] = ("x",)
+    size_fields: ClassVar[tuple[str, ...]] = ("n_measurements", "n_coefficients")
+    peers: ClassVar[tuple[str, ...]] = ("ista", "fista", "alista", "na-alista", "vamp")
+    is_complex: ClassVar[bool] = False
 
     setting: Literal["synthetic"]
     name: Annotated[str, Field(min_length=1)]
@@ -43,11 +68,11 @@ class SyntheticScenario(Frozen):
     n_coefficients: Annotated[int, Field(ge=3, le=1_000_000)] = 1000
     sparsity: Annotated[float, Field(gt=0)] = 50.0
     snr_db: Annotated[float, Field(ge=-50, le=150)] = 40.0
-    training: SyntheticTraining
+    training: GaussianTraining
     penalties: Penalties
 
     @model_validator(mode="after")
-    def _check(self) -> "SyntheticScenario":
+    def _check(self) -> "GaussianScenario":
         if self.n_measurements >= self.n_coefficients:
             raise ValueError(
                 "n_measurements",
@@ -65,16 +90,263 @@ class SyntheticScenario(Frozen):
             )
         return self
 
-    def replace(self, **fields: Any) -> "SyntheticScenario":
-        """A copy with some fields changed, validated again.
+    @property
+    def first_tap_samples(self) -> int:  # type: ignore[override]
+        """Coefficients have no delay: 0."""
+        return 0
 
-        Raises:
-            ScenarioError: a field is unknown or its value impossible; the message names it.
+    # drawing ----------------------------------------------------------------------------------------------
 
-        >>> from chanest.problems.load import load_any_scenario
-        >>> load_any_scenario("synthetic").replace(sparsity=0)
-        Traceback (most recent call last):
-        ...
-        chanest.errors.ScenarioError: scenario synthetic: sparsity: input should be greater than 0, got 0
+    def sensing(self, seed: int) -> DenseOperator:
+        """Phi: entries N(0, 1), columns scaled to unit norm, float32.
+
+        >>> from chanest import load_scenario
+        >>> phi = load_scenario("synthetic").sensing(seed=0)
+        >>> phi.matrix.shape, bool(torch.allclose(phi.column_norms(), torch.ones(1000)))
+        (torch.Size([250, 1000]), True)
         """
-        return validated(type(self), {**self.model_dump(), **fields}, f"scenario {self.name}")
+        shape = (self.n_measurements, self.n_coefficients)
+        matrix = torch.randn(shape, generator=seeded(seed, "pattern"), dtype=torch.float64)
+        return DenseOperator((matrix / torch.linalg.vector_norm(matrix, dim=0)).float())
+
+    def draw(
+        self,
+        sensing: DenseOperator,
+        n_samples: int,
+        generator: torch.Generator | int,
+        snr_db: Tensor | float | None = None,
+        denser: Tensor | float = 1.0,
+    ) -> Batch:
+        """Draw vectors and noise, and measure.
+
+        Args:
+            sensing: (n_measurements, n_coefficients) on the CPU.
+            n_samples: batch.
+            generator: a CPU generator, or the seed of test data.
+            snr_db: one SNR, or one per vector; the scenario's when not given.
+            denser: how many times more entries than the scenario's, or one such factor per vector; the noise is the
+                same.
+
+        >>> from chanest import load_scenario
+        >>> synthetic = load_scenario("synthetic")
+        >>> drawn = synthetic.draw(synthetic.sensing(0), 1000, 0, denser=2.0)
+        >>> round(float((drawn.truth["x"] != 0).sum(-1).float().mean()) / synthetic.sparsity, 1)
+        2.0
+        """
+        generator = seeded(generator, "test") if isinstance(generator, int) else generator
+        shape = (n_samples, self.n_coefficients)
+        probability = self.sparsity / self.n_coefficients * torch.as_tensor(denser).expand(n_samples).unsqueeze(-1)
+        present = torch.rand(shape, generator=generator) < probability
+        x = torch.randn(shape, generator=generator) * present
+        snr = torch.as_tensor(self.snr_db if snr_db is None else snr_db, dtype=torch.float32)
+        power = self.sparsity / self.n_measurements  # of an entry of Phi x: unit columns
+        variance = (power * 10 ** (-snr / 10)).expand(n_samples)
+        noise = torch.randn((n_samples, self.n_measurements), generator=generator)
+        return Batch(sensing.forward(x) + noise * variance.sqrt().unsqueeze(-1), variance, {"x": x})
+
+    def oracles(self, batch: Batch, sensing: DenseOperator) -> dict[str, Callable[[], Values]]:
+        support = batch.truth["x"] != 0
+
+        def told(noise_variance: Tensor | None) -> Values:
+            return {"x": support_coefficients(batch.observations, sensing.matrix, support, noise_variance)}
+
+        return {"oracle-ls": lambda: told(None), "oracle-mmse": lambda: told(batch.noise_variance)}
+
+    # estimating -------------------------------------------------------------------------------------------
+
+    def check(self, observations: Tensor, sensing: DenseOperator, noise_variance: Tensor | float | None) -> None:
+        check_measurements(observations, sensing.matrix, noise_variance)
+
+    def forward_model(self, sensing: DenseOperator, dtype: torch.dtype, device: torch.device | str) -> ForwardModel:
+        """Columns are scaled to unit norm: those of a user's Phi may have any."""
+
+        def make() -> ForwardModel:
+            matrix = sensing.matrix.to(device, dtype)
+            norms = torch.linalg.vector_norm(matrix, dim=-2)
+            root = math.sqrt(len(matrix))
+            return ForwardModel(DenseOperator(matrix / norms), lambda rms: rms * root / norms, lambda x: {"x": x})
+
+        return cached(sensing, ("forward model", dtype, str(device)), make)
+
+    def refuses(self, made_for: Problem) -> str | None:
+        if isinstance(made_for, GaussianScenario):
+            return None
+        return f"made for OFDM pilots (scenario {made_for.name}), not for the vectors of {self.name}"
+
+    def distance(self, made_for: Problem, n_measurements: int) -> tuple[float, ...] | None:
+        sizes = [(s.n_measurements, s.n_coefficients, s.sparsity) for s in (self, made_for) if not s.is_complex]
+        if len(sizes) < 2 or sizes[0] != sizes[1]:
+            return None
+        return (abs(made_for.snr_db - self.snr_db),)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"sparsity": self.sparsity}
+
+    # training ---------------------------------------------------------------------------------------------
+
+    def training_sensing(self, seed: int, step: int) -> DenseOperator:
+        return _matrix(self, seed if self.training.fixed_matrix else _matrix_seed(seed, step))
+
+    def validation_sensing(self, seed: int, index: int) -> DenseOperator:
+        return self.training_sensing(seed, -2 - index)
+
+    def training_draw(
+        self, sensing: DenseOperator, n_samples: int, generator: torch.Generator, snr_db: Tensor
+    ) -> tuple[Batch, Tensor | None]:
+        if self.training.denser == 1:
+            return self.draw(sensing, n_samples, generator, snr_db), None
+        factor = torch.ones(n_samples)
+        factor[1::2] = self.training.denser
+        batch = self.draw(sensing, n_samples, generator, snr_db, factor)
+        return batch, self.density_weight((batch.truth["x"] != 0).sum(-1))
+
+    def density_weight(self, n_entries: Tensor) -> Tensor:
+        """How much likelier the scenario is to draw vectors of so many entries than its training, half of which is
+        denser.
+
+        The balance heuristic of multiple importance sampling (Veach and Guibas, SIGGRAPH 1995): p / (p/2 + q/2), at
+        most 2. Each of N entries is drawn with probability p = sparsity/N, in the denser half with ``denser`` p.
+
+        Args:
+            n_entries: (batch,) other than zero.
+
+        >>> from chanest import load_scenario
+        >>> denser = load_scenario("synthetic").replace(training={"snr_db": (40, 40), "denser": 1.4})
+        >>> denser.density_weight(torch.tensor([50, 80])).tolist()
+        [1.9..., 0.0...]
+        """
+        n = self.n_coefficients
+        p = self.sparsity / n
+        q = self.training.denser * p
+        entries = n_entries.double()
+        log_ratio = entries * math.log(q / p) + (n - entries) * (math.log1p(-q) - math.log1p(-p))
+        return (2 / (1 + log_ratio.exp())).float()
+
+    def target(self, sensing: DenseOperator, batch: Batch) -> Target:
+        device = batch.observations.device
+        phi = cached(sensing, ("target", str(device)), lambda: sensing.to(device))
+        root = math.sqrt(phi.n_measurements)
+        return Target(phi, lambda rms: rms * root, batch.truth["x"], lambda x: x)
+
+    def training_hyperparameters(self) -> dict[str, Any]:
+        return {
+            "sparsity": self.sparsity,
+            "ridge": 1e-6,
+            "schedule": "synthetic",
+            "penalty": self.penalties.ista,
+        }
+
+    def matrix_size(self, seed: int) -> tuple[int, int, str]:
+        if not self.training.fixed_matrix:
+            raise ScenarioError(f"scenario {self.name} draws a new matrix every step; give --fixed-pattern")
+        return self.n_measurements, self.n_coefficients, "real"
+
+    def trained_with(self, snr_db: Range | None, fixed: bool | None, resized: bool) -> Self:
+        changed = {
+            **({} if snr_db is None else {"snr_db": snr_db}),
+            **({} if fixed is None else {"fixed_matrix": fixed}),
+        }
+        within = {} if snr_db is None else {"snr_db": min(max(self.snr_db, snr_db[0]), snr_db[1])}
+        return self.replace(training={**self.training.model_dump(), **changed}, **within)
+
+    # files ------------------------------------------------------------------------------------------------
+
+    def file_header(self, sensing: DenseOperator, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        attributes = {"scenario": self.name, "snr_db": self.snr_db, "sparsity": self.sparsity, "seed": seed}
+        return attributes, {"phi": sensing.matrix.numpy()}
+
+    def file_rows(self, batch: Batch, header: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        rows = {"observations": batch.observations, "x": batch.truth["x"], "noise_variance": batch.noise_variance}
+        return {name: values.contiguous().numpy() for name, values in rows.items()}
+
+    def estimate_header(self, sensing: DenseOperator) -> dict[str, np.ndarray]:
+        return {}
+
+    def constants(self) -> dict[str, Tensor]:
+        return {}
+
+    # words ------------------------------------------------------------------------------------------------
+
+    def facts(self, sensing: DenseOperator) -> dict[str, Any]:
+        return {
+            "n_pilots": None,
+            "n_distinct_pilots": None,
+            "snr_convention": None,
+            "n_measurements": self.n_measurements,
+            "n_coefficients": self.n_coefficients,
+        }
+
+    @property
+    def size(self) -> str:
+        return f"{self.n_measurements} measurements of {self.n_coefficients} coefficients"
+
+    @property
+    def trained_size(self) -> str:
+        return f"{self.n_measurements} x {self.n_coefficients}"
+
+    @property
+    def sensing_word(self) -> str:
+        return "matrix"
+
+    @property
+    def sample_word(self) -> str:
+        return "vectors"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.description}\n"
+            f"  {self.size}, {self.sparsity:g} of them not zero on average\n"
+            f"  default: {self.snr_db:g} dB; training: SNR {words_of_range(self.training.snr_db)} dB"
+        )
+
+
+@lru_cache(maxsize=1)
+def _matrix(scenario: GaussianScenario, seed: int) -> DenseOperator:
+    """A matrix, with what was computed from it, for the next step with the same one."""
+    with torch.inference_mode(False):  # it may be used in training later
+        return scenario.sensing(seed)
+
+
+def _matrix_seed(seed: int, step: int) -> int:
+    return int(torch.randint(2**62, (1,), generator=seeded(seed, "pattern", step + 2**20)))
+
+
+def check_measurements(observations: Tensor, matrix: Tensor, noise_variance: Tensor | float | None) -> None:
+    """Raise ObservationError unless y and Phi of the synthetic setting are real, finite and fit each other.
+
+    >>> check_measurements(torch.ones(5, 2), torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 2.0]]), None)
+    Traceback (most recent call last):
+    ...
+    chanest.errors.ObservationError: phi: column 1 is zero; leave it out, nothing can be said of its coefficient
+    """
+    for name, values in (("phi", matrix), ("observations", observations)):
+        if values.dtype not in (torch.float32, torch.float64):
+            found = str(values.dtype).removeprefix("torch.")
+            raise ObservationError(f"expected float32 or float64, got {found}", field=name)
+    if matrix.dtype != observations.dtype:
+        wanted, found = (str(t.dtype).removeprefix("torch.") for t in (observations, matrix))
+        raise ObservationError(f"expected {wanted} like the observations, got {found}", field="phi")
+    if matrix.ndim != 2:
+        raise ObservationError(
+            f"expected a matrix (n_measurements, n_coefficients), got {tuple(matrix.shape)}", field="phi"
+        )
+    m, n = matrix.shape
+    if not 1 <= m < n:
+        raise ObservationError(
+            f"expected fewer rows (measurements) than columns (coefficients), got {m} x {n}", field="phi"
+        )
+    if observations.ndim == 0 or observations.shape[-1] != m or not observations.numel():
+        raise ObservationError(
+            f"expected shape (*batch, {m}) for {m} rows of phi, got {tuple(observations.shape)}", field="observations"
+        )
+    for name, values in (("phi", matrix), ("observations", observations)):
+        finite = torch.isfinite(values)
+        if not finite.all():
+            raise ObservationError("NaN or Inf", field=name, index=tuple((~finite).nonzero()[0].tolist()))
+    zero = (matrix == 0).all(0)
+    if zero.any():
+        column = int(zero.nonzero()[0])
+        raise ObservationError(
+            f"column {column} is zero; leave it out, nothing can be said of its coefficient", field="phi"
+        )
+    check_noise(noise_variance, observations.shape[:-1])

@@ -1,16 +1,14 @@
-"""Scenarios from TOML files and from model files."""
+"""Problems from TOML files and from model files; the one place that chooses the setting."""
 
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from ..errors import ScenarioError
-from .base import validated
-from .gaussian import SyntheticScenario
+from .base import Problem, validated
+from .gaussian import GaussianScenario
 from .ofdm.scenario import Scenario
 from .shipped import shipped
-
-AnyScenario = Scenario | SyntheticScenario
 
 
 def scenario_names() -> list[str]:
@@ -22,14 +20,14 @@ def scenario_names() -> list[str]:
     return sorted(path.stem for path in shipped("scenarios").glob("*.toml"))
 
 
-def load_any_scenario(name: str | Path) -> AnyScenario:
-    """A shipped scenario of either setting by name, or one from a TOML file.
+def load_scenario(name: str | Path) -> Scenario | GaussianScenario:
+    """A shipped scenario by name, or one from a TOML file: a :class:`Scenario` or a :class:`GaussianScenario`.
 
     Raises:
         ScenarioError: there is no such scenario, or the file is not a valid one.
 
-    >>> load_any_scenario("synthetic").n_coefficients
-    1000
+    >>> load_scenario("lte10").channel.sparsity, load_scenario("synthetic").n_coefficients
+    (8, 1000)
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -52,37 +50,38 @@ def load_any_scenario(name: str | Path) -> AnyScenario:
     return scenario_from_fields(fields, f"scenario {path}")
 
 
-def load_scenario(name: str | Path) -> Scenario:
-    """A shipped OFDM scenario by name, or one from a TOML file.
+def ofdm(problem: Problem) -> Scenario:
+    """The problem, where it is of the OFDM setting; ScenarioError where it is synthetic.
 
-    Raises:
-        ScenarioError: there is no such scenario, the file is not a valid one, or it is synthetic.
-
-    >>> load_scenario("lte10").channel.sparsity
-    8
-    """
-    return ofdm(load_any_scenario(name))
-
-
-def ofdm(scenario: AnyScenario) -> Scenario:
-    """The scenario, where it is of the OFDM setting; ScenarioError where it is synthetic.
-
-    >>> ofdm(load_any_scenario("synthetic"))
+    >>> ofdm(load_scenario("synthetic"))
     Traceback (most recent call last):
     ...
     chanest.errors.ScenarioError: scenario synthetic: not an OFDM scenario; this needs one such as lte10
     """
-    if isinstance(scenario, SyntheticScenario):
-        raise ScenarioError(f"scenario {scenario.name}: not an OFDM scenario; this needs one such as lte10")
-    return scenario
+    if not isinstance(problem, Scenario):
+        raise ScenarioError("not an OFDM scenario; this needs one such as lte10", path=f"scenario {problem.name}")
+    return problem
 
 
-def scenario_from_fields(fields: dict[str, Any], source: str) -> AnyScenario:
-    """A scenario from the nested fields that ``scenario.model_dump()`` gave, as a model file holds them.
+def gaussian(problem: Problem) -> GaussianScenario:
+    """The problem, where it is of the synthetic setting; ScenarioError where it is OFDM.
+
+    >>> gaussian(load_scenario("synthetic")).sparsity
+    50.0
+    """
+    if not isinstance(problem, GaussianScenario):
+        raise ScenarioError(
+            "not a synthetic scenario; this needs one such as synthetic", path=f"scenario {problem.name}"
+        )
+    return problem
+
+
+def scenario_from_fields(fields: dict[str, Any], source: str) -> Scenario | GaussianScenario:
+    """A problem from the nested fields that ``scenario.model_dump()`` gave, as a model file holds them.
 
     >>> scenario = load_scenario("lte10")
     >>> scenario_from_fields(scenario.model_dump(), "a file") == scenario
     True
     """
-    cls: type[AnyScenario] = SyntheticScenario if fields.get("setting") == "synthetic" else Scenario
+    cls: type[Scenario | GaussianScenario] = GaussianScenario if fields.get("setting") == "synthetic" else Scenario
     return validated(cls, fields, source)

@@ -1,10 +1,10 @@
-"""Bounds, not estimators: least squares and MMSE for a receiver that is told the true delays."""
+"""Bounds, not estimators: least squares and MMSE for a receiver that is told the true delays, or the support."""
 
 import torch
 from torch import Tensor
 
 
-def oracle(
+def path_gains(
     observations: Tensor,
     subcarriers: Tensor,
     delays: Tensor,
@@ -29,9 +29,9 @@ def oracle(
 
     >>> h = torch.ones(1, 4, dtype=torch.complex64)
     >>> zero_delay, flat = torch.zeros(1, 1), torch.ones(1, 1)
-    >>> oracle(h, torch.arange(4), zero_delay, flat, None, 1024).real.round(decimals=6)
+    >>> path_gains(h, torch.arange(4), zero_delay, flat, None, 1024).real.round(decimals=6)
     tensor([[1.]], dtype=torch.float64)
-    >>> oracle(h, torch.arange(4), zero_delay, flat, torch.ones(1), 1024).real
+    >>> path_gains(h, torch.arange(4), zero_delay, flat, torch.ones(1), 1024).real
     tensor([[0.8000]], dtype=torch.float64)
     """
     turns = subcarriers.double().unsqueeze(-1) * delays.double().unsqueeze(-2) / n_fft
@@ -45,3 +45,31 @@ def oracle(
     normal = a.mH @ a + torch.diag_embed(load)
     right = (a.mH @ observations.to(a.dtype).unsqueeze(-1)).squeeze(-1)
     return torch.linalg.solve(normal, right)
+
+
+def support_coefficients(
+    observations: Tensor, matrix: Tensor, support: Tensor, noise_variance: Tensor | None
+) -> Tensor:
+    """Coefficients N(0, 1) on a known support: MMSE given the noise variance, else least squares.
+
+    Args:
+        observations: (batch, M).
+        matrix: (M, N).
+        support: (batch, N) bool.
+        noise_variance: (batch,) of an observation; None for least squares.
+
+    Returns:
+        (batch, N) float32.
+
+    >>> y, support = torch.tensor([[2.0, 5.0]]), torch.tensor([[True, False, True]])
+    >>> matrix = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    >>> support_coefficients(y, matrix, support, torch.ones(1)).round(decimals=3)
+    tensor([[1.0000, 0.0000, 2.5000]])
+    """
+    present = support.double()
+    load = torch.full((len(observations),), 1e-9).double() if noise_variance is None else noise_variance.double()
+    matrix = matrix.double()
+    c = torch.einsum("mn,bn,kn->bmk", matrix, present, matrix)
+    c = c + load[:, None, None] * torch.eye(len(matrix), dtype=torch.float64)
+    w = torch.cholesky_solve(observations.double().unsqueeze(-1), torch.linalg.cholesky(c)).squeeze(-1)
+    return (present * (w @ matrix)).float()

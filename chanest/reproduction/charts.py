@@ -1,14 +1,11 @@
 """What the figures that show no NMSE come to: rows, facts in words, and the charts drawn from the rows."""
 
-import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..errors import FileError
 from ..evaluation.plots import Chart, Series
 
 Row = dict[str, Any]
@@ -20,32 +17,6 @@ class Illustration:
 
     rows: list[Row]
     facts: str
-
-
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of the same columns as CSV, floats with six digits; a file that is there is replaced at once.
-
-    Raises:
-        FileError: it cannot be written.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "rows.csv"
-    >>> write_rows(path, [{"k": 1, "x": 1 / 3}])
-    >>> path.read_text().split()
-    ['k,x', '1,0.333333']
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            for row in rows:
-                writer.writerow({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()})
-        partial.replace(path)
-    except OSError as error:
-        raise FileError(f"cannot be written ({error.strerror})", path=path) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

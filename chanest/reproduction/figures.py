@@ -13,15 +13,11 @@ from torch import Tensor
 from ..algorithms import ALGORITHMS, Algorithm
 from ..errors import ChanestError
 from ..evaluation.plots import check_plot_path, draw_charts
-from ..files.arrays import refuse_existing
-from ..models.zoo import pick_model
+from ..files import refuse_existing, write_csv
+from ..models import pick_model
 from ..operators import AnalyticWeights, DenseOperator
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import load_any_scenario, load_scenario
-from ..problems.ofdm.draw import draw_pattern, simulate
-from ..problems.random import seeded
-from ..problems.vectors import draw_matrix
-from .charts import Illustration, Row, charts, spearman, write_rows
+from ..problems import GaussianScenario, gaussian, load_scenario, ofdm, seeded
+from .charts import Illustration, Row, charts, spearman
 from .iterations import Course, assumption, follow, memory, predictions
 
 _NORMS = ((15, 0.91, 0.92), (1000, 0.38, 0.37))  # entries that are not zero, the paper's coefficients of r and u
@@ -62,7 +58,7 @@ def illustrate(
         check_plot_path(path, force)
     title, make = _FIGURES[figure]
     made = make(device, seed)
-    write_rows(table, made.rows)
+    write_csv(table, list(made.rows[0]), made.rows)
     for path in plots:
         draw_charts(path, f"Figure {figure}: {title}", charts(figure, made.rows), force)
     return made.facts
@@ -79,7 +75,7 @@ def norms_and_error(device: torch.device, seed: int, n_draws: int = 1000) -> Ill
     15 entries of 1000: 0.9... (0.91), 0.9... (0.92)
     1000 entries of 1000: 0... (0.38), 0... (0.37)
     """
-    phi = draw_matrix(_synthetic(), seed).to(device)
+    phi = _synthetic().sensing(seed).to(device)
     w = AnalyticWeights(phi, 0.0)
     rows: list[Row] = []
     lines = [f"Spearman coefficients of ||x||_1 with r and u, {n_draws} draws each, beside the paper's"]
@@ -106,11 +102,10 @@ def channel(device: torch.device, seed: int) -> Illustration:
     >>> [sum(row["kind"] == kind for row in made.rows) for kind in ("tap", "pilot")]
     [256, 50]
     """
-    scenario = load_scenario("lte10").replace(n_pilots=50)
-    pattern = draw_pattern(scenario, seed)
-    data = next(simulate(scenario, pattern, 1, seed))
-    assert data.cir is not None
-    cir = data.cir[0]
+    scenario = ofdm(load_scenario("lte10")).replace(n_pilots=50)
+    pattern = scenario.sensing(seed)
+    data = next(scenario.simulate(pattern, 1, seed))
+    cir = data.truth["cir"][0]
     places = {"tap": range(len(cir)), "pilot": map(int, pattern.subcarriers)}
     values = {"tap": cir, "pilot": data.observations[0]}
     rows: list[Row] = [
@@ -144,7 +139,7 @@ def times(
     """
     rows: list[Row] = []
     for m, n in product(measurements, sizes):
-        phi = draw_matrix(_synthetic().replace(n_measurements=m, n_coefficients=n), seed).to(device)
+        phi = _synthetic().replace(n_measurements=m, n_coefficients=n).sensing(seed).to(device)
         y = torch.randn(batch, m, generator=seeded(seed, "test")).to(device) / m**0.5
         found = _seconds_per_iteration(phi, y, laps)
         rows += [
@@ -201,10 +196,8 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def _synthetic() -> SyntheticScenario:
-    scenario = load_any_scenario("synthetic")
-    assert isinstance(scenario, SyntheticScenario)
-    return scenario
+def _synthetic() -> GaussianScenario:
+    return gaussian(load_scenario("synthetic"))
 
 
 def _followed(tell: Callable[[Course], Illustration], n_samples: int) -> Callable[[torch.device, int], Illustration]:

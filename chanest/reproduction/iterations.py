@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..algorithms import Interpolator
-from ..models.model import Model
-from ..problems.gaussian import SyntheticScenario
-from ..problems.vectors import draw_matrix, simulate_vectors
+from ..algorithms import Algorithm
+from ..models import Model
 from .charts import Illustration, Row, spearman
 
 _PAIRS = ((0, 1, 0.85), (5, 6, 0.96), (14, 15, 0.97), (5, 8, 0.93))  # i, j, the paper's Spearman coefficient
@@ -40,22 +38,21 @@ def follow(model: Model, n_samples: int, seed: int, device: torch.device, n_iter
     """What an NA-ALISTA does to test vectors of its scenario, iteration by iteration.
 
     >>> from chanest.algorithms import NAALISTA
-    >>> from chanest.problems.load import load_any_scenario
-    >>> model = Model(NAALISTA(sparsity=50, schedule="synthetic"), load_any_scenario("synthetic"))
+    >>> from chanest import load_scenario
+    >>> model = Model(NAALISTA(sparsity=50, schedule="synthetic"), load_scenario("synthetic"))
     >>> course = follow(model, 8, seed=0, device=torch.device("cpu"), n_iterations=4)
     >>> course.errors.shape, course.thresholds.shape
     (torch.Size([5, 8]), torch.Size([4, 8]))
     """
     scenario, algorithm = model.scenario, model.algorithm
-    assert isinstance(scenario, SyntheticScenario)
-    assert not isinstance(algorithm, Interpolator)
-    drawn = draw_matrix(scenario, seed)
+    assert isinstance(algorithm, Algorithm)
+    drawn = scenario.sensing(seed)
     phi = drawn.to(device)
     w = algorithm.to(device, torch.float32).weights(phi)
     blocks: list[list[Tensor]] = []
-    for block in simulate_vectors(scenario, drawn, n_samples, seed):
+    for block in scenario.simulate(drawn, n_samples, seed):
         vectors = block.to(device)
-        y, truth = vectors.observations, vectors.x
+        y, truth = vectors.observations, vectors.truth["x"]
         found = model.recover(y, phi, vectors.noise_variance, n_iterations=n_iterations, record=True)
         assert found.step_sizes is not None
         assert found.thresholds is not None

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..algorithms import ALGORITHMS, Algorithm
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario, load_any_scenario
+from ..problems import Problem, load_scenario
 from .points import KEY, NMSE_FIGURES, Point, panels
 
 _CURVES = ("n_taps", "snr_db")  # what may differ between a point and its start, beside K
@@ -101,7 +100,7 @@ def full_training(point: Point, start: Point | None) -> tuple[int, int]:
     return round(steps * (1 + more * abs(math.log2(point.n_taps / start.n_taps)))), batch_size
 
 
-def scenario_of(point: Point) -> AnyScenario:
+def scenario_of(point: Point) -> Problem:
     """The scenario of a point: ``lte10-reference``, as published, or ``synthetic``.
 
     Scalars see denser vectors in training, lest they diverge on them: one in a thousand is enough to spoil an NMSE.
@@ -111,14 +110,13 @@ def scenario_of(point: Point) -> AnyScenario:
     ((20.0, 20.0), 1.4)
     """
     if point.setting == "synthetic":
-        scenario = load_any_scenario("synthetic")
-        assert isinstance(scenario, SyntheticScenario)
+        scenario = load_scenario("synthetic")
         scalars = ALGORITHMS[point.algorithm].learned and recipe_of(point).trunk == 1
         denser = _DENSER if scalars else 1.0
         training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db), "denser": denser}
         sizes = {"n_measurements": point.n_pilots, "n_coefficients": point.n_taps, "sparsity": point.sparsity}
         return scenario.replace(**sizes, snr_db=point.snr_db, training=training)
-    return load_any_scenario("lte10-reference").replace(n_pilots=point.n_pilots, snr_db=point.snr_db)
+    return load_scenario("lte10-reference").replace(n_pilots=point.n_pilots, snr_db=point.snr_db)
 
 
 def made(point: Point) -> Algorithm:

@@ -6,23 +6,16 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from ..algorithms import ALGORITHMS, Algorithm
-from ..evaluation.metrics import ErrorSums
-from ..models.hdf5 import read_model
-from ..models.model import Model
-from ..models.zoo import pick_model
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario
-from ..problems.ofdm.draw import draw_pattern, simulate
-from ..problems.vectors import draw_matrix, simulate_vectors
-from ..training.batches import training_lesson
-from ..training.trainer import TrainingSettings, train
+from ..evaluation import ErrorSums
+from ..models import Model, pick_model, read_model
+from ..problems import Problem
+from ..training import TrainingSettings, train, training_batch
 from .points import KEY, Point
 from .recipes import full_training, made, named_start, rate_of, recipe_of, scenario_of
 
@@ -112,7 +105,7 @@ class Bench:
         return any(self._named(self._note(point, anew)) for anew in (False, True))
 
     def _learned(
-        self, point: Point, scenario: AnyScenario, start: Point | None, seconds: float
+        self, point: Point, scenario: Problem, start: Point | None, seconds: float
     ) -> tuple[Model, str | None]:
         """A point's model, trained now or before, and what its training began from."""
         algorithm, before = made(point), self._last(start) if start else None
@@ -129,7 +122,7 @@ class Bench:
         return model, named_start(point, start) if start else None
 
     def _trained(
-        self, point: Point, algorithm: Algorithm, scenario: AnyScenario, stage: tuple[int, int], start: str | None
+        self, point: Point, algorithm: Algorithm, scenario: Problem, stage: tuple[int, int], start: str | None
     ) -> tuple[Model, Path]:
         """The model from the cache, or trained now."""
         recipe, (steps, batch_size) = recipe_of(point), stage
@@ -198,7 +191,7 @@ class Bench:
         return self.cache / f"{key}-seed{self.seed}{'-anew' if anew else ''}.txt"
 
     def _affordable(
-        self, algorithm: Algorithm, scenario: AnyScenario, full: tuple[int, int], seconds: float
+        self, algorithm: Algorithm, scenario: Problem, full: tuple[int, int], seconds: float
     ) -> tuple[int, int]:
         """Steps and batch size of a full training, or as many steps as the time allows."""
         steps, batch_size = full
@@ -208,8 +201,8 @@ class Bench:
         laps = []
         for step in range(3):
             began = time.perf_counter()
-            lesson = training_lesson(scenario, self.seed, step, batch_size, 8, self.device)
-            algorithm(lesson.y, lesson.phi).x.abs().square().sum().backward()
+            batch = training_batch(scenario, self.seed, step, batch_size, 8, self.device)
+            algorithm(batch.y, batch.phi).x.abs().square().sum().backward()
             laps.append(time.perf_counter() - began)
         algorithm.zero_grad()
         return max(FEWEST_STEPS, min(steps, int(seconds / min(laps)))), batch_size
@@ -223,23 +216,9 @@ def measured_nmse_db(model: Model, n_samples: int, seed: int, device: torch.devi
     >>> measured_nmse_db(pick_model("fista", scenario_of(point), None, 8), 64, 0, torch.device("cpu")) < -2
     True
     """
-    sums = ErrorSums()
-    scenario = model.scenario
-    if isinstance(scenario, SyntheticScenario):
-        phi = _matrix(scenario, seed)
-        on_device = phi.to(device)
-        for vectors in simulate_vectors(scenario, phi, n_samples, seed):
-            block = vectors.to(device)
-            sums.add(model.recover(block.observations, on_device, block.noise_variance).x, block.x)
-        return sums.nmse_db
-    pattern = draw_pattern(scenario, seed)
-    for simulation in simulate(scenario, pattern, n_samples, seed):
-        data = simulation.to(device)
-        cir = model.estimate(data.observations, pattern, data.noise_variance).cir
-        assert cir is not None
-        assert data.cir is not None
-        sums.add(cir, data.cir)
+    sums, scenario = ErrorSums(), model.scenario
+    sensing, name = scenario.sensing(seed), scenario.quantities[0]
+    for block in scenario.simulate(sensing, n_samples, seed):
+        data = block.to(device)
+        sums.add(model.solve(data.observations, sensing, data.noise_variance).values[name], data.truth[name])
     return sums.nmse_db
-
-
-_matrix = cache(draw_matrix)

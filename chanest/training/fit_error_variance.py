@@ -5,17 +5,16 @@ from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..algorithms.error_calibration import Calibration
-from ..models.model import Model, normalise
-from ..problems.gaussian import SyntheticScenario
-from ..problems.random import seeded
-from .batches import told_noise, training_batch
+from ..models import Model, normalise
+from ..problems import seeded
+from .batches import drawn_batch, told_noise
 
 _FIRST_STEP = 2**40  # of channels that no training sees
 _BATCH, _SUBCARRIERS = 64, 24
 _STEPS, _ROWS = 3000, 20_000  # of the fit; rows are subcarriers of channels
 
 
-def calibrate(
+def fit_error_variance(
     model: Model, seed: int = 0, snr_groups: int = 8, device: torch.device | str = "cpu", n_batches: int = 768
 ) -> None:
     """Fit ``model.algorithm.calibration`` by the Gaussian likelihood of the CFR error, -log v - |error|^2 / v.
@@ -32,18 +31,18 @@ def calibrate(
 
     >>> from chanest import load_model, load_scenario
     >>> model = load_model("alista-lte10-m75")
-    >>> calibrate(model, n_batches=4)
+    >>> fit_error_variance(model, n_batches=4)
     >>> bool(model.algorithm.calibration.linear.bias.isfinite())
     True
     """
     algorithm = model.algorithm
     calibration = algorithm.calibration if isinstance(algorithm, Algorithm) else None
-    if calibration is None or isinstance(model.scenario, SyntheticScenario):
+    if calibration is None or "cfr" not in model.scenario.quantities:
         return
     algorithm.to(device, torch.float32)
     trained = next(calibration.parameters()).requires_grad
     calibration.initialise(seeded(seed, "initialise", 1))
-    read = [_read(model, calibration, seed, _FIRST_STEP + i, snr_groups, device) for i in range(n_batches)]
+    read = [_read(model, calibration, seed, _FIRST_STEP + i - 1, snr_groups, device) for i in range(n_batches)]
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
     with torch.enable_grad():
         calibration.requires_grad_(True)
@@ -66,15 +65,17 @@ def _read(
     model: Model, calibration: Calibration, seed: int, step: int, snr_groups: int, device: torch.device | str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Base, features and squared error, both relative to the RMS, on some subcarriers of one batch."""
-    drawn, pattern = training_batch(model.ofdm, seed, step, _BATCH, snr_groups)
+    drawn, pattern, _ = drawn_batch(model.scenario, seed, step, _BATCH, snr_groups)
     batch = drawn.to(device)
     y, rms = normalise(batch.observations)
-    told = told_noise(batch.noise_variance, rms, len(pattern), seed, step)
-    phi, band = model.operator(pattern, y.dtype, device), model.band(y.dtype, device)
+    told = told_noise(batch.noise_variance, rms, y.shape[-1], seed, step + 1)
+    forward = model.scenario.forward_model(pattern, y.dtype, device)
+    phi, band = forward.phi, forward.band
+    assert band is not None
     recovery = model.algorithm(y, phi, noise_variance=told)
     base, features = calibration.read(recovery, y, phi, band, told)
-    error = (model.cfr(recovery.x) - batch.cfr / rms).abs().square()
-    some = torch.randperm(error.shape[-1], generator=seeded(seed, "validate", step))[:_SUBCARRIERS].to(device)
+    error = (forward.quantities(recovery.x)["cfr"] - batch.truth["cfr"] / rms).abs().square()
+    some = torch.randperm(error.shape[-1], generator=seeded(seed, "validate", step + 1))[:_SUBCARRIERS].to(device)
     if base.shape[-1] > 1:
         base, features = base[:, some], features[:, some]
     else:

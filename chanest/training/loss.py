@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
-from .batches import Lesson
+from .batches import TrainingBatch
 from .distributed import Processes
 
 
 def group_loss(
-    algorithm: Algorithm, lesson: Lesson, snr_groups: int, processes: Processes | None = None
+    algorithm: Algorithm, batch: TrainingBatch, snr_groups: int, processes: Processes | None = None
 ) -> tuple[Tensor, float]:
     """The loss of one batch, and its NMSE in dB, the same in every process.
 
@@ -20,7 +20,7 @@ def group_loss(
 
     Args:
         algorithm: its iterates before the last one count with ``algorithm.supervision``.
-        lesson: the whole batch; this process estimates its share.
+        batch: the whole batch; this process estimates its share.
         snr_groups: equal parts of the batch, one behind the other, each at an SNR of its own.
         processes: this one alone when not given.
 
@@ -29,16 +29,16 @@ def group_loss(
 
     >>> from chanest import load_scenario
     >>> from chanest.algorithms import ALISTA
-    >>> from chanest.training.batches import training_lesson
-    >>> lesson = training_lesson(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8, device="cpu")
-    >>> loss, nmse_db = group_loss(ALISTA(n_iterations=2), lesson, snr_groups=8)
+    >>> from chanest.training.batches import training_batch
+    >>> batch = training_batch(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8, device="cpu")
+    >>> loss, nmse_db = group_loss(ALISTA(n_iterations=2), batch, snr_groups=8)
     >>> loss.requires_grad, nmse_db < 0
     (True, True)
     """
     processes = processes or Processes()
-    n_samples = len(lesson.y)
+    n_samples = len(batch.y)
     share = processes.share(n_samples)
-    own = lesson.rows(share)
+    own = batch.rows(share)
     supervised = algorithm.supervision > 0
     recovery = algorithm(own.y, own.phi, record=supervised, noise_variance=own.noise_variance)
 

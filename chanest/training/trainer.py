@@ -17,13 +17,12 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..errors import FileError, TrainingError
 from ..evaluation.metrics import ErrorSums
-from ..models.hdf5 import read_model, read_optimiser, write_model
-from ..models.model import Model
-from ..problems.load import AnyScenario
-from ..problems.random import seeded
-from .batches import Lesson, training_lesson, validation_lesson
+from ..models import Model, read_model, write_model
+from ..models.hdf5 import read_optimiser
+from ..problems import Problem, seeded
+from .batches import TrainingBatch, training_batch, validation_batch
 from .distributed import Processes
-from .fit_error_variance import calibrate
+from .fit_error_variance import fit_error_variance
 from .loss import group_loss
 
 Progress = Callable[[int, float, float], None]
@@ -76,7 +75,7 @@ def checkpoint_path(output: Path) -> Path:
 
 def train(
     algorithm: Algorithm,
-    scenario: AnyScenario,
+    scenario: Problem,
     settings: TrainingSettings,
     output: Path,
     *,
@@ -134,7 +133,7 @@ class _Trainer:
     def __init__(
         self,
         algorithm: Algorithm,
-        scenario: AnyScenario,
+        scenario: Problem,
         settings: TrainingSettings,
         checkpoint: Path,
         device: torch.device | str,
@@ -158,7 +157,7 @@ class _Trainer:
     def initialise(self) -> None:
         """Draw the initial weights from the seed and the normalisation from a first batch."""
         self.algorithm.initialise(seeded(self.settings.seed, "initialise"))
-        first = self._lesson(-1)
+        first = self._batch(-1)
         self.algorithm.fit_normalisation(first.y, first.phi)
 
     def advance(self) -> float:
@@ -166,9 +165,9 @@ class _Trainer:
         started = time.perf_counter()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate
-        lesson = self._lesson(self.step)
+        batch = self._batch(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, nmse = group_loss(self.algorithm, lesson, self.settings.snr_groups, self.processes)
+        loss, nmse = group_loss(self.algorithm, batch, self.settings.snr_groups, self.processes)
         loss.backward()
         self.processes.sum_gradients(self.algorithm.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
@@ -226,7 +225,9 @@ class _Trainer:
     def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings = self.settings
         if settings.calibration_batches:
-            calibrate(self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
+            fit_error_variance(
+                self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches
+            )
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
@@ -267,18 +268,16 @@ class _Trainer:
     def _model(self) -> Model:
         return Model(self.algorithm, self.scenario)
 
-    def _lesson(self, step: int) -> Lesson:
+    def _batch(self, step: int) -> TrainingBatch:
         settings = self.settings
-        return training_lesson(
-            self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device
-        )
+        return training_batch(self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device)
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:
         """NMSE in dB on samples, and where patterns vary on patterns, that training did not see."""
         sums = ErrorSums()
         for index in range(n_batches):
-            lesson = validation_lesson(self.scenario, self.settings.seed, index, self.device)
-            recovery = self.algorithm(lesson.y, lesson.phi, noise_variance=lesson.noise_variance)
-            sums.add(lesson.answer(recovery.x), lesson.truth)
+            batch = validation_batch(self.scenario, self.settings.seed, index, self.device)
+            recovery = self.algorithm(batch.y, batch.phi, noise_variance=batch.noise_variance)
+            sums.add(batch.answer(recovery.x), batch.truth)
         return sums.nmse_db

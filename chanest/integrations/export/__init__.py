@@ -4,15 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from ...algorithms import Algorithm, Interpolator
 from ...errors import ExportError, ModelError
-from ...models.hdf5 import read_model, write_model
-from ...models.model import Model
-from ...problems.gaussian import SyntheticScenario
-from ...problems.ofdm.draw import draw_pattern
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model, read_model, write_model
+from ...problems import PilotPattern
+from ...problems.base import Sensing
 from . import onnx_file, savedmodel, torch_file
 from .matlab import read_mat, write_mat
 from .program import TRACEABLE, ChannelProgram, traceable
@@ -61,14 +57,11 @@ def export_model(
         )
     if isinstance(model.algorithm, Interpolator):
         raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
-    if isinstance(model.scenario, SyntheticScenario):
-        pattern = None
-    elif pattern is None:
-        pattern = draw_pattern(model.scenario, seed=0)
+    sensing = model.scenario.sensing(seed=0) if pattern is None else pattern
     if to in ("hdf5", "mat"):
-        return _export_parameters(model, model.algorithm, to, path, pattern)
+        return _export_parameters(model, model.algorithm, to, path, sensing)
     algorithm = traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
-    assert pattern is not None
+    pattern = sensing
     inputs = Inputs.random(model, pattern)
     expected = inputs.estimate(model)
     match to:
@@ -84,14 +77,9 @@ def export_model(
             return verified(path, savedmodel_writer, run, expected, savedmodel.TOLERANCES[algorithm.name])
 
 
-def _export_parameters(
-    model: Model, algorithm: Algorithm, to: str, path: Path, pattern: PilotPattern | None
-) -> dict[str, float]:
+def _export_parameters(model: Model, algorithm: Algorithm, to: str, path: Path, sensing: Sensing) -> dict[str, float]:
     """Files of parameters, of any algorithm and either setting."""
-    inputs = None if pattern is None else Inputs.random(model, pattern)
-
-    def outputs(of: Model) -> Outputs:
-        return (_recovered(of),) if inputs is None else inputs.estimate(of)
+    inputs = Inputs.random(model, sensing)
 
     def write(to_path: Path) -> None:
         if to == "mat":
@@ -101,20 +89,11 @@ def _export_parameters(
 
     def run(written: Path) -> Outputs:
         if to == "mat":
-            return outputs(read_mat(written, model))
+            return inputs.estimate(read_mat(written, model))
         found, scenario, _ = read_model(written)
-        return outputs(Model(found.requires_grad_(False), scenario, model.name))
+        return inputs.estimate(Model(found.requires_grad_(False), scenario, model.name))
 
-    return verified(path, write, run, outputs(model), _EXACT)
-
-
-def _recovered(model: Model) -> torch.Tensor:
-    """(4, N): what a model of the synthetic setting makes of random measurements."""
-    s = model.scenario
-    assert isinstance(s, SyntheticScenario)
-    generator = torch.Generator().manual_seed(0)
-    phi = torch.randn(s.n_measurements, s.n_coefficients, generator=generator)
-    return model.recover(torch.randn(4, s.n_measurements, generator=generator), phi).x
+    return verified(path, write, run, inputs.estimate(model), _EXACT)
 
 
 __all__ = [

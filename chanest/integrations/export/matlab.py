@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ...algorithms import ALGORITHMS, Algorithm
 from ...errors import ExportError
+from ...models import Model
 from ...models.hdf5 import model_fields, tensors_of
-from ...models.model import Model
+
+_WINDOW = ("n_fft", "n_taps", "first_tap_samples", "n_used")
 
 
 def write_mat(path: Path, model: Model) -> None:
@@ -52,8 +54,8 @@ def read_mat(path: Path, model: Model) -> Model:
             for key in name.split("/"):
                 value = _member(value, key)
             tensor.copy_(torch.from_numpy(np.asarray(value)).reshape(tensor.shape))
-        window = {name: fields["scenario"][name] for name in ("n_fft", "n_taps", "first_tap_samples", "n_used")
-                  if hasattr(model.scenario, name)}  # fmt: skip
+        known = type(model.scenario).model_fields
+        window = {name: fields["scenario"][name] for name in _WINDOW if name in known}
     except (KeyError, IndexError, TypeError, RuntimeError) as error:
         raise ExportError(f"cannot be read back ({type(error).__name__}: {error})", path=path) from None
     return Model(algorithm.requires_grad_(False), model.scenario.replace(**window), model.name)

@@ -19,8 +19,8 @@ from ...algorithms import ALISTA, NAALISTA, Algorithm
 from ...algorithms.error_calibration import ResidualCalibration
 from ...algorithms.na_alista import THRESHOLD
 from ...algorithms.noise import CEILING, FLOOR
-from ...models.model import Model, noise_of_y
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model, noise_of_y
+from ...problems import PilotPattern
 from .extras import needed
 from .program import NOISE, PILOTS, facts, traceable
 from .verifying import OUTPUTS, Inputs, Outputs

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ...algorithms import ALISTA, NAALISTA, NASBL, Algorithm
 from ...errors import ModelError
-from ...models.model import Model, noise_of_y, normalise
+from ...models import Model, noise_of_y, normalise
 from ...operators import PartialDFT, power_start
-from ...problems.ofdm.pilots import PilotPattern
+from ...problems import PilotPattern
 
 TRACEABLE: tuple[type[Algorithm], ...] = (ALISTA, NAALISTA, NASBL)
 PILOTS, SUBCARRIERS, NOISE = "received_pilots", "pilot_subcarriers", "noise_variance"

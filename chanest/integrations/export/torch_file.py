@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from ...errors import ExportError
-from ...models.model import Model
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model
+from ...problems import PilotPattern
 from .program import ChannelProgram, facts
 from .verifying import OUTPUTS, Inputs, Outputs
 

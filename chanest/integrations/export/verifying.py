@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from ... import kernels
-from ...algorithms import Algorithm
 from ...errors import ChanestError, ExportError, FileError
-from ...models.model import Model
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model
+from ...problems.base import Sensing
 
 OUTPUTS = ("cfr", "cir", "error_variance")
 SAMPLES = 32
@@ -24,38 +23,40 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Random pilots for a comparison.
+    """Random observations for a comparison.
 
     Attributes:
-        received_pilots: (SAMPLES, n_pilots) complex64; powers, noise and channels differ from sample to sample.
+        received_pilots: (SAMPLES, M) complex64, or float32 in the synthetic setting; powers, noise and channels
+            differ from sample to sample.
         noise_variance: (SAMPLES,) float32.
-        pattern: where the pilots lie.
+        pattern: where the pilots lie, or the matrix.
     """
 
     received_pilots: Tensor
     noise_variance: Tensor
-    pattern: PilotPattern
+    pattern: Sensing
 
     @classmethod
-    def random(cls, model: Model, pattern: PilotPattern, seed: int = 0) -> "Inputs":
-        """A few taps in the model's delay window each, 0...30 dB, over twelve decades of power.
+    def random(cls, model: Model, pattern: Sensing, seed: int = 0) -> "Inputs":
+        """A few coefficients each, 0...30 dB, over twelve decades of power.
 
-        >>> from chanest import load_model
+        >>> from chanest import PilotPattern, load_model
         >>> Inputs.random(load_model("alista-lte10-m75"), PilotPattern.random(75, seed=0)).received_pilots.shape
         torch.Size([32, 75])
         """
         generator = torch.Generator().manual_seed(seed)
-        s = model.ofdm
+        dtype = torch.complex64 if model.scenario.is_complex else torch.float32
+        phi = model.scenario.forward_model(pattern, dtype, "cpu").phi
+        m, n = phi.n_measurements, phi.n_coefficients
 
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(SAMPLES, 1, generator=generator)
 
-        taps = torch.randn(SAMPLES, s.n_taps, dtype=torch.complex64, generator=generator)
-        taps = taps * (torch.rand(SAMPLES, s.n_taps, generator=generator) < _PATHS / s.n_taps)
-        phi = pattern.operator(s.n_taps, s.first_tap_samples)
-        clean = phi.forward(taps) * len(pattern) ** 0.5
+        taps = torch.randn(SAMPLES, n, dtype=dtype, generator=generator)
+        taps = taps * (torch.rand(SAMPLES, n, generator=generator) < _PATHS / n)
+        clean = phi.forward(taps) * m**0.5
         deviation = 10 ** uniform(-1.5, 0) * _PATHS**0.5
-        noise = torch.randn(SAMPLES, len(pattern), dtype=torch.complex64, generator=generator) * deviation
+        noise = torch.randn(SAMPLES, m, dtype=dtype, generator=generator) * deviation
         units = 10 ** uniform(-6, 6)
         return cls((clean + noise) * units, (deviation * units).square().squeeze(-1), pattern)
 
@@ -65,11 +66,10 @@ class Inputs:
 
     def estimate(self, model: Model) -> Outputs:
         """What a model makes of them."""
-        assert isinstance(model.algorithm, Algorithm)
-        ask = model.algorithm.gives_error_variance
         with kernels.plain():  # what is exported is torch's program, whose rounding NA-SBL may enlarge
-            found = model.estimate(self.received_pilots, self.pattern, self.noise_variance, error_variance=ask)
-        return tuple(t for t in (found.cfr, found.cir, found.error_variance) if t is not None)
+            found = model.solve(self.received_pilots, self.pattern, self.noise_variance, error_variance=True)
+        values = (found.values.get("cfr"), found.values.get("cir", found.values.get("x")), found.error_variance)
+        return tuple(t for t in values if t is not None)
 
 
 def verified(

@@ -17,10 +17,9 @@ from scipy.stats import binomtest
 from sionna.phy.utils import sim_ber
 from torch import Tensor
 
-from ...evaluation.metrics import ErrorSums
-from ...models.zoo import ESTIMATORS
-from ...problems.ofdm.channels import TapChannel
-from ...problems.ofdm.scenario import Scenario
+from ...evaluation import ErrorSums
+from ...models import ESTIMATORS
+from ...problems import Scenario
 
 Case = tuple[Scenario, str, float, int, int, int, str]  # the arguments of a Link
 LINK_ESTIMATORS = (PERFECT, ORACLE, SIONNA_LS, *ESTIMATORS)
@@ -64,7 +63,7 @@ def usual_estimators(scenario: Scenario) -> tuple[str, ...]:
     >>> usual_estimators(load_scenario("tdl-c300"))
     ('perfect', 'na-sbl', 'na-alista', 'lmmse-exponential', 'linear')
     """
-    bounds = (PERFECT, ORACLE) if isinstance(scenario.channel, TapChannel) else (PERFECT,)
+    bounds = (PERFECT, ORACLE) if scenario.on_grid else (PERFECT,)
     return (*bounds, "na-sbl", "na-alista", "lmmse-exponential", "linear")
 
 

@@ -26,8 +26,8 @@ from sionna.phy.utils import ebnodb2no
 from torch import Tensor
 
 from ...errors import ChanestError
-from ...models.zoo import pick_named
-from ...problems.ofdm.scenario import Scenario
+from ...models import pick_named
+from ...problems import Scenario
 
 MODULATIONS = {"qpsk": 2, "16qam": 4, "64qam": 6}
 PERFECT, ORACLE, SIONNA_LS = "perfect", "oracle-ls", "ls-linear"

@@ -4,11 +4,7 @@ import torch
 from sionna.phy.channel import ChannelModel
 from torch import Tensor
 
-from ...problems.load import load_scenario
-from ...problems.ofdm.channels import RecordedChannel
-from ...problems.ofdm.draw import draw_paths
-from ...problems.ofdm.scenario import Scenario
-from ...problems.random import seeded
+from ...problems import Scenario, load_scenario, ofdm, seeded
 
 
 class SparseCIR(ChannelModel):
@@ -51,7 +47,7 @@ class SparseCIR(ChannelModel):
         device: str | None = None,
     ) -> None:
         super().__init__(precision=precision, device=device)
-        self.scenario = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+        self.scenario = scenario if isinstance(scenario, Scenario) else ofdm(load_scenario(scenario))
         self._sizes = num_rx, num_rx_ant, num_tx, num_tx_ant
         self._generator = seeded(seed, "test")
 
@@ -70,21 +66,12 @@ class SparseCIR(ChannelModel):
             [batch_size, num_rx, num_tx, num_paths] in seconds.
         """
         num_rx, num_rx_ant, num_tx, num_tx_ant = self._sizes
-        delays, gains, variances = draw_paths(self.scenario, batch_size * num_rx * num_tx, self._generator)
+        delays, gains, variances = self.scenario.draw_paths(batch_size * num_rx * num_tx, self._generator)
         pairs = num_rx_ant * num_tx_ant
         if pairs > 1:
-            others = self._other_antennas(gains, variances, pairs - 1)
+            others = self.scenario.channel.draw_antennas(gains, variances, pairs - 1, self._generator)
             gains = torch.cat([gains.unsqueeze(1), others], 1)
         a = gains.reshape(batch_size, num_rx, num_tx, num_rx_ant, num_tx_ant, -1).permute(0, 1, 3, 2, 4, 5)
         tau = (delays / self.scenario.sample_rate_hz).reshape(batch_size, num_rx, num_tx, -1)
         a = a.to(self.device, self.cdtype).unsqueeze(-1).expand(*a.shape, num_time_steps)
         return a, tau.to(self.device, self.dtype)
-
-    def _other_antennas(self, gains: Tensor, variances: Tensor, n: int) -> Tensor:
-        shape = len(gains), n, gains.shape[-1]
-        if isinstance(self.scenario.channel, RecordedChannel):
-            turns = torch.rand(shape, generator=self._generator)
-            phases = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
-            return gains.unsqueeze(1) * phases / variances.sum(-1).sqrt()[:, None, None]
-        drawn = torch.randn(shape, dtype=gains.dtype, generator=self._generator)
-        return drawn * variances.sqrt().unsqueeze(1)

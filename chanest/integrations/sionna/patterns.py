@@ -8,8 +8,7 @@ from sionna.phy.ofdm import PilotPattern as SionnaPilotPattern
 from sionna.phy.ofdm import ResourceGrid
 
 from ...errors import PilotError
-from ...problems.ofdm.grid import Grid
-from ...problems.ofdm.pilots import PilotPattern
+from ...problems import Grid, PilotPattern
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,11 @@ class PilotPattern:
         return len(self.subcarriers)
 
     @property
+    def n_measurements(self) -> int:
+        """Number of pilots: rows of Phi."""
+        return len(self.subcarriers)
+
+    @property
     def n_fft(self) -> int:
         """DFT length."""
         return self.grid.n_fft

@@ -1,40 +1,66 @@
 """OFDM scenarios: what is transmitted, over which channels, at which noise level."""
 
+import math
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from ..base import Frozen, Penalties, Range, ascending, validated
-from .channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
+from ...errors import ObservationError, ScenarioError
+from ...operators import PartialDFT, power_start
+from ..base import (
+    Batch,
+    ForwardModel,
+    Penalties,
+    Problem,
+    Range,
+    Target,
+    Training,
+    Values,
+    ascending,
+    words_of_range,
+)
+from ..oracles import path_gains
+from ..random import BLOCK, seeded
+from .channels import DelayAxis, PathChannel, Paths, ProfileChannel, RecordedChannel, TapChannel
+from .draw import frequency_response, pilot_noise, reference_noise
+from .frontend import check_pilots
 from .grid import Grid
+from .operator_cache import cached_operator, cfr_of, whole_band
+from .pilots import PilotPattern
 
-_grid = cache(Grid.around_dc)
+_EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_ep.py
+_NOISE = {"pilot": pilot_noise, "reference": reference_noise}
 
 
-class TrainingRange(Frozen):
+class TrainingRange(Training):
     """What a model trained for the scenario must serve.
 
     ``n_pilots`` (log-uniform) replaces the scenario's own count when given; ``comb_fraction`` of the patterns
     are regular combs; ``fixed_pattern`` trains on the one pattern that the training's seed draws.
     """
 
-    snr_db: Range
     n_pilots: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]] | None = None
     comb_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     fixed_pattern: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingRange":
-        ascending("snr_db", self.snr_db)
         if self.n_pilots is not None:
             ascending("n_pilots", self.n_pilots)
         return self
 
+    @property
+    def fixed(self) -> bool:
+        return self.fixed_pattern
 
-class Scenario(Frozen):
-    """One complete, frozen description of a setting (design: "a scenario is a value").
+
+class Scenario(Problem):
+    """One complete, frozen description of an OFDM setting (design: "a problem is a value").
 
     The band is the DC-free one of LTE: subcarriers -n_used/2...-1 and 1...n_used/2. Channels have
     E||x||^2 = 1. ``snr_convention`` is ``"pilot"`` (the paper's definition: SNR at every pilot) or
@@ -46,6 +72,14 @@ class Scenario(Frozen):
     >>> scenario.n_pilots, scenario.n_taps, len(scenario.used_subcarriers)
     (50, 256, 600)
     """
+
+    quantities: ClassVar[tuple[str, ...]] = ("cir", "cfr")
+    size_fields: ClassVar[tuple[str, ...]] = ("n_pilots",)
+    peers: ClassVar[tuple[str, ...]] = (
+        *("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep"),
+        *("lmmse-true", "lmmse-exponential", "lmmse-flat", "spline", "linear"),
+    )
+    is_complex: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1)]
     description: str
@@ -74,23 +108,23 @@ class Scenario(Frozen):
         most = self.training.n_pilots
         if most is not None and most[1] > self.n_used:
             raise ValueError("training.n_pilots", f"expected 2...{self.n_used}, got {most[1]}")
-        if isinstance(self.channel, TapChannel) and self.channel.sparsity > self.n_taps:
+        if self.channel.prior is not None and self.channel.prior[0] > self.n_taps:
             raise ValueError(
-                "channel.sparsity", f"expected at most n_taps = {self.n_taps}, got {self.channel.sparsity}"
+                "channel.sparsity", f"expected at most n_taps = {self.n_taps}, got {self.channel.prior[0]}"
             )
-        if self.snr_convention == "reference" and not isinstance(self.channel, TapChannel):
+        if self.snr_convention == "reference" and not self.on_grid:
             raise ValueError("snr_convention", '"reference" is defined for a channel of kind "taps" only')
         return self
-
-    @property
-    def used_subcarriers(self) -> np.ndarray:
-        """``(n_used,) int64``: the subcarriers that carry pilots or data, ascending, without DC."""
-        return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
 
     @property
     def grid(self) -> Grid:
         """DFT length and band."""
         return _grid(self.n_used, self.n_fft)
+
+    @property
+    def used_subcarriers(self) -> np.ndarray:
+        """``(n_used,) int64``: the subcarriers that carry pilots or data, ascending, without DC."""
+        return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
 
     @property
     def sample_rate_hz(self) -> float:
@@ -100,18 +134,254 @@ class Scenario(Frozen):
     @property
     def on_grid(self) -> bool:
         """Whether every channel is a vector of taps, so that the CIR has a true value to compare with."""
-        return isinstance(self.channel, TapChannel)
+        return self.channel.prior is not None
 
-    def replace(self, **fields: Any) -> "Scenario":
-        """A copy with some fields changed, validated again.
+    # drawing ----------------------------------------------------------------------------------------------
 
-        Raises:
-            ScenarioError: a field is unknown or its value impossible; the message names it.
+    def sensing(self, seed: int) -> PilotPattern:
+        """The pilot pattern of a run: drawn from the seed, or the published one where the scenario says so.
 
         >>> from chanest import load_scenario
-        >>> load_scenario("lte10").replace(pilots=50)
-        Traceback (most recent call last):
-        ...
-        chanest.errors.ScenarioError: scenario lte10: pilots: unknown field
+        >>> len(load_scenario("lte10").replace(n_pilots=50).sensing(seed=1))
+        50
         """
-        return validated(type(self), {**self.model_dump(), **fields}, f"scenario {self.name}")
+        if self.pilot_draw == "published":
+            return PilotPattern.published(self.n_pilots, self.grid)
+        return PilotPattern.random(self.n_pilots, seed, self.grid)
+
+    def draw_paths(self, n_samples: int, generator: torch.Generator) -> Paths:
+        """Delays in samples (float64), gains (complex64) and prior variances (float32): (n_samples, paths) each.
+
+        >>> from chanest import load_scenario
+        >>> from chanest.problems import seeded
+        >>> delays, gains, variances = load_scenario("eva").draw_paths(5, seeded(0, "test"))
+        >>> gains.shape, round(float(variances[0].sum()), 6)
+        (torch.Size([5, 9]), 1.0)
+        """
+        return self.channel.draw(n_samples, generator, self._axis)
+
+    def draw(
+        self,
+        sensing: PilotPattern,
+        n_samples: int,
+        generator: torch.Generator | int,
+        snr_db: Tensor | float | None = None,
+    ) -> Batch:
+        """Draw channels, noise and observations; rounded up to blocks of 512 inside for the ``reference`` convention.
+
+        >>> from chanest import load_scenario
+        >>> lte10 = load_scenario("lte10")
+        >>> batch = lte10.draw(lte10.sensing(0), 5, generator=0)
+        >>> batch.observations.shape, batch.truth["cfr"].shape
+        (torch.Size([5, 75]), torch.Size([5, 600]))
+        """
+        generator = seeded(generator, "test") if isinstance(generator, int) else generator
+        n_drawn = -(-n_samples // BLOCK) * BLOCK if self.snr_convention == "reference" else n_samples
+        delays, gains, variances = self.draw_paths(n_drawn, generator)
+        cfr = frequency_response(delays, gains, self.grid)
+        at_pilots = cfr[:, np.searchsorted(self.used_subcarriers, sensing.subcarriers)]
+        snr = torch.as_tensor(self.snr_db if snr_db is None else snr_db, dtype=torch.float32).expand(n_samples)
+        level, relative = _NOISE[self.snr_convention](at_pilots, snr, sensing)
+        at_pilots = at_pilots[:n_samples]
+        noise = torch.randn(at_pilots.shape, dtype=torch.complex64, generator=generator)
+        noise = noise * (level.unsqueeze(-1) * relative).sqrt()
+        paths = {"delays": delays, "gains": gains, "variances": variances}
+        truth = {"cfr": cfr[:n_samples]}
+        if self.on_grid:
+            truth = {"cir": self._taps(delays, gains)[:n_samples], **truth}
+        return Batch(at_pilots + noise, level, truth, {name: v[:n_samples] for name, v in paths.items()})
+
+    def oracles(self, batch: Batch, sensing: PilotPattern) -> dict[str, Callable[[], Values]]:
+        pilots, (delays, variances) = (
+            torch.tensor(sensing.subcarriers),
+            (batch.paths[n] for n in ("delays", "variances")),
+        )
+
+        def told(noise_variance: Tensor | None) -> Values:
+            gains = path_gains(batch.observations, pilots, delays, variances, noise_variance, self.n_fft)
+            gains = gains.to(torch.complex64)
+            cfr = {"cfr": frequency_response(delays, gains, self.grid)}
+            return {"cir": self._taps(delays, gains), **cfr} if self.on_grid else cfr
+
+        return {"oracle-ls": lambda: told(None), "oracle-mmse": lambda: told(batch.noise_variance)}
+
+    def delay_profile(self) -> tuple[Tensor, Tensor]:
+        """The mean power delay profile: delays in samples and powers of sum 1, float64, (paths,) each.
+
+        Exact where the scenario fixes the delays; else the mean over its channels, on delays an eighth of a sample
+        apart. Paths of recorded channels count as incoherent.
+
+        >>> from chanest import load_scenario
+        >>> delays, powers = load_scenario("epa").delay_profile()
+        >>> len(delays), round(float(powers.sum()), 6)
+        (7, 1.0)
+        """
+        return self.channel.delay_profile(self._axis)
+
+    @property
+    def _axis(self) -> DelayAxis:
+        return DelayAxis(self.n_taps, self.first_tap_samples, self.sample_rate_hz)
+
+    def _taps(self, delays: Tensor, gains: Tensor) -> Tensor:
+        taps = delays.long() - self.first_tap_samples
+        return torch.zeros(len(gains), self.n_taps, dtype=gains.dtype).scatter_add(-1, taps, gains)
+
+    # estimating -------------------------------------------------------------------------------------------
+
+    def check(self, observations: Tensor, sensing: PilotPattern, noise_variance: Tensor | float | None) -> None:
+        check_pilots(observations, sensing, noise_variance)
+        if sensing.n_fft != self.n_fft:
+            raise ObservationError(f"made for {self.n_fft}, the pilots have {sensing.n_fft}", field="n_fft")
+
+    def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
+        """Phi from the scenario's delay window to some pilots, kept from call to call."""
+        return cached_operator(pattern, self.n_taps, self.first_tap_samples, dtype, device)
+
+    def forward_model(self, sensing: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> ForwardModel:
+        band = self.operator(whole_band(sensing.grid), dtype, device)
+
+        def quantities(cir: Tensor) -> Values:
+            return {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
+
+        return ForwardModel(self.operator(sensing, dtype, device), lambda rms: rms, quantities, band)
+
+    def refuses(self, made_for: Problem) -> str | None:
+        if not isinstance(made_for, Scenario):
+            return f"made for synthetic vectors (scenario {made_for.name}), not for OFDM pilots"
+        made, wanted = (f"{s.n_used} used subcarriers of {s.n_fft}" for s in (made_for, self))
+        return None if made == wanted else f"made for {made}, scenario {self.name} has {wanted}"
+
+    def distance(self, made_for: Problem, n_measurements: int) -> tuple[float, ...] | None:
+        if not isinstance(made_for, Scenario) or made_for.name not in (self.name, "wide"):
+            return None
+        apart = 0.0 if made_for.training.n_pilots else abs(math.log(made_for.n_pilots / n_measurements))
+        return (float(made_for.name != self.name), apart)
+
+    def hyperparameters(self) -> dict[str, Any]:
+        sparsity, decay = self.channel.prior or (_EP_SPARSITY, _EP_DECAY)
+        return {"sparsity": sparsity, "decay": decay}
+
+    # training ---------------------------------------------------------------------------------------------
+
+    def training_sensing(self, seed: int, step: int) -> PilotPattern:
+        """The pilot pattern of one step of training, as the training range says.
+
+        >>> from chanest import load_scenario
+        >>> wide = load_scenario("wide")
+        >>> len({len(wide.training_sensing(0, step)) for step in range(10)}) > 5
+        True
+        """
+        training = self.training
+        if training.fixed_pattern:
+            return self.sensing(seed)
+        generator = seeded(seed, "pattern", step + 1)
+        n_pilots = self.n_pilots
+        if training.n_pilots is not None:
+            low, high = (math.log(n) for n in training.n_pilots)
+            n_pilots = round(math.exp(low + (high - low) * float(torch.rand(1, generator=generator))))
+        if float(torch.rand(1, generator=generator)) < training.comb_fraction:
+            spacing = max(1, round(self.n_used / n_pilots))
+            offset = int(torch.randint(spacing, (1,), generator=generator))
+            return PilotPattern.comb(spacing, offset, self.grid)
+        return PilotPattern.random(n_pilots, int(torch.randint(2**62, (1,), generator=generator)), self.grid)
+
+    def validation_sensing(self, seed: int, index: int) -> PilotPattern:
+        return self.sensing(seed + (0 if self.training.fixed_pattern else index))
+
+    def target(self, sensing: PilotPattern, batch: Batch) -> Target:
+        phi = sensing.operator(self.n_taps, self.first_tap_samples, batch.observations.dtype, batch.observations.device)
+        if self.on_grid:
+            return Target(phi, lambda rms: rms, batch.truth["cir"], lambda x: x)
+        return Target(phi, lambda rms: rms, batch.truth["cfr"], lambda x: cfr_of(x, self.grid, self.first_tap_samples))
+
+    def training_hyperparameters(self) -> dict[str, Any]:
+        prior = self.channel.prior
+        return {"penalty": self.penalties.ista, **({} if prior is None else {"decay": prior[1]})}
+
+    def matrix_size(self, seed: int) -> tuple[int, int, str]:
+        if not self.training.fixed_pattern:
+            raise ScenarioError(f"scenario {self.name} draws a new pilot pattern every step; give --fixed-pattern")
+        return len(self.sensing(seed)), self.n_taps, "complex"
+
+    def trained_with(self, snr_db: Range | None, fixed: bool | None, resized: bool) -> Self:
+        changed = {"snr_db": snr_db, "fixed_pattern": fixed}
+        training = {name: value for name, value in changed.items() if value is not None}
+        if resized:
+            training["n_pilots"] = None
+        return self.replace(training={**self.training.model_dump(), **training}) if training else self
+
+    # files ------------------------------------------------------------------------------------------------
+
+    def file_header(self, sensing: PilotPattern, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Pilots are QPSK symbols of modulus 1."""
+        bits = np.random.default_rng([seed, len(sensing)]).integers(0, 4, len(sensing))
+        attributes = {
+            "scenario": self.name,
+            "snr_db": self.snr_db,
+            "snr_convention": self.snr_convention,
+            "seed": seed,
+        }
+        return attributes, {
+            "pilot_subcarriers": np.asarray(sensing.subcarriers, dtype=np.int64),
+            "pilot_symbols": np.exp(0.25j * np.pi * (2 * bits + 1)).astype(np.complex64),
+            "n_fft": np.asarray(self.n_fft),
+            **self.estimate_header(sensing),
+        }
+
+    def file_rows(self, batch: Batch, header: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        received = {"received_pilots": batch.observations.numpy() * header["pilot_symbols"]}
+        truth = {name: batch.truth[name].numpy() for name in ("cfr", "cir") if name in batch.truth}
+        return {**received, **truth, "noise_variance": batch.noise_variance.numpy()}
+
+    def estimate_header(self, sensing: PilotPattern) -> dict[str, np.ndarray]:
+        return {
+            "used_subcarriers": sensing.used_subcarriers,
+            "first_tap_samples": np.asarray(self.first_tap_samples),
+        }
+
+    def constants(self) -> dict[str, Tensor]:
+        return {"power_start": power_start(self.n_taps)}
+
+    # words ------------------------------------------------------------------------------------------------
+
+    def facts(self, sensing: PilotPattern) -> dict[str, Any]:
+        return {
+            "n_pilots": self.n_pilots,
+            "n_distinct_pilots": len(sensing),
+            "snr_convention": self.snr_convention,
+        }
+
+    @property
+    def size(self) -> str:
+        return f"{self.n_pilots} pilots"
+
+    @property
+    def trained_size(self) -> str:
+        return words_of_range(self.training.n_pilots) if self.training.n_pilots else str(self.n_pilots)
+
+    @property
+    def noise_convention(self) -> str:
+        return self.snr_convention
+
+    @property
+    def sensing_word(self) -> str:
+        return "pilot pattern"
+
+    @property
+    def sample_word(self) -> str:
+        return "channels"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.description}\n"
+            f"  OFDM: {self.n_used} of {self.n_fft} subcarriers, "
+            f"{self.subcarrier_spacing_hz / 1e3:g} kHz apart, "
+            f"{self.sample_rate_hz / 1e6:g} Msample/s, CP {self.cp_samples} samples\n"
+            f"  channel: {self.channel.words(self.n_taps)}\n"
+            f"  estimated taps: {self.n_taps} from {self.first_tap_samples} samples on\n"
+            f"  default: {self.n_pilots} pilots, {self.snr_db:g} dB, {self.snr_convention} SNR convention\n"
+            f"  training: {self.trained_size} pilots, SNR {words_of_range(self.training.snr_db)} dB"
+        )
+
+
+_grid = cache(Grid.around_dc)

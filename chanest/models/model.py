@@ -139,15 +139,15 @@ class Model:
         scenario = self.ofdm
         if not isinstance(pattern, PilotPattern):
             pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
-        received, noise_variance = _tensor(received_pilots), _tensor(noise_variance)
-        scenario.check(received, pattern, noise_variance)
+        received, noise = _tensor(received_pilots), _tensor(noise_variance)
+        scenario.check(received, pattern, noise)
         if pilot_symbols is not None:
             symbols = checked_symbols(_tensor(pilot_symbols), received)
             received = received / symbols
-            if noise_variance is not None:
-                noise_variance = noise_variance / float(symbols.abs().double().square().mean())
+            if noise is not None:
+                noise = noise / float(symbols.abs().double().square().mean())
         found = self._solve(
-            received, pattern, noise_variance, n_iterations=n_iterations, record=record, error_variance=error_variance
+            received, pattern, noise, n_iterations=n_iterations, record=record, error_variance=error_variance
         )
         estimate = Estimate(
             found.values.get("cir"),

@@ -293,6 +293,12 @@ class Problem(Frozen, ABC):
     def trained_size(self) -> str:
         """What sizes a model trained for it serves, in words: ``24 to 200``."""
 
+    def training_words(self, seed: object) -> str:
+        """Sizes, and whether a model saw one pilot pattern or matrix, that of a seed, or a new one every step."""
+        word = self.sensing_word
+        seen = f"one fixed {word} (seed {seed})" if self.training.fixed else f"a new {word} every step"
+        return f"{self.size}, {seen}"
+
     @property
     def noise_convention(self) -> str:
         """What its SNR is relative to, where there are several conventions; else empty."""
@@ -307,6 +313,21 @@ class Problem(Frozen, ABC):
     @abstractmethod
     def sample_word(self) -> str:
         """What is estimated: ``channels`` or ``vectors``."""
+
+    @property
+    @abstractmethod
+    def support_word(self) -> str:
+        """What the oracles are told: ``delays`` or ``support``."""
+
+    @property
+    @abstractmethod
+    def trained_for(self) -> str:
+        """What a model trained for it was trained for, in words."""
+
+    @property
+    def footnote(self) -> str:
+        """What a reader of a table of its estimators should know; empty where there is nothing."""
+        return ""
 
     @abstractmethod
     def __str__(self) -> str:

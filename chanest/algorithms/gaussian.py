@@ -5,12 +5,15 @@ g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances
 build C and d fast (PartialDFT: one FFT each).
 """
 
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
+from . import namespace
+from .namespace import Array, Covariances
 
 LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
 CHUNK = 64
@@ -32,16 +35,16 @@ def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor
     return c + torch.diag_embed(load.unsqueeze(-1).expand(c.shape[:-1])).to(c.dtype)
 
 
-def loading(g: Tensor, noise_variance: Tensor, n_measurements: int) -> Tensor:
+def loading(g: Array, noise_variance: Array, n_measurements: Array, xp: ModuleType = namespace) -> Array:
     """What :func:`covariance` adds to the diagonal, (*batch,).
 
     >>> loading(torch.ones(2, 100), torch.tensor(0.5), 10)
     tensor([0.5001, 0.5001])
     """
-    return noise_variance + LOADING * g.sum(-1) / n_measurements
+    return noise_variance + LOADING * xp.sum(g, -1) / n_measurements
 
 
-def crowding(phi: LinearOperator, g: Tensor) -> Tensor:
+def crowding(phi: Covariances, g: Array, xp: ModuleType = namespace) -> Array:
     """log M ||C||^2 / tr(C)^2, C = Phi diag(g) Phi^H: log of M over the directions that C fills; 0 for a comb.
 
     Args:
@@ -55,9 +58,9 @@ def crowding(phi: LinearOperator, g: Tensor) -> Tensor:
     >>> bool(crowding(comb, torch.ones(272)) < 0.03 < crowding(random, torch.ones(272)))
     True
     """
-    c = phi.covariance(g.expand(*phi.batch_shape, -1))
-    trace = c.diagonal(dim1=-2, dim2=-1).real.sum(-1)
-    return (phi.n_measurements * c.abs().square().sum((-2, -1)) / trace.square()).log()
+    c = phi.covariance(xp.broadcast_to(g, (*phi.batch_shape, phi.n_coefficients)))
+    trace = xp.sum(xp.real(xp.diagonal(c)), -1)
+    return xp.log(phi.n_measurements * xp.sum(xp.abs2(c), (-2, -1)) / xp.square(trace))
 
 
 class _Inverse(torch.autograd.Function):

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ..errors import AlgorithmError
 from ..kernels.adapters import (
@@ -24,11 +23,11 @@ from ..kernels.na_alista_autograd import unrolled
 from ..operators import LinearOperator, Weights
 from .base import Algorithm
 from .error_calibration import ResidualCalibration
+from .na_alista_rules import THRESHOLD, log_norms, steps_and_thresholds
 from .results import Recovery, Trace
 from .shrinkage import soft_threshold
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
-THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
 
 
 class NAALISTA(Algorithm):
@@ -200,7 +199,7 @@ class NAALISTA(Algorithm):
         """Logarithms of those of the two norms, of b and of c, that the LSTM reads: (*batch, inputs)."""
         read = dict(zip(("r", "u"), norms, strict=True))
         chosen = [norm for name in self.lstm_inputs.split(",") if (norm := read[name]) is not None]
-        return torch.stack(chosen, -1).clamp_min(torch.finfo(chosen[0].dtype).tiny).log()
+        return log_norms(torch.stack(chosen, -1))
 
     def standardised(self, features: Tensor) -> Tensor:
         """Features as the LSTM reads them."""
@@ -208,8 +207,7 @@ class NAALISTA(Algorithm):
 
     def chosen(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """gamma (in units of 1/L) and theta for a state, (n,) each."""
-        gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).unbind(-1)
-        return gamma, theta * THRESHOLD
+        return steps_and_thresholds(self.head(self.hidden(state[-1]).relu()))
 
     @torch.no_grad()
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:

@@ -1,6 +1,7 @@
 """Sparse Bayesian learning by EM (Tipping 2001; Wipf & Rao 2004), on covariances built by FFT."""
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor
 from .. import kernels
 from ..kernels.adapters import lags, rows, suits
 from ..operators import LinearOperator, PartialDFT
+from . import namespace
 from .base import Algorithm
 from .gaussian import covariance, inverse, loading, solve
+from .namespace import Array
 from .noise import noise_level
 from .results import Posterior, Recovery, Trace
 
@@ -91,9 +94,9 @@ def _compiled_solution(y: Tensor, phi: PartialDFT, g: Tensor, noise_variance: Te
     return phi.with_delay(torch.from_numpy(w).reshape(y.shape))
 
 
-def em_variances(m: Moments, g: Tensor) -> Tensor:
-    """|mu|^2 + g (1 - g d), the second moment of every tap."""
-    return m.mean.abs().square() + g * (1 - g * m.d).clamp_min(0)
+def em_variances(m: Moments, g: Array, xp: ModuleType = namespace) -> Array:
+    """|mu|^2 + g (1 - g d), the second moment of every tap, (*batch, N)."""
+    return xp.abs2(m.mean) + g * xp.clip(1 - g * m.d, 0)
 
 
 class SBL(Algorithm):

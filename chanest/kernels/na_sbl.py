@@ -6,13 +6,21 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
+from .constants import (
+    EXPLAINED_MARGIN,
+    LARGEST_EXPONENT,
+    LOG_SCALE,
+    N_OWN,
+    N_SHARED,
+    OCCUPIED_MARGIN,
+    REFERENCE_PILOTS,
+)
 from .elementwise import TINY, tanh
 from .simd import WIDE, add_real_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32
-N_OWN, N_SHARED = 6, 6  # features of a tap, and of all
-_LARGEST_EXPONENT = np.float32(20.0)
+_LARGEST_EXPONENT = np.float32(LARGEST_EXPONENT)
 
 
 @compiled
@@ -99,8 +107,8 @@ def update(
     first, second = np.empty((n_hidden, width), np.float32), np.empty((n_hidden, width), np.float32)
     shift, of_shared = np.empty(n_hidden, np.float32), np.empty((3, n_hidden), np.float32)
     shared, read, out = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32), np.empty(width, np.float32)
-    sixth, one, low = np.float32(1.0 / 6.0), np.float32(1.0), np.float32(1e-6)
-    size = np.float32(math.log(n_rows / np.float32(75.0)))
+    sixth, one, low = np.float32(1.0 / LOG_SCALE), np.float32(1.0), np.float32(OCCUPIED_MARGIN)
+    size = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
     for n in range(n_taps):
         taps[5, n] = np.float32(-1.0 + 2.0 * n / (n_taps - 1)) if n_taps > 1 else np.float32(-1.0)
     for b in range(start, end):
@@ -117,7 +125,7 @@ def update(
             taps[2, n] = (log_g - log_p[n]) * sixth
             taps[3, n] = (log_p[n] - log_s) * sixth
             taps[4, n] = (log_q - log_d) * sixth
-        explained = min(max(occupied / n_rows, np.float32(1e-4)), np.float32(1.0 - 1e-4))
+        explained = min(max(occupied / n_rows, np.float32(EXPLAINED_MARGIN)), np.float32(1.0 - EXPLAINED_MARGIN))
         shared[0] = np.float32(math.log(max(fit[b], TINY))) * sixth
         shared[1] = np.float32(math.log(max(em_noise[b], TINY) / s[b])) * sixth
         shared[2], shared[3] = size, told

@@ -10,6 +10,8 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+POWER_ITERATIONS = 30
+
 
 class Weights(Protocol):
     """W: its adjoint, W^H Phi, and the largest eigenvalue of that."""
@@ -73,14 +75,14 @@ class LinearOperator(ABC):
         return self.quadratic_diagonal(identity.expand(*self.batch_shape, -1, -1)).sqrt()
 
     def squared_norm(self) -> Tensor:
-        """The largest eigenvalue of Phi^H Phi, the L of ISTA, by 30 power iterations, once: (*batch_shape,).
+        """The largest eigenvalue of Phi^H Phi, the L of ISTA, by power iterations, once: (*batch_shape,).
 
         The start is fixed, so the value is the same in every run. Within a few percent, from below: a step of
         1/L stays well short of the 2/L where ISTA diverges.
         """
         return kept(self, "squared_norm", self._power_iteration)
 
-    def _power_iteration(self, n_iterations: int = 30) -> Tensor:
+    def _power_iteration(self, n_iterations: int = POWER_ITERATIONS) -> Tensor:
         x = power_start(self.n_coefficients).to(self.device, self.dtype).expand(*self.batch_shape, -1)
         norm = torch.ones(self.batch_shape, device=self.device, dtype=x.real.dtype)
         for _ in range(n_iterations):

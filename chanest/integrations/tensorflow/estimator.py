@@ -9,12 +9,11 @@ import tensorflow as tf
 
 from ...algorithms import Interpolator
 from ...errors import ModelError, ObservationError
-from ...models.model import Model
-from ...models.zoo import load_model
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model, load_model
+from ...problems import PilotPattern
 from .alista import ALISTA, NAALISTA
 from .na_sbl import NASBL
-from .operators import PartialDFT, real
+from .operators import PartialDFT
 from .parts import TensorFlowAlgorithm
 
 ALGORITHMS: dict[str, type[TensorFlowAlgorithm]] = {"alista": ALISTA, "na-alista": NAALISTA, "na-sbl": NASBL}
@@ -168,7 +167,7 @@ def noise_of_y(noise_variance: tf.Tensor, rms: tf.Tensor, phi: PartialDFT) -> tf
     tiny = np.finfo(rms.dtype.as_numpy_dtype).tiny
     per_rms = tf.sqrt(noise_variance) / tf.maximum(tf.cast(rms[:, 0], tf.float64), tiny)
     relative = tf.minimum(tf.square(per_rms), 1e6)
-    return tf.cast(relative / tf.cast(phi.n_pilots, tf.float64), real(phi.dtype))
+    return tf.cast(relative / tf.cast(phi.n_pilots, tf.float64), phi.dtype.real_dtype)
 
 
 def _with_batch(part: tf.Tensor, batch: tf.Tensor, known: tf.TensorShape) -> tf.Tensor:

@@ -40,6 +40,31 @@ INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
 
+
+
+def algorithm(name: str, **hyperparameters: Any) -> Estimator:
+    """An untrained algorithm, or an interpolator, by its name.
+
+    Args:
+        name: of ALGORITHMS or INTERPOLATORS, as on the command line.
+        hyperparameters: arguments of its class.
+
+    Raises:
+        AlgorithmError: no such estimator, or impossible hyperparameters.
+
+    >>> algorithm("na-alista", n_iterations=8, lstm_hidden=32).n_iterations
+    8
+    """
+    known: dict[str, Any] = {**ALGORITHMS, **INTERPOLATORS}
+    if name not in known:
+        raise AlgorithmError(f"expected one of {', '.join(known)}, got {name}", field="algorithm")
+    try:
+        made: Estimator = known[name](**hyperparameters)
+    except TypeError as error:
+        raise AlgorithmError(f"{name}: {error}", field="algorithm") from None
+    return made
+
+
 __all__ = [
     "AGLISTA",
     "ALGORITHMS",
@@ -71,5 +96,6 @@ __all__ = [
     "SplineInterpolation",
     "StepsizeISTA",
     "TrueLMMSE",
+    "algorithm",
     "tune_hyperlista",
 ]

@@ -12,7 +12,8 @@ import typer
 from rich.table import Table
 
 from ..errors import ChanestError, FileError
-from ..evaluation import compare_point, left_out
+from ..evaluation import compare as compare_estimators
+from ..evaluation import left_out
 from ..evaluation.comparison import COLUMNS, KEY
 from ..evaluation.executors import Note, Task, executor
 from ..evaluation.plots import check_plot_path, draw_frontier, draw_sweep
@@ -120,7 +121,7 @@ def _measure(
     error_variance: bool,
     note: Note,
 ) -> list[dict[str, object]]:
-    return compare_point(problem, asked, n_samples, seed, device, error_variance=error_variance)
+    return compare_estimators(problem, asked, n_samples, seed, device, error_variance=error_variance)
 
 
 def _problems(scenarios: str, pilots: str | None, snr: str, error_variance: bool) -> list[Problem]:

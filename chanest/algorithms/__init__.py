@@ -1,8 +1,7 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines and bounds set beside them."""
 
-from ..problems.oracles import oracle
 from .alista import AGLISTA, ALISTA, ALISTAAT
-from .base import Algorithm
+from .base import Algorithm, Estimator
 from .ep import EP
 from .hyperlista import HyperLISTA, tune_hyperlista
 from .interpolation import (
@@ -19,7 +18,7 @@ from .lista import LISTA, LISTACPSS, GatedLISTA
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .omp import OMP
-from .results import Posterior, Recovery
+from .results import BandEstimate, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
@@ -61,6 +60,8 @@ __all__ = [
     "SBL",
     "VAMP",
     "Algorithm",
+    "BandEstimate",
+    "Estimator",
     "ExponentialLMMSE",
     "FlatLMMSE",
     "GatedLISTA",
@@ -72,6 +73,5 @@ __all__ = [
     "SplineInterpolation",
     "StepsizeISTA",
     "TrueLMMSE",
-    "oracle",
     "tune_hyperlista",
 ]

@@ -1,4 +1,4 @@
-"""What algorithms return: recoveries, posteriors, and the trace of their iterations."""
+"""Results of estimators: recoveries, posteriors, estimates on a band, and the trace of the iterations."""
 
 from dataclasses import dataclass
 
@@ -36,6 +36,21 @@ class Recovery:
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
     posterior: Posterior | None = None
+
+
+@dataclass(frozen=True)
+class BandEstimate:
+    """An estimate on a band of M' rows, for ||y|| = 1.
+
+    Attributes:
+        recovery: the coefficients, from algorithms.
+        response: (*batch, M') H on the rows of the band for pilots sqrt(M) y, from interpolators.
+        error_variance: (*batch, M') expected |error|^2 of the response, where it was asked for.
+    """
+
+    recovery: Recovery | None = None
+    response: Tensor | None = None
+    error_variance: Tensor | None = None
 
 
 class Trace:

@@ -232,11 +232,9 @@ class Model:
         noise: Tensor | None,
         error_variance: bool,
     ) -> Estimate:
-        m = len(pattern)
-        pilots = torch.tensor(pattern.subcarriers, device=y.device)
+        phi, band = self.operator(pattern, y.dtype, y.device), self.band(y.dtype, y.device, pattern)
         used = self.used_subcarriers(pattern).to(y.device)
-        relative = None if noise is None else noise * m
-        cfr, variance = interpolator(y * m**0.5, pilots, used, pattern.n_fft, relative, error_variance)
+        cfr, variance = interpolator(y, phi, band, noise, error_variance)
         variance = None if variance is None else variance * scale.square()
         return Estimate(None, cfr * scale, used, self.ofdm.first_tap_samples, variance)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..algorithms import Interpolator
+from ..algorithms import NAALISTA
 from ..models.model import Model
 from ..problems.gaussian import SyntheticScenario
 from ..problems.vectors import draw_matrix, simulate_vectors
@@ -48,7 +48,7 @@ def follow(model: Model, n_samples: int, seed: int, device: torch.device, n_iter
     """
     scenario, algorithm = model.scenario, model.algorithm
     assert isinstance(scenario, SyntheticScenario)
-    assert not isinstance(algorithm, Interpolator)
+    assert isinstance(algorithm, NAALISTA)
     drawn = draw_matrix(scenario, seed)
     phi = drawn.to(device)
     w = algorithm.to(device, torch.float32).weights(phi)

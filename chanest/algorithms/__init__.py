@@ -1,7 +1,10 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines set beside them."""
 
+from typing import Any
+
+from ..errors import AlgorithmError
 from .alista import AGLISTA, ALISTA, ALISTAAT
-from .base import Algorithm
+from .base import Algorithm, Estimator
 from .ep import EP
 from .hyperlista import HyperLISTA, tune_hyperlista
 from .interpolation import (
@@ -18,7 +21,7 @@ from .lista import LISTA, LISTACPSS, GatedLISTA
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .omp import OMP
-from .results import Posterior, Recovery
+from .results import BandEstimate, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
@@ -39,7 +42,6 @@ ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in (*_CHANNEL_ES
 INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
-
 
 
 def algorithm(name: str, **hyperparameters: Any) -> Estimator:
@@ -85,6 +87,8 @@ __all__ = [
     "SBL",
     "VAMP",
     "Algorithm",
+    "BandEstimate",
+    "Estimator",
     "ExponentialLMMSE",
     "FlatLMMSE",
     "GatedLISTA",

@@ -12,7 +12,7 @@ from ..errors import AlgorithmError
 from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
 from ..operators import LinearOperator
 from . import namespace
-from .gaussian import crowding, posterior_variance
+from .gaussian import log_rank_deficit, posterior_variance
 from .namespace import Array
 from .noise import noise_level
 from .perceptron import Perceptron
@@ -95,8 +95,8 @@ class PosteriorCalibration(Perceptron, Calibration):
 
     Base: log p[k]. Features: log p[k]/(M s), log p[k]/sum(g), log M s, log y^H r/(M s) and log ||r||^2/(M s) with
     r = y - Phi x, log of the effective number of taps (sum g)^2/sum(g^2), log of the variance of the weak taps, those
-    below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the :func:`crowding` of
-    the pilots.
+    below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the
+    :func:`log_rank_deficit` of the pilots.
 
     What is reported lies nearer to its mean over the band, :data:`SPREAD` of the way in dB: on ray-traced and
     standardised channels, which no training has seen, the best and the worst parts of a band differ less than the
@@ -119,9 +119,9 @@ class PosteriorCalibration(Perceptron, Calibration):
         assert recovery.posterior is not None
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
         base = posterior_base(posterior_variance(phi, band, g, s), g)
-        crowded = crowding(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
+        deficit = log_rank_deficit(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
         r = y - phi.forward(recovery.x)
-        return base, posterior_features(base, y, r, g, s, phi.n_measurements, noise_variance is not None, crowded)
+        return base, posterior_features(base, y, r, g, s, phi.n_measurements, noise_variance is not None, deficit)
 
     def correction(self, features: Tensor) -> Tensor:
         return self.forward(features)
@@ -157,7 +157,7 @@ def posterior_features(
     s: Array,
     n_measurements: Array,
     known: bool,
-    crowded: Array,
+    deficit: Array,
     xp: ModuleType = namespace,
 ) -> Array:
     """The features of :class:`PosteriorCalibration`, (*batch, n, 11).
@@ -168,7 +168,7 @@ def posterior_features(
         g, s: (*batch, N) and (*batch,), the posterior.
         n_measurements: M, a number or an array.
         known: whether the noise variance was told.
-        crowded: log rank deficit of the pilots, broadcast against s.
+        deficit: log rank deficit of the pilots, broadcast against s.
     """
     noise, total = s * n_measurements, xp.sum(g, -1)
     floored = xp.clip(total, TINY)
@@ -181,7 +181,7 @@ def posterior_features(
     )
     of_all = [xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared]
     of_all.append(xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)))
-    numbers = xp.log(n_measurements / REFERENCE_PILOTS), float(known), crowded
+    numbers = xp.log(n_measurements / REFERENCE_PILOTS), float(known), deficit
     of_all += [xp.full_like(s, number) for number in numbers]
     own = (base - xp.log(noise)[..., None], base - xp.log(floored)[..., None])
     return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)

@@ -3,9 +3,10 @@
 from types import ModuleType
 
 from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, LOG_SCALE, OCCUPIED_MARGIN, REFERENCE_PILOTS
+from ..operators import Moments
 from . import namespace
 from .namespace import Array
-from .sbl import Moments, em_variances
+from .sbl import em_variances
 
 SMALLEST, LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
 
@@ -23,7 +24,7 @@ def features(
     p: Array,
     n_measurements: Array,
     known: bool,
-    crowded: Array,
+    deficit: Array,
     xp: ModuleType = namespace,
 ) -> tuple[Array, Array]:
     """What the perceptrons of the taps and of the noise read, (*batch, N, 12) and (*batch, 7); see :class:`NASBL`.
@@ -33,7 +34,7 @@ def features(
         p: (N,) prior variances.
         n_measurements: M, a number or an array.
         known: whether the noise variance was told.
-        crowded: log rank deficit of the pilots, broadcast against s.
+        deficit: log rank deficit of the pilots, broadcast against s.
     """
     tiny = xp.tiny(g)
     d = xp.clip(m.d, tiny)
@@ -53,7 +54,7 @@ def features(
         xp.full_like(s, xp.log(n_measurements / REFERENCE_PILOTS)),
         xp.full_like(s, float(known)),
         xp.logit(explained) / LOG_SCALE,
-        xp.full_like(s, crowded),
+        xp.full_like(s, deficit),
     )
     place = xp.full_like(g, xp.linspace(-1, 1, g.shape[-1], g))
     own = xp.concat([xp.stack(of_taps, -1) / LOG_SCALE, place[..., None]], -1)

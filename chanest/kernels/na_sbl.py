@@ -32,7 +32,7 @@ def silu(x: Scalar) -> Scalar:
 
 @compiled
 def factor(f: Scalar) -> Scalar:
-    """exp(2 f), kept where float32 stays finite."""
+    """exp(2 f), clamped where float32 stays finite."""
     return np.float32(math.exp(min(max(np.float32(2.0) * f, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)))
 
 
@@ -96,11 +96,11 @@ def update(
     Args:
         q (B, N) complex, d, g (B, N), s, fit, em_noise (B,): the moments; base (B,): the noise variance that the rule
             corrects.
-        log_p: (N,); constants: M, whether s was told, the crowding; limits: smallest and largest g and s.
+        log_p: (N,); constants: M, whether s was told, the log rank deficit; limits: smallest and largest g and s.
         of_taps: weights (H, 18) of a tap's own features and of its neighbours', (3, H, 6) of the shared ones, biases.
     """
     own, shared_weight, bias_in, weight, bias, weight_out, bias_out = of_taps
-    n_rows, told, crowded = constants
+    n_rows, told, rank_deficit = constants
     n_taps, n_hidden = g.shape[1], len(bias)
     width = (n_taps + WIDE - 1) // WIDE * WIDE
     inputs, taps = np.zeros((3 * N_OWN, width), np.float32), np.zeros((N_OWN, width), np.float32)
@@ -130,7 +130,7 @@ def update(
         shared[1] = np.float32(math.log(max(em_noise[b], TINY) / s[b])) * sixth
         shared[2], shared[3] = size, told
         shared[4] = np.float32(math.log(explained / (one - explained))) * sixth
-        shared[5] = crowded
+        shared[5] = rank_deficit
         read[:N_SHARED] = shared
         read[N_SHARED] = np.float32(math.log(n_rows * s[b])) * sixth
         for f in range(N_OWN):

@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..errors import ObservationError, ScenarioError
-from ..operators import DenseOperator
-from ..operators import kept as cached
+from ..operators import DenseOperator, cached
 from .base import (
     Batch,
     ForwardModel,

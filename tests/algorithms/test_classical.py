@@ -14,6 +14,7 @@ from chanest.algorithms import (
     OMP,
     ExponentialLMMSE,
     FlatLMMSE,
+    Interpolator,
     LinearInterpolation,
     SplineInterpolation,
     TrueLMMSE,
@@ -194,7 +195,7 @@ class TestInterpolation:
     @pytest.mark.parametrize("m", [2, M])
     def test_linear_is_numpys(self, m):
         p, h = self.pilots[:m], self.h[:, :m]
-        found, variance = LinearInterpolation()(h, p, USED, 1024, torch.tensor(0.2))
+        found, variance = interpolated(LinearInterpolation(), h, p, 0.2)
         for row, one in zip(found, h, strict=True):
             expected = np.interp(USED, p, one.real) + 1j * np.interp(USED, p, one.imag)
             np.testing.assert_allclose(row.numpy(), expected)
@@ -203,7 +204,7 @@ class TestInterpolation:
     @pytest.mark.parametrize("m", [2, 3, M])
     def test_spline_is_scipys(self, m):
         p, h = self.pilots[:m], self.h[:, :m]
-        found, variance = SplineInterpolation()(h, p, USED, 1024, torch.tensor(0.2))
+        found, variance = interpolated(SplineInterpolation(), h, p, 0.2)
         inside = USED.clamp(p[0], p[-1]).numpy()
         for row, one in zip(found, h, strict=True):
             expected = CubicSpline(p, one, bc_type="natural" if m > 2 else "not-a-knot")(inside)
@@ -214,7 +215,7 @@ class TestInterpolation:
         """H = R_ap (R_pp + s I)^-1 h with error diag(R_aa - R_ap (R_pp + s I)^-1 R_pa); R has the power 1 - s."""
         delays, powers = torch.tensor([0.0, 2.5, 30.7]), torch.tensor([2.0, 1.0, 0.5])
         s = torch.tensor([0.01, 0.1, 0.5], dtype=torch.float64)
-        found, error = LMMSE(delays, powers)(self.h, self.pilots, USED, 1024, s)
+        found, error = interpolated(LMMSE(delays, powers), self.h, self.pilots, s)
         for i in range(3):
             r = correlation(USED, USED, delays, powers) * (1 - s[i])
             at = torch.searchsorted(USED, self.pilots)
@@ -272,9 +273,18 @@ class TestInterpolation:
         torch.testing.assert_close(model.estimate(received[4], pattern).cfr, together.cfr[4])
 
 
-def assert_weighted_noise(interpolator: torch.nn.Module, pilots: torch.Tensor, gain: torch.Tensor) -> None:
+def interpolated(
+    interpolator: Interpolator, h: torch.Tensor, pilots: torch.Tensor, noise_variance: torch.Tensor | float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The response on the used subcarriers, and its error variance, from h and its noise variance at the pilots."""
+    m = len(pilots)
+    noise = torch.as_tensor(noise_variance, dtype=h.real.dtype)
+    return interpolator(h / m**0.5, PartialDFT(pilots, 1), PartialDFT(USED, 1), noise / m)
+
+
+def assert_weighted_noise(interpolator: Interpolator, pilots: torch.Tensor, gain: torch.Tensor) -> None:
     """Unit noise at the pilots comes out with the squared norm of the weights, as identity inputs show them."""
-    responses, _ = interpolator(torch.eye(len(pilots)).to(torch.complex128), pilots, USED, 1024, torch.tensor(0.2))
+    responses, _ = interpolated(interpolator, torch.eye(len(pilots)).to(torch.complex128), pilots, 0.2)
     torch.testing.assert_close(gain, responses.abs().square().sum(0))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from ...algorithms import noise
-from ...algorithms.gaussian import CHUNK, loading
+from ...algorithms.gaussian import CHUNK
+from ...operators.cholesky import diagonal_load
 from . import namespace as xp
 from .operators import PartialDFT
 from .parts import in_chunks
@@ -19,7 +20,7 @@ def covariance(phi: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor) -> tf.T
     """C = Phi diag(g) Phi^H + (s + 1e-5 sum(g) / M) I: (batch, M, M) complex128; phi in double precision too."""
     g, s = xp.double(g), xp.double(noise_variance)
     c = phi.covariance(g)
-    load = tf.cast(loading(g, s, phi.n_measurements, xp), c.dtype)
+    load = tf.cast(diagonal_load(xp.sum(g, -1), s, phi.n_measurements), c.dtype)
     return tf.linalg.set_diag(c, xp.diagonal(c) + load[:, tf.newaxis])
 
 

@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from ...algorithms.error_calibration import nearer_to_the_mean, posterior_base, posterior_features
-from ...algorithms.gaussian import crowding
+from ...algorithms.gaussian import log_rank_deficit
 from ...algorithms.na_sbl_rules import beside_neighbours, factor, features, prior, updated
 from ...algorithms.results import Posterior, Recovery
-from ...algorithms.sbl import Moments
+from ...operators import Moments
 from . import namespace as xp
 from .gaussian import cholesky, covariance, inverse, noise_level, posterior_variance
 from .operators import PartialDFT
@@ -48,10 +48,10 @@ class NASBL(TensorFlowAlgorithm):
         s = noise_level(y, phi, noise_variance)
         p = prior(phi.n_coefficients, self.hyperparameters["decay"], s, xp)
         g = tf.repeat(p[tf.newaxis], tf.shape(y)[0], 0)
-        crowded = crowding(phi, p, xp)
+        deficit = log_rank_deficit(phi, p, xp)
         for k in range(self.hyperparameters["n_iterations"] - 1):
             m = moments(y, phi, g, s)
-            taps, noise = features(m, g, s, p, phi.n_measurements, known, crowded, xp)
+            taps, noise = features(m, g, s, p, phi.n_measurements, known, deficit, xp)
             g = updated(m, g, self.perceptron(f"tap_rules.{k}", beside_neighbours(taps, xp)), xp)
             s = noise_level(y, phi, (s if known else m.noise) * factor(self.perceptron(f"noise_rules.{k}", noise), xp))
         return g, s
@@ -63,7 +63,7 @@ class NASBL(TensorFlowAlgorithm):
         assert found.posterior is not None
         g, s = found.posterior.variances, found.posterior.noise_variance
         base = posterior_base(posterior_variance(phi, band, g, s), g, xp)
-        crowded = crowding(phi, tf.ones([phi.n_coefficients], g.dtype), xp)
+        deficit = log_rank_deficit(phi, tf.ones([phi.n_coefficients], g.dtype), xp)
         known, r = noise_variance is not None, y - phi.forward(found.x)
-        read = posterior_features(base, y, r, g, s, phi.n_measurements, known, crowded, xp)
+        read = posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit, xp)
         return tf.exp(nearer_to_the_mean(base + self.perceptron("calibration", read), xp))

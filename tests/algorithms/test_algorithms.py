@@ -5,9 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import stacked
 
-from chanest import DenseOperator, PartialDFT, PilotPattern
+from chanest import PartialDFT, PilotPattern
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA, Algorithm
 from chanest.algorithms.shrinkage import soft_threshold, support_schedule
 from chanest.errors import AlgorithmError
@@ -125,84 +124,6 @@ def test_na_alista_equals_a_plain_loop(inputs):
         gamma, theta = np.log1p(np.exp(p["head.weight"] @ hidden + p["head.bias"]))
         x = numpy_shrink(x - gamma / float(phi.squared_norm()) * c, 0.02 * theta, support_schedule(8, 4)[k])
     np.testing.assert_allclose(algorithm(y, phi).x[0].detach().numpy(), x, atol=1e-9)
-
-
-ALL = [ISTA(6), FISTA(6), ALISTA(6), ALISTA(6, ridge=0.0), NAALISTA(6), NAALISTA(6, lstm_inputs="r,u", ridge=0.1)]
-
-
-@pytest.mark.parametrize("algorithm", ALL, ids=lambda a: f"{a.name} {a.hyperparameters}")
-class TestEveryAlgorithm:
-    def test_batch_shape_does_not_matter(self, algorithm):
-        y, phi = signals(n=6)
-        algorithm = algorithm.double()
-        together = algorithm(y, phi).x
-        torch.testing.assert_close(algorithm(y.view(2, 3, -1), phi).x, together.view(2, 3, -1))
-        torch.testing.assert_close(algorithm(y[4], phi).x, together[4])
-
-    def test_one_pattern_per_entry(self, algorithm):
-        algorithm = algorithm.double()
-        patterns = [PilotPattern.random(40, seed) for seed in range(3)]
-        y, _ = signals(n=3)
-        together = algorithm(y, stacked(patterns, 128, dtype=torch.complex128)).x
-        for i, pattern in enumerate(patterns):
-            alone = algorithm(y[i], pattern.operator(128, dtype=torch.complex128)).x
-            torch.testing.assert_close(together[i], alone)
-
-    def test_records_every_iteration_on_request(self, algorithm):
-        y, phi = signals()
-        algorithm = algorithm.double()
-        recovery = algorithm(y, phi, record=True)
-        assert len(recovery.iterates) == len(recovery.step_sizes) == len(recovery.thresholds) == 6
-        assert torch.equal(recovery.iterates[-1], recovery.x)
-        assert bool((recovery.step_sizes > 0).all() & (recovery.thresholds > 0).all())
-        assert algorithm(y, phi).iterates == ()
-
-    def test_zero_observations_give_zero(self, algorithm):
-        _, phi = signals()
-        algorithm = algorithm.double()
-        x = algorithm(torch.zeros(2, 40, dtype=torch.complex128), phi).x
-        assert bool((x == 0).all())
-
-    def test_real_dense_operator_runs_on_the_same_code(self, algorithm):
-        algorithm = algorithm.double()
-        phi = DenseOperator(torch.randn(20, 30, dtype=torch.float64) / 20**0.5)
-        assert algorithm(torch.randn(4, 20, dtype=torch.float64), phi).x.dtype == torch.float64
-
-    def test_gradients_reach_every_parameter(self, algorithm):
-        y, phi = signals()
-        algorithm = algorithm.double()
-        if not algorithm.learned:
-            assert not list(algorithm.parameters())
-            return
-        algorithm(y, phi).x.abs().square().sum().backward()
-        for name, parameter in algorithm.named_parameters():
-            if name.startswith("calibration."):  # has a part in error variances only
-                continue
-            assert parameter.grad is not None, name
-            assert bool(parameter.grad.isfinite().all()), name
-            assert bool((parameter.grad != 0).any()) or name in ("lstm.weight_hh", "initial_hidden"), name
-
-    def test_another_number_of_iterations(self, algorithm):
-        y, phi = signals()
-        algorithm = algorithm.double()
-        if algorithm.any_n_iterations:
-            assert len(algorithm(y, phi, 3, record=True).iterates) == 3
-        else:
-            with pytest.raises(AlgorithmError, match="parameters for each of its 6 iterations, asked for 3"):
-                algorithm(y, phi, 3)
-        with pytest.raises(AlgorithmError, match="at least 1"):
-            algorithm(y, phi, 0)
-
-    @pytest.mark.gpu
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-    def test_gpu_agrees_with_cpu(self, algorithm):
-        y, phi = signals()
-        algorithm = algorithm.double()
-        expected = algorithm(y, phi).x
-        on_gpu = PilotPattern.random(40, 0).operator(128, dtype=torch.complex128, device="cuda")
-        found = algorithm.cuda()(y.cuda(), on_gpu).x.cpu()
-        algorithm.cpu()
-        assert float((found - expected).norm() / expected.norm()) < 1e-4
 
 
 @pytest.mark.parametrize(

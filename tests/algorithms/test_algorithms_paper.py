@@ -174,19 +174,6 @@ class TestEveryLearnedAlgorithm:
         for i in range(3):
             np.testing.assert_allclose(found[i].detach().numpy(), loop(algorithm, y[i].numpy(), phi), atol=1e-10)
 
-    @pytest.mark.parametrize("n_iterations", [1, K])
-    def test_gradients_are_finite_and_reach_every_parameter(self, case, field, n_iterations):
-        phi = operator(field)
-        y = signals(phi)
-        algorithm = perturbed(LEARNED[case](n_iterations, field), y, phi)
-        algorithm(y, phi).x.abs().square().sum().backward()
-        for name, parameter in algorithm.named_parameters():
-            if name.startswith("calibration."):  # has a part in error variances only
-                continue
-            assert bool(parameter.grad.isfinite().all()), name
-            acts_later = name in ("w2", "gates.log_gain", "gates.log_gain_decay")
-            assert bool((parameter.grad != 0).any()) or (n_iterations == 1 and acts_later), name
-
     def test_model_file_keeps_it(self, case, field, tmp_path):
         phi = operator(field)
         y = signals(phi)
@@ -211,47 +198,6 @@ class TestEveryLearnedAlgorithm:
             assert torch.equal(old, new)
         if "log_threshold" in dict(grown.named_parameters()):
             assert grown.log_threshold.tolist() == [*algorithm.log_threshold.tolist(), *[grown.log_threshold[-1]] * 2]
-
-
-@pytest.mark.parametrize("field", FIELDS)
-@pytest.mark.parametrize("case", ALL)
-class TestEveryAlgorithm:
-    def test_shapes_batches_and_records(self, case, field):
-        phi = operator(field)
-        y = signals(phi, 6)
-        algorithm = ALL[case](K, field).double()
-        algorithm.fit_normalisation(y, phi)
-        recovery = algorithm(y, phi, record=True)
-        assert recovery.x.shape == (6, N)
-        assert recovery.x.dtype == phi.dtype
-        assert len(recovery.iterates) == K
-        assert torch.equal(recovery.iterates[-1], recovery.x)
-        torch.testing.assert_close(algorithm(y.view(2, 3, M), phi).x, recovery.x.view(2, 3, N))
-        torch.testing.assert_close(algorithm(y[4], phi).x, recovery.x[4])
-        assert not algorithm(0 * y, phi).x.any()
-
-    def test_another_number_of_iterations(self, case, field):
-        phi = operator(field)
-        y = signals(phi)
-        algorithm = ALL[case](K, field).double()
-        algorithm.fit_normalisation(y, phi)
-        if algorithm.any_n_iterations:
-            assert len(algorithm(y, phi, 2, record=True).iterates) == 2
-        else:
-            with pytest.raises(AlgorithmError, match="parameters for each of its 4 iterations, asked for 2"):
-                algorithm(y, phi, 2)
-
-    @pytest.mark.gpu
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-    def test_gpu_agrees_with_cpu(self, case, field):
-        phi = operator(field)
-        y = signals(phi)
-        on_gpu = DenseOperator(phi.dense().cuda())
-        algorithm = ALL[case](K, field).double()
-        algorithm.fit_normalisation(y, phi)
-        expected = algorithm(y, phi).x
-        found = algorithm.cuda()(y.cuda(), on_gpu).x.cpu()
-        assert float((found - expected).norm() / expected.norm()) < 1e-4
 
 
 @pytest.mark.parametrize("field", FIELDS)

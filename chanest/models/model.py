@@ -3,13 +3,15 @@
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, Interpolator, Recovery
+from ..algorithms import Algorithm, Interpolator, Recovery, namespace
+from ..algorithms.namespace import Array
 from ..errors import ModelError, ObservationError
 from ..operators import DenseOperator, PartialDFT
 from ..problems.gaussian import SyntheticScenario
@@ -266,17 +268,16 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     return y, rms * peak
 
 
-def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> Tensor:
+def noise_of_y(noise_variance: Array, scale: Array, n_pilots: Array, xp: ModuleType = namespace) -> Array:
     """The noise variance of an entry of y, given that of an observation and the RMS that normalise found.
 
     >>> noise_of_y(0.3, torch.tensor([[2.0]]), 75)
     tensor([0.0010])
     """
-    rms = scale.squeeze(-1)
-    noise = torch.as_tensor(noise_variance, dtype=torch.float64, device=rms.device).expand(rms.shape)
-    tiny = torch.finfo(rms.dtype).tiny
-    relative = (noise.sqrt() / rms.double().clamp_min(tiny)).square().clamp_max(1e6)
-    return (relative / n_pilots).to(rms.dtype)
+    rms = scale[..., 0]
+    noise = xp.full_like(xp.double(rms), noise_variance)
+    relative = xp.clip(xp.square(xp.sqrt(noise) / xp.clip(xp.double(rms), xp.tiny(rms))), 0.0, 1e6)
+    return xp.astype(relative / n_pilots, rms.dtype)
 
 
 def _converted(algorithm: Algorithm, y: Tensor) -> Algorithm:

@@ -37,6 +37,7 @@ maximum = torch.maximum
 real = torch.real
 softmax = torch.softmax
 softplus = nn.functional.softplus
+sqrt = torch.sqrt
 square = torch.square
 stack = torch.stack
 sum = torch.sum
@@ -79,7 +80,7 @@ def double(x: Tensor) -> Tensor:
 
 def full_like(x: Tensor, value: Array) -> Tensor:
     """A number, or an array that is broadcast, in the shape and precision of x."""
-    return value.to(x.dtype).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
+    return value.to(x).expand_as(x) if isinstance(value, Tensor) else torch.full_like(x, value)
 
 
 def linspace(start: float, stop: float, n: int, like: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
+from types import ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, Interpolator, Recovery
+from ..algorithms import Algorithm, Interpolator, Recovery, namespace
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT
 from ..problems import Grid, PilotPattern, Problem, Scenario, gaussian, ofdm
@@ -310,17 +311,16 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     return y, rms * peak
 
 
-def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> Tensor:
+def noise_of_y(noise_variance: Any, scale: Any, n_pilots: Any, xp: ModuleType = namespace) -> Any:
     """The noise variance of an entry of y, given that of an observation and the RMS that normalise found.
 
     >>> noise_of_y(0.3, torch.tensor([[2.0]]), 75)
     tensor([0.0010])
     """
-    rms = scale.squeeze(-1)
-    noise = torch.as_tensor(noise_variance, dtype=torch.float64, device=rms.device).expand(rms.shape)
-    tiny = torch.finfo(rms.dtype).tiny
-    relative = (noise.sqrt() / rms.double().clamp_min(tiny)).square().clamp_max(1e6)
-    return (relative / n_pilots).to(rms.dtype)
+    rms = scale[..., 0]
+    noise = xp.full_like(xp.double(rms), noise_variance)
+    relative = xp.clip(xp.square(xp.sqrt(noise) / xp.clip(xp.double(rms), xp.tiny(rms))), 0.0, 1e6)
+    return xp.astype(relative / n_pilots, rms.dtype)
 
 
 def _tensor(value: Any) -> Any:

@@ -24,6 +24,7 @@ max = tf.reduce_max
 maximum = tf.maximum
 real = tf.math.real
 softmax = tf.nn.softmax
+sqrt = tf.sqrt
 square = tf.square
 stack = tf.stack
 sum = tf.reduce_sum
@@ -51,6 +52,7 @@ def double(x: tf.Tensor) -> tf.Tensor:
 
 
 def full_like(x: tf.Tensor, value: Array) -> tf.Tensor:
+    value = tf.convert_to_tensor(value, dtype_hint=x.dtype)  # a cast takes a number for float32
     return tf.broadcast_to(tf.cast(value, x.dtype), tf.shape(x))
 
 

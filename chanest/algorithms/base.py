@@ -15,7 +15,7 @@ from .results import BandEstimate, Recovery, Trace
 
 
 class Estimator(nn.Module, ABC):
-    """What estimates a channel from pilots: an iterative algorithm or an interpolator.
+    """Base of all estimators of a channel from pilots: iterative algorithms and interpolators.
 
     Constructor arguments are the hyperparameters: they are stored in ``self.hyperparameters`` and in the model file,
     and rebuild the estimator. Observations come with ||y|| = 1 (the model scales), so penalties and thresholds are

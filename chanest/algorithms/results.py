@@ -21,7 +21,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What an algorithm found.
+    """The result of an algorithm.
 
     Attributes:
         x: (*batch, N), the last iterate.

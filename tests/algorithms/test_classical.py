@@ -23,9 +23,8 @@ from chanest.algorithms.interpolation import _LOADING as INTERPOLATORS_LOADING
 from chanest.errors import AlgorithmError
 from chanest.evaluation.metrics import nmse_db
 from chanest.models.model import Model
-from chanest.models.zoo import INTERPOLATORS, PEERS, pick_model
+from chanest.models.zoo import INTERPOLATORS, pick_model
 from chanest.problems.ofdm.channels import TapChannel
-from chanest.problems.ofdm.draw import draw
 from chanest.problems.random import seeded
 
 M, N = 30, 64
@@ -240,11 +239,11 @@ class TestInterpolation:
         errors: dict[str, list[torch.Tensor]] = {}
         for seed in range(3):
             pattern = PilotPattern.random(75, seed)
-            data = draw(eva, pattern, 400, seeded(seed, "test"), 10)
+            data = eva.draw(pattern, 400, seeded(seed, "test"), 10)
             for name in INTERPOLATORS:
                 model = pick_model(name, eva, 75)
                 estimate = model.estimate(data.observations, pattern, data.noise_variance, error_variance=True)
-                errors.setdefault(name, []).append(estimate.cfr - data.cfr)
+                errors.setdefault(name, []).append(estimate.cfr - data.truth["cfr"])
                 if name == "lmmse-true":
                     expected, actual = estimate.error_variance.mean(), errors[name][-1].abs().square().mean()
                     assert abs(float(10 * torch.log10(expected / actual))) < 0.5
@@ -263,7 +262,7 @@ class TestInterpolation:
     @pytest.mark.parametrize("name", INTERPOLATORS)
     def test_units_batch_and_unknown_noise(self, name):
         model, pattern = pick_model(name, LTE10, M), PilotPattern.random(M, 0)
-        received = draw(LTE10, pattern, 6, seeded(0, "test")).observations.to(torch.complex128)
+        received = LTE10.draw(pattern, 6, seeded(0, "test")).observations.to(torch.complex128)
         together = model.estimate(received, pattern, error_variance=True)
         assert bool((together.error_variance > 0).all())
         rescaled = model.estimate(2e-6j * received.view(2, 3, M), pattern, error_variance=True)
@@ -291,7 +290,7 @@ class TestGreedyAndMessages:
     @settings(max_examples=10, deadline=None)
     @given(exponent=st.floats(-12, 12), phase=st.sampled_from([1, 1j, -1]), told=st.booleans())
     def test_a_receivers_units_do_not_matter(self, algorithm, exponent, phase, told):
-        data = draw(LTE10, self.pattern, 4, seeded(0, "test"))
+        data = LTE10.draw(self.pattern, 4, seeded(0, "test"))
         received, noise = data.observations.to(torch.complex128), data.noise_variance.double()
         model, a = Model(algorithm, LTE10), 10**exponent * phase
         expected = model.estimate(received, self.pattern, noise if told else None)
@@ -299,7 +298,7 @@ class TestGreedyAndMessages:
         torch.testing.assert_close(found.cfr / a, expected.cfr, rtol=1e-6, atol=1e-6)
 
     def test_one_sample_does_not_see_the_others(self, algorithm):
-        received = draw(LTE10, self.pattern, 6, seeded(0, "test")).observations.to(torch.complex128)
+        received = LTE10.draw(self.pattern, 6, seeded(0, "test")).observations.to(torch.complex128)
         loud = received.clone()
         loud[0] = 1e6 * loud[0].real
         model = Model(algorithm, LTE10)
@@ -309,23 +308,23 @@ class TestGreedyAndMessages:
         torch.testing.assert_close(model.estimate(received[4], self.pattern).cir, together[4])
 
     def test_ahead_of_linear_interpolation_on_sparse_channels(self, algorithm):
-        data = draw(LTE10, self.pattern, 300, seeded(0, "test"), 20)
+        data = LTE10.draw(self.pattern, 300, seeded(0, "test"), 20)
         told = data.noise_variance
         ours = Model(algorithm, LTE10).estimate(data.observations, self.pattern, told).cfr
         linear = Model(LinearInterpolation(), LTE10).estimate(data.observations, self.pattern, told).cfr
-        assert nmse_db(ours, data.cfr) < nmse_db(linear, data.cfr) - 3
+        assert nmse_db(ours, data.truth["cfr"]) < nmse_db(linear, data.truth["cfr"]) - 3
 
 
 PATTERNS = {"32": PilotPattern.random(32, 1), "75": PilotPattern.random(75, 1), "comb": PilotPattern.comb(8, 3)}
 
 
 @pytest.mark.parametrize("scenario", ["lte10", "etu"])
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", LTE10.peers)
 def test_every_estimator_gives_a_finite_error_variance(name, scenario):
     scenario = load_scenario(scenario)
     for pattern in PATTERNS.values():
         model = pick_model(name, scenario, len(pattern))
-        data = draw(scenario, pattern, 4, seeded(0, "test"))
+        data = scenario.draw(pattern, 4, seeded(0, "test"))
         for told in (data.noise_variance, None):
             estimate = model.estimate(data.observations, pattern, told, error_variance=True)
             assert estimate.cfr.shape == estimate.error_variance.shape == (4, 600)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from small_gaussian import SMALL, TRAINING, alista
 
 from chanest import PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA
-from chanest.models.hdf5 import write_model
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
+from chanest.models import write_model
+from chanest.training import train
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs; children would inherit it
@@ -48,18 +48,25 @@ def small_models(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> tuple[Path, list[float]]:
+    """A model file of a tiny ALISTA for the small Gaussian problem, and the NMSE of every step of its training."""
+    path, nmse = tmp_path_factory.mktemp("synthetic") / "tiny.h5", []
+    train(alista(), SMALL, TRAINING, path, progress=lambda step, value, rate: nmse.append(value))
+    return path, nmse
+
+
+@pytest.fixture(scope="session")
 def pilot_arrays() -> Callable[..., Arrays]:
     """A function that gives the fields of a file of pilots, simulated on lte10, with any truth and batch."""
 
     def make(batch: tuple[int, ...] = (6,), n_pilots: int = 20, truth: tuple[str, ...] = ("cir", "cfr")) -> Arrays:
         n = int(np.prod(batch))
         pattern = PilotPattern.random(n_pilots, seed=1)
-        data = draw(load_scenario("lte10"), pattern, n, seeded(3, "test"))
-        known = {"cir": data.cir, "cfr": data.cfr}
+        data = load_scenario("lte10").draw(pattern, n, 3)
         return {
             "pilot_subcarriers": np.asarray(pattern.subcarriers),
             "received_pilots": data.observations.numpy().reshape(*batch, n_pilots),
-            **{name: known[name].numpy().reshape(*batch, -1) for name in truth},
+            **{name: data.truth[name].numpy().reshape(*batch, -1) for name in truth},
         }
 
     return make

@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import FileError
@@ -34,7 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"cannot be written ({error.strerror or error})", path=path) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a name too long to write to cannot be unlinked either
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

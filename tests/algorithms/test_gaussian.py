@@ -12,7 +12,6 @@ from chanest.algorithms.gaussian import log_rank_deficit, posterior_variance
 from chanest.algorithms.noise import estimate_noise, noise_level
 from chanest.models.model import noise_of_y, normalise
 from chanest.operators.cholesky import LOADING, cholesky, inverse, solve
-from chanest.problems.ofdm.draw import draw
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
 
@@ -186,7 +185,7 @@ class TestNoise:
         errors = []
         for seed in range(3):
             pattern = PilotPattern.random(n_pilots, seed)
-            data = draw(LTE10, pattern, 128, seeded(seed, "test"), snr_db)
+            data = LTE10.draw(pattern, 128, seeded(seed, "test"), snr_db)
             y, rms = normalise(data.observations)
             phi = pattern.operator(LTE10.n_taps)
             errors.append(10 * torch.log10(estimate_noise(y, phi) / noise_of_y(data.noise_variance, rms, n_pilots)))

@@ -8,7 +8,6 @@ from chanest import PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import NASBL, SBL, Algorithm
 from chanest.errors import AlgorithmError
 from chanest.models.model import Model
-from chanest.problems.ofdm.draw import draw
 from chanest.problems.random import seeded
 
 WIDE = load_scenario("wide")
@@ -221,7 +220,7 @@ def test_em_never_decreases_the_marginal_likelihood():
 def test_the_network_can_be_trained():
     """Every parameter but those of the calibration gets a finite gradient, in float32 at 60 dB too."""
     pattern = PilotPattern.random(40, 0)
-    data = draw(WIDE, pattern, 16, seeded(0, "test"), torch.linspace(-10, 60, 16))
+    data = WIDE.draw(pattern, 16, seeded(0, "test"), torch.linspace(-10, 60, 16))
     y = data.observations / data.observations.norm(dim=-1, keepdim=True)
     algorithm = perturbed(NASBL(4, 8), 0.05).float().requires_grad_(True)
     algorithm(y, pattern.operator(WIDE.n_taps, WIDE.first_tap_samples)).x.abs().square().sum().backward()
@@ -242,7 +241,7 @@ def test_never_a_nan(by):
         spacing = round(600 / n_pilots)
         comb = PilotPattern.comb(spacing, int(rng.integers(spacing)))
         pattern = comb if i % 3 == 0 else PilotPattern.random(n_pilots, i)
-        data = draw(WIDE, pattern, 256, seeded(i, "test"), torch.from_numpy(rng.uniform(-20, 60, 256)).float())
+        data = WIDE.draw(pattern, 256, seeded(i, "test"), torch.from_numpy(rng.uniform(-20, 60, 256)).float())
         received = data.observations
         received[0] = 0
         received[1:11] = one_path(pattern, 10)

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanest.errors import FileError
+from chanest.files import ArrayReader, ArrayWriter, check_output
 from chanest.files import arrays as arrayfile
-from chanest.files.arrays import ArrayReader, ArrayWriter, check_output, row_slices
+from chanest.files.arrays import row_slices
 
 RNG = np.random.default_rng(0)
 BATCH = RNG.standard_normal((2, 3, 4)) + 1j * RNG.standard_normal((2, 3, 4))

@@ -13,7 +13,7 @@ import scipy.io
 import torch
 from conftest import write_arrays
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import Model, PilotPattern, load_model, load_scenario
 from chanest.algorithms import ISTA, NASBL, gaussian
 from chanest.errors import ExportError, ModelError
 from chanest.integrations.export import (
@@ -27,9 +27,7 @@ from chanest.integrations.export import (
 )
 from chanest.integrations.export.matlab import read_mat, write_mat
 from chanest.integrations.export.savedmodel import run_savedmodel
-from chanest.models.hdf5 import read_model, write_model
-from chanest.models.model import Model
-from chanest.models.zoo import pick_model
+from chanest.models import pick_model, read_model, write_model
 
 PATTERN = PilotPattern.random(12, seed=1)
 OTHER = PilotPattern.random(12, seed=2)

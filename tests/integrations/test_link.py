@@ -15,13 +15,12 @@ pytest.importorskip("sionna")
 from conftest import assert_refused, contents
 from sionna.phy.fec.ldpc import LDPC5GDecoder
 
-from chanest import PilotPattern, load_scenario
+from chanest import PilotPattern, load_scenario, nmse_db
 from chanest.errors import ChanestError
-from chanest.evaluation.metrics import nmse_db
 from chanest.integrations.link import simulation
 from chanest.integrations.link.simulation import COLUMNS, ebno_at, simulate_point, usual_estimators
 from chanest.integrations.link.transmission import Link
-from chanest.models.hdf5 import shipped_models
+from chanest.models import shipped_models
 from chanest.problems.ofdm.draw import frequency_response
 
 LTE10 = load_scenario("lte10")
@@ -93,7 +92,7 @@ def test_noise_counts_prefix_and_pilots_and_channels_are_the_scenarios(name):
     slots, louder = link.transmit(7.0, 8, 0), link.transmit(4.0, 8, 0)
     energy_per_bit = 4 * 600 * 1.25 / (2 * link.k / link.n * link.grid.num_data_symbols)
     assert float(slots.noise_variance) == pytest.approx(energy_per_bit / 10**0.7, rel=1e-5)
-    exact = frequency_response(slots.delays_s.double() * scenario.sample_rate_hz, slots.gains, scenario)
+    exact = frequency_response(slots.delays_s.double() * scenario.sample_rate_hz, slots.gains, scenario.grid)
     assert nmse_db(slots.cfr[:, 0, 0, 0, 0, 0], exact) < -70
     assert torch.equal(slots.bits, louder.bits)
     assert torch.equal(slots.cfr, louder.cfr)

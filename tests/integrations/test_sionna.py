@@ -38,9 +38,8 @@ from chanest.integrations.sionna import (
     pilot_patterns,
     random_pilot_pattern,
 )
-from chanest.models.zoo import pick_model
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
+from chanest.models import pick_model
+from chanest.problems import seeded
 
 LTE = {"num_guard_carriers": (212, 211), "dc_null": True, "cyclic_prefix_length": 256}
 
@@ -118,7 +117,7 @@ class TestAsADropIn:
     def test_it_is_model_estimate_on_the_same_pilots(self, name, precision):
         grid = lte_grid(precision=precision)
         estimator = SparseChannelEstimator(grid, name, precision=precision)
-        data = draw(load_scenario("lte10"), PilotPattern.random(75, 3), 4, seeded(0, "test"))
+        data = load_scenario("lte10").draw(PilotPattern.random(75, 3), 4, seeded(0, "test"))
         (pilots,) = pilot_patterns(grid)
         assert pilots.pattern.subcarriers == PilotPattern.random(75, 3).subcarriers
         sent = grid.pilot_pattern.pilots[0, 0]
@@ -446,7 +445,7 @@ class TestChannels:
     @pytest.mark.parametrize("scenario", ["lte10", "wide", "eva", "munich"])
     def test_they_are_those_of_the_scenario(self, scenario):
         grid = lte_grid()
-        expected = draw(load_scenario(scenario), PilotPattern.random(75, 3), 20, seeded(5, "test")).cfr
+        expected = load_scenario(scenario).draw(PilotPattern.random(75, 3), 20, seeded(5, "test")).truth["cfr"]
         _, h = sent_over(grid, SparseCIR(scenario, seed=5), None, 20)
         close(h.reshape(20, 600), expected, 1e-3)
 

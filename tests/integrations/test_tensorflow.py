@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario, nmse_db
+from chanest import Estimate, Grid, Model, PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, ISTA, NAALISTA, NASBL, Algorithm
 from chanest.errors import ExtraError, FileError, ModelError, ObservationError
-from chanest.models.hdf5 import shipped_models
-from chanest.models.model import Estimate, Model
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.ofdm.grid import Grid
-from chanest.problems.random import seeded
+from chanest.models import shipped_models
+from chanest.problems import seeded
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with warnings.catch_warnings():
@@ -55,13 +52,13 @@ def both(
     model: Model, pattern: PilotPattern, snr_db: float, dtype: torch.dtype, known: bool, n: int = 16
 ) -> tuple[Estimate, ChannelEstimate, torch.Tensor]:
     """The estimates of the same pilots in PyTorch and in TensorFlow, and the true CFR."""
-    data = draw(model.ofdm.replace(snr_db=snr_db), pattern, n, seeded(3, "test"))
+    data = model.ofdm.replace(snr_db=snr_db).draw(pattern, n, seeded(3, "test"))
     pilots = data.observations.to(dtype)
     noise = torch.as_tensor(data.noise_variance).double().expand(n) if known else None
     ours = model.estimate(pilots, pattern, noise, error_variance=True)
     told = None if noise is None else noise.numpy()
     theirs = SparseEstimator(model)(pilots.numpy(), pattern, told, error_variance=True)
-    return ours, theirs, data.cfr
+    return ours, theirs, data.truth["cfr"]
 
 
 def distances(found: tf.Tensor | torch.Tensor, expected: torch.Tensor) -> np.ndarray:
@@ -161,7 +158,7 @@ def test_a_graph_serves_every_batch_and_pattern(name):
     limit = LIMITS[model.algorithm.name][0]
     for batch, n_pilots in ((1, 40), (7, 75), (70, 75)):
         pattern = PilotPattern.random(n_pilots, batch)
-        pilots = draw(model.ofdm, pattern, batch, seeded(1, "test")).observations
+        pilots = model.ofdm.draw(pattern, batch, seeded(1, "test")).observations
         found = graph(tf.constant(pilots.numpy()), tf.constant(pattern.subcarriers, tf.int64), tf.fill([batch], 0.1))
         assert distances(found.cfr, model.estimate(pilots, pattern, 0.1).cfr).max() < limit
 
@@ -169,7 +166,7 @@ def test_a_graph_serves_every_batch_and_pattern(name):
 @pytest.mark.parametrize("name", SMALL + SHIPPED)
 def test_compiled_by_xla(name):
     estimator, pattern = SparseEstimator(made(name)), PilotPattern.random(20, 1)
-    pilots = tf.constant(draw(load_scenario("lte10"), pattern, 2, seeded(1, "test")).observations.numpy())
+    pilots = tf.constant(load_scenario("lte10").draw(pattern, 2, seeded(1, "test")).observations.numpy())
     plain = estimator(pilots, pattern, 0.1, error_variance=True)
     compiled = tf.function(estimator, jit_compile=True)(pilots, pattern, 0.1, error_variance=True)
     for found, expected in zip(compiled, plain, strict=True):
@@ -189,7 +186,7 @@ def test_gradients_are_finite():
 
 def test_cfr_on_other_subcarriers():
     pattern, used = PilotPattern.random(75, 1), np.array([-512, -3, 0, 1, 500])
-    pilots = draw(load_scenario("lte10"), pattern, 3, seeded(1, "test")).observations
+    pilots = load_scenario("lte10").draw(pattern, 3, seeded(1, "test")).observations
     estimator = SparseEstimator("na-alista-lte10-m75", used)
     found = estimator(pilots.numpy(), tf.constant(pattern.subcarriers), 0.1, error_variance=True)
     phases = np.exp(-2j * np.pi * np.outer(np.arange(256), used) / 1024)
@@ -217,7 +214,7 @@ np.savez(result, used=told["used_subcarriers"], told=told["cfr"], untold=untold[
 def test_a_savedmodel_runs_without_chanest(name, tmp_path):
     model, pattern = made(name), PilotPattern.random(60, 1)
     export_savedmodel(model, tmp_path / "model")
-    pilots = draw(model.ofdm, pattern, 5, seeded(1, "test")).observations
+    pilots = model.ofdm.draw(pattern, 5, seeded(1, "test")).observations
     given = {"pilots": pilots.numpy(), "subcarriers": pattern.subcarriers, "noise": np.full(5, 0.1)}
     np.savez(tmp_path / "pilots.npz", **given)
     arguments = [tmp_path / "model", tmp_path / "pilots.npz", tmp_path / "result.npz"]

@@ -17,7 +17,6 @@ from chanest.kernels import threads
 from chanest.kernels.adapters import suits
 from chanest.models.hdf5 import shipped_models
 from chanest.operators import DenseOperator
-from chanest.problems.ofdm.draw import draw
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
 
@@ -53,7 +52,7 @@ def sparse_observations(phi: PartialDFT, n: int, noise: float = 0.05, seed: int 
 def test_shrinkage_models_are_those_of_torch(name):
     model = load_model(name)
     pattern = PilotPattern.random(model.ofdm.n_pilots, seed=3)
-    pilots = draw(model.ofdm.replace(snr_db=12.0), pattern, 40, seeded(0, "test")).observations
+    pilots = model.ofdm.replace(snr_db=12.0).draw(pattern, 40, seeded(0, "test")).observations
     compiled = model.estimate(pilots, pattern)
     with kernels.plain():
         plain = model.estimate(pilots, pattern)
@@ -68,7 +67,7 @@ def test_shrinkage_models_are_those_of_torch(name):
 def test_na_sbl_strays_from_double_precision_no_further_than_torch(name, known):
     model = load_model(name)
     pattern = PilotPattern.random(model.ofdm.n_pilots, seed=3)
-    data = draw(model.ofdm.replace(snr_db=12.0), pattern, 40, seeded(0, "test"))
+    data = model.ofdm.replace(snr_db=12.0).draw(pattern, 40, seeded(0, "test"))
     noise = torch.as_tensor(data.noise_variance) if known else None
     compiled = model.estimate(data.observations, pattern, noise)
     with kernels.plain():
@@ -164,8 +163,8 @@ def test_gradients_of_the_shipped_size_to_single_precision():
     model = load_model("na-alista-lte10-m75")
     pattern = PilotPattern.random(75, seed=3)
     phi = model.operator(pattern, torch.complex64, "cpu")
-    data = draw(model.ofdm.replace(snr_db=12.0), pattern, 24, seeded(0, "test"))
-    y, aim = data.observations / 75**0.5, data.cir
+    data = model.ofdm.replace(snr_db=12.0).draw(pattern, 24, seeded(0, "test"))
+    y, aim = data.observations / 75**0.5, data.truth["cir"]
     assert aim is not None
     algorithm = deepcopy(model.algorithm).requires_grad_(True)
     found = gradients(algorithm, y, phi, aim)
@@ -271,7 +270,7 @@ def test_silence_pure_noise_and_sixty_db():
         model = load_model(name)
         assert not model.estimate(torch.zeros(3, 75, dtype=torch.complex64), pattern).cfr.any()
         for snr_db in (-20.0, 60.0):
-            data = draw(scenario.replace(snr_db=snr_db), pattern, 30, seeded(1, "test"))
+            data = scenario.replace(snr_db=snr_db).draw(pattern, 30, seeded(1, "test"))
             assert torch.isfinite(model.estimate(data.observations, pattern).cfr.abs()).all()
 
 

@@ -6,8 +6,8 @@ import torch
 from chanest import PilotPattern, kernels, load_model, load_scenario
 from chanest.errors import AlgorithmError, DeviceError, ModelError, ObservationError
 from chanest.models import cuda_graph as captured
+from chanest.models import pick_model
 from chanest.models.cuda_graph import CapturedEstimator
-from chanest.models.zoo import pick_model
 
 PATTERN = PilotPattern.random(75, seed=3)
 

@@ -12,14 +12,12 @@ import plain_numpy
 import pytest
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, NAALISTA, NASBL
-from chanest.evaluation.metrics import nmse_db
 from chanest.integrations.export.matlab import write_mat
-from chanest.models.hdf5 import shipped_models, write_model
+from chanest.models import shipped_models, write_model
 from chanest.operators import power_start
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
+from chanest.problems import seeded
 
 LARGEST = {  # relative errors of the CFR
     ("alista", torch.complex128): 1e-10,
@@ -36,7 +34,7 @@ TYPES = [torch.complex128, torch.complex64]
 def simulated(scenario, n_pilots, n=16, snr_db=15.0):
     scenario = load_scenario(scenario).replace(n_pilots=n_pilots, snr_db=snr_db)
     pattern = PilotPattern.random(n_pilots, 4, scenario.grid)
-    return pattern, draw(scenario, pattern, n, seeded(1, "test"))
+    return pattern, scenario.draw(pattern, n, seeded(1, "test"))
 
 
 def errors(path, pattern, received, noise):
@@ -74,7 +72,7 @@ def test_shipped_models_give_the_same_estimates(scenario, n_pilots, algorithm, d
     assert cfr < LARGEST[algorithm, dtype]
     assert cir < 2 * LARGEST[algorithm, dtype]
     assert variance < (0.3 if (algorithm, dtype) == ("na-sbl", torch.complex64) else 10 * LARGEST[algorithm, dtype])
-    truth = data.cfr.to(dtype)
+    truth = data.truth["cfr"].to(dtype)
     assert abs(nmse_db(found, truth) - nmse_db(expected, truth)) < 0.02
 
 

@@ -12,14 +12,8 @@ import torch
 from chanest import load_model, load_scenario
 from chanest.algorithms import ALGORITHMS, ALISTA, FISTA, ISTA, NAALISTA
 from chanest.errors import ChanestError, FileError, ModelError, ScenarioError
-from chanest.models.hdf5 import (
-    describe_model,
-    is_model,
-    read_model,
-    read_optimiser,
-    shipped_models,
-    write_model,
-)
+from chanest.models import describe_model, is_model, read_model, shipped_models, write_model
+from chanest.models.hdf5 import read_optimiser
 
 LTE10 = load_scenario("lte10")
 

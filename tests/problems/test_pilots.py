@@ -5,10 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chanest import PilotPattern, load_scenario
+from chanest import Grid, PilotPattern, load_scenario
 from chanest.errors import PilotError
-from chanest.problems.ofdm.draw import draw_pattern
-from chanest.problems.ofdm.grid import Grid
 
 
 @settings(max_examples=50, deadline=None)
@@ -63,7 +61,7 @@ def test_published_patterns():
     """Counts of notes.md; no published pattern holds DC."""
     for nominal, distinct in ((100, 93), (75, 73), (50, 49)):
         draws = np.random.RandomState(322).choice(600, nominal)
-        pattern = draw_pattern(load_scenario("lte10-reference").replace(n_pilots=nominal), seed=7)
+        pattern = load_scenario("lte10-reference").replace(n_pilots=nominal).sensing(seed=7)
         assert len(pattern) == distinct
         assert set(pattern.subcarriers) == set((draws - 300).tolist())
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from chanest import PilotPattern, load_scenario
+from chanest import PilotPattern, Scenario, load_scenario
 from chanest.errors import FileError
-from chanest.problems.ofdm.draw import delay_profile, draw, frequency_response, simulate
+from chanest.problems import seeded, shipped
+from chanest.problems.ofdm.draw import frequency_response
 from chanest.problems.ofdm.recordings import FORMAT, load_recording
-from chanest.problems.ofdm.scenario import Scenario
-from chanest.problems.random import BLOCK, seeded
-from chanest.problems.shipped import shipped
+from chanest.problems.random import BLOCK
 
 PATTERN = PilotPattern.random(20, 0)
 
@@ -53,7 +52,9 @@ class TestShipped:
         scenario, recording = load_scenario("munich"), load_recording("munich.h5")
         power = torch.cat(
             [
-                frequency_response(recording.delays_s[part] * scenario.sample_rate_hz, recording.gains[part], scenario)
+                frequency_response(
+                    recording.delays_s[part] * scenario.sample_rate_hz, recording.gains[part], scenario.grid
+                )
                 .abs()
                 .square()
                 .mean(-1)
@@ -133,27 +134,29 @@ class TestScenarioOfAFile:
             monkeypatch.chdir(where)
             scenario = load_scenario(path)
             monkeypatch.chdir(elsewhere)
-            drawn.append(draw(scenario, PATTERN, 8, seeded(0, "test")).observations)
+            drawn.append(scenario.draw(PATTERN, 8, seeded(0, "test")).observations)
         assert torch.equal(drawn[0], drawn[1])
         assert torch.equal(drawn[0], drawn[2])
 
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(FileError, match=r"nowhere\.h5: no such file"):
-            draw(scenario_of(tmp_path / "nowhere.h5"), PATTERN, 8, seeded(0, "test"))
+            scenario_of(tmp_path / "nowhere.h5").draw(PATTERN, 8, seeded(0, "test"))
 
     def test_a_seed_gives_the_same_channels(self):
         scenario = load_scenario("munich")
-        first, again, other = (draw(scenario, PATTERN, 16, seeded(seed, "test")) for seed in (3, 3, 4))
-        for name in ("delays", "gains", "observations", "cfr"):
-            assert torch.equal(getattr(first, name), getattr(again, name)), name
+        first, again, other = (scenario.draw(PATTERN, 16, seeded(seed, "test")) for seed in (3, 3, 4))
+        assert torch.equal(first.observations, again.observations)
+        assert torch.equal(first.truth["cfr"], again.truth["cfr"])
+        for name in ("delays", "gains"):
+            assert torch.equal(first.paths[name], again.paths[name]), name
         assert not torch.equal(first.observations, other.observations)
 
     @pytest.mark.parametrize("n", [100, 600])
     def test_no_channel_twice_before_all_were_used(self, tmp_path, n):
         fields = recorded(n)
         scenario = scenario_of(write(tmp_path / "own.h5", fields))
-        for block in simulate(scenario, PATTERN, 2 * BLOCK, seed=0):
-            power = block.gains.abs()
+        for block in scenario.simulate(PATTERN, 2 * BLOCK, seed=0):
+            power = block.paths["gains"].abs()
             distance = (power.unsqueeze(1) - torch.from_numpy(np.abs(fields["gains"])).float()).abs().sum(-1)
             index = distance.argmin(-1)
             assert float(distance.gather(1, index.unsqueeze(1)).max()) < 1e-5  # but for a phase, a recorded channel
@@ -163,8 +166,8 @@ class TestScenarioOfAFile:
 
     def test_a_common_phase_is_random(self, tmp_path):
         fields = recorded(1)
-        data = draw(scenario_of(write(tmp_path / "own.h5", fields)), PATTERN, 4000, seeded(0, "test"))
-        turn = data.gains[:, :2] / torch.from_numpy(fields["gains"][:, :2]).to(torch.complex64)
+        data = scenario_of(write(tmp_path / "own.h5", fields)).draw(PATTERN, 4000, seeded(0, "test"))
+        turn = data.paths["gains"][:, :2] / torch.from_numpy(fields["gains"][:, :2]).to(torch.complex64)
         torch.testing.assert_close(turn.abs(), torch.ones(4000, 2), rtol=0, atol=1e-4)
         torch.testing.assert_close(turn[:, 0], turn[:, 1], rtol=0, atol=1e-4)
         for harmonic in (1, 2, 3):
@@ -176,22 +179,22 @@ class TestDelayProfile:
     def test_it_is_the_mean_of_what_is_drawn(self, name):
         """Cumulative power over the delay, within the chance of 8,192 channels and half an eighth of a sample."""
         scenario = load_scenario(name)
-        delays, powers = delay_profile(scenario)
+        delays, powers = scenario.delay_profile()
         assert float(powers.sum()) == pytest.approx(1)
         assert bool((powers >= 0).all())
         assert delays.dtype == powers.dtype == torch.float64
-        data = draw(scenario, PATTERN, 8192, seeded(1, "test"))
-        variances = data.variances.double() / len(data)
+        data = scenario.draw(PATTERN, 8192, seeded(1, "test"))
+        variances = data.paths["variances"].double() / len(data)
         if name == "munich":  # of unit power in the band, where the paths of a channel interfere
             variances = variances / variances.sum()
         assert float(variances.sum()) == pytest.approx(1, abs=0.02)
         for bound in (0.3, 1.2, 3.3, 6.2, 12.3, 25.3, 50.3, 100.3, 200.3):
-            drawn = float(variances[data.delays < bound].sum())
+            drawn = float(variances[data.paths["delays"] < bound].sum())
             assert float(powers[delays < bound].sum()) == pytest.approx(drawn, abs=0.02), bound
 
     def test_of_recorded_channels_it_is_their_mean(self, tmp_path):
         fields = {"delays_s": np.array([[0, 1.0], [0, 2.5]]) / 15.36e6, "gains": np.array([[0.8, 0.6j], [1, 0.5]])}
-        delays, powers = delay_profile(scenario_of(write(tmp_path / "own.h5", fields)))
+        delays, powers = scenario_of(write(tmp_path / "own.h5", fields)).delay_profile()
         torch.testing.assert_close(delays, torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64))
         expected = torch.tensor([1.64, 0.36, 0.25], dtype=torch.float64) / 2.25
         torch.testing.assert_close(powers, expected, rtol=1e-6, atol=0)
@@ -199,7 +202,7 @@ class TestDelayProfile:
     @pytest.mark.parametrize(("name", "rms_ns"), [("tdl-a", 100), ("tdl-c300", 300)])
     def test_rms_delay_spread_of_the_tdl_profiles(self, name, rms_ns):
         scenario = load_scenario(name)
-        delays, powers = delay_profile(scenario)
+        delays, powers = scenario.delay_profile()
         assert spread(delays / scenario.sample_rate_hz * 1e9, powers) == pytest.approx(rms_ns, rel=0.05)
         linear = 10 ** (np.array(scenario.channel.powers_db) / 10)
         np.testing.assert_allclose(powers.numpy(), linear / linear.sum())

@@ -3,18 +3,16 @@
 import numpy as np
 import pytest
 
-from chanest import load_scenario
+from chanest import GaussianScenario, Scenario, load_scenario
 from chanest.errors import ScenarioError
-from chanest.problems.gaussian import SyntheticScenario
-from chanest.problems.load import load_any_scenario, scenario_from_fields, scenario_names
-from chanest.problems.ofdm.scenario import Scenario
+from chanest.problems import scenario_from_fields, scenario_names
 
-OFDM = [name for name in scenario_names() if isinstance(load_any_scenario(name), Scenario)]
+OFDM = [name for name in scenario_names() if isinstance(load_scenario(name), Scenario)]
 
 
 @pytest.mark.parametrize("name", scenario_names())
 def test_shipped_scenarios_load_and_round_trip(name):
-    scenario = load_any_scenario(name)
+    scenario = load_scenario(name)
     assert scenario.name == name
     assert scenario_from_fields(scenario.model_dump(), "") == scenario
     with pytest.raises(ValueError, match="frozen"):
@@ -91,8 +89,8 @@ def test_impossible_values_are_errors_that_name_the_field(fields, said):
     ],
 )
 def test_impossible_synthetic_values_are_errors_that_name_the_field(fields, said):
-    scenario = load_any_scenario("synthetic")
-    assert isinstance(scenario, SyntheticScenario)
+    scenario = load_scenario("synthetic")
+    assert isinstance(scenario, GaussianScenario)
     with pytest.raises(ScenarioError, match=said):
         scenario.replace(**fields)
 

@@ -16,13 +16,12 @@ import pytest
 import torch
 from conftest import Ran
 
+from chanest import Model, load_scenario
 from chanest.algorithms import ALGORITHMS, NAALISTA
 from chanest.cli.reproduce import FIGURES
 from chanest.errors import ChanestError, FileError
 from chanest.evaluation.plots import draw_charts
-from chanest.models.hdf5 import read_model
-from chanest.models.model import Model
-from chanest.problems.load import load_any_scenario
+from chanest.models import read_model
 from chanest.reproduction import figures as illustrations
 from chanest.reproduction import iterations as course
 from chanest.reproduction import runner as reproduce
@@ -32,7 +31,7 @@ from chanest.reproduction.points import KEY, NMSE_FIGURES, Point, panels
 from chanest.reproduction.published import Distance, distances, read_published, read_results, summary
 from chanest.reproduction.recipes import RECIPES, Recipe, made, ordered, recipe_of, ridge_of, scenario_of
 from chanest.reproduction.runner import FEWEST_STEPS, Bench
-from chanest.training.trainer import TrainingSettings, train
+from chanest.training import TrainingSettings, train
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -485,7 +484,7 @@ def test_figure_9_is_written_once_and_replaced_when_forced(tmp_path, chanest):
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """A small NA-ALISTA, hardly trained, and its course over 600 vectors."""
-    scenario = load_any_scenario("synthetic").replace(n_measurements=40, n_coefficients=80, sparsity=4)
+    scenario = load_scenario("synthetic").replace(n_measurements=40, n_coefficients=80, sparsity=4)
     algorithm = NAALISTA(4, lstm_hidden=8, sparsity=4, ridge=1e-6, schedule="synthetic")
     settings = TrainingSettings(steps=30, batch_size=64, learning_rate=1e-2, calibration_batches=0)
     model = train(algorithm, scenario, settings, tmp_path_factory.mktemp("models") / "na.h5")

@@ -12,7 +12,7 @@ from test_textbook import ROOT, relative
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from chanest import load_model
-from chanest.models.zoo import pick_model
+from chanest.models import pick_model
 
 CPU = torch.device("cpu")
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from chanest import load_model, load_scenario
-from chanest.models.model import noise_of_y, normalise
-from chanest.problems.ofdm.draw import draw, draw_pattern
-from chanest.problems.random import seeded
+from chanest.models import noise_of_y, normalise
+from chanest.problems import seeded
 
 ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -26,10 +25,10 @@ def textbook(monkeypatch):
 def problem(dtype, n=32):
     """y, its scale, the noise variance of its entries, true taps, pattern, and chanest's operator."""
     scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=10)
-    pattern = draw_pattern(scenario, 0)
-    data = draw(scenario, pattern, n, seeded(0, "test"))
+    pattern = scenario.sensing(0)
+    data = scenario.draw(pattern, n, seeded(0, "test"))
     y, scale = normalise(data.observations.to(dtype.to_complex()))
-    return y, scale, noise_of_y(data.noise_variance, scale, 75), data.cir.to(y.dtype), pattern
+    return y, scale, noise_of_y(data.noise_variance, scale, 75), data.truth["cir"].to(y.dtype), pattern
 
 
 def relative(found, expected):

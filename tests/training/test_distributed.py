@@ -17,11 +17,10 @@ import torch.multiprocessing as mp
 from chanest import load_scenario
 from chanest.algorithms import ALGORITHMS
 from chanest.errors import DeviceError, TrainingError
-from chanest.problems.random import seeded
+from chanest.problems import seeded
 from chanest.training import distributed as processes
-from chanest.training.batches import training_lesson, training_pattern
+from chanest.training import group_loss, training_batch
 from chanest.training.distributed import Processes
-from chanest.training.loss import group_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 LTE10 = load_scenario("lte10").replace(n_pilots=40)
@@ -40,19 +39,19 @@ def gradients(name, dtype, n_samples, together):
     torch.manual_seed(0)
     algorithm = ALGORITHMS[name](**MADE[name])
     algorithm.initialise(seeded(0, "initialise"))
-    lesson = training_lesson(LTE10, 0, 3, n_samples, 8, "cpu")
-    algorithm.fit_normalisation(lesson.y, lesson.phi)
+    batch = training_batch(LTE10, 0, 3, n_samples, 8, "cpu")
+    algorithm.fit_normalisation(batch.y, batch.phi)
     assert (algorithm.supervision > 0) == (name == "na-sbl")
     if dtype == torch.float64:
         wide = torch.complex128
-        phi = training_pattern(LTE10, 0, 4).operator(LTE10.n_taps, LTE10.first_tap_samples, dtype=wide)
-        told = None if lesson.noise_variance is None else lesson.noise_variance.double()
-        lesson = replace(
-            lesson, y=lesson.y.to(wide), phi=phi, noise_variance=told, truth=lesson.truth.to(wide),
-            scale=lesson.scale.double(),
+        phi = LTE10.training_sensing(0, 3).operator(LTE10.n_taps, LTE10.first_tap_samples, dtype=wide)
+        told = None if batch.noise_variance is None else batch.noise_variance.double()
+        batch = replace(
+            batch, y=batch.y.to(wide), phi=phi, noise_variance=told, truth=batch.truth.to(wide),
+            scale=batch.scale.double(),
         )  # fmt: skip
         algorithm.double()
-    loss, nmse = group_loss(algorithm, lesson, 8, together)
+    loss, nmse = group_loss(algorithm, batch, 8, together)
     loss.backward()
     together.sum_gradients(algorithm.parameters())
     flat = [p.grad.reshape(-1) for p in algorithm.parameters() if p.grad is not None]
@@ -124,30 +123,30 @@ TRAIN = ["train", "--pilots", "40", "--steps", "6", "--batch", "16", "--iteratio
 CODE = """
 import sys, torch
 from dataclasses import replace
-from chanest import calibrating, training
+from chanest.training import trainer
 from chanest.cli import main, train
 train._settings = lambda *a, made=train._settings: replace(made(*a), checkpoint_every=2, calibration_batches=2)
-calibrating._STEPS = 50
+sys.modules["chanest.training.fit_error_variance"]._STEPS = 50
 {more}
 main()
 """
 NAN = """
-from chanest.training.batches import training_lesson as made
+from chanest.training.batches import training_batch as made
 def poisoned(scenario, seed, step, *others):
-    lesson = made(scenario, seed, step, *others)
+    batch = made(scenario, seed, step, *others)
     if step == {step} and torch.distributed.get_rank() == 1:
-        lesson.y[-1] = torch.nan
-    return lesson
-training.training_lesson = poisoned
+        batch.y[-1] = torch.nan
+    return batch
+trainer.training_batch = poisoned
 """
 KILLED = """
 import os, signal
-from chanest.training.batches import training_lesson as made
+from chanest.training.batches import training_batch as made
 def deadly(scenario, seed, step, *others):
     if step == {step} and torch.distributed.get_rank() == {rank}:
         os.kill(os.getpid(), signal.SIGKILL)
     return made(scenario, seed, step, *others)
-training.training_lesson = deadly
+trainer.training_batch = deadly
 """
 
 NAMED = """

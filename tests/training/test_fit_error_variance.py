@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import Model, PilotPattern, load_model, load_scenario
 from chanest.algorithms import OMP, LinearInterpolation
-from chanest.models.model import Model
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
-from chanest.training.fit_error_variance import calibrate
+from chanest.problems import seeded
+from chanest.training import fit_error_variance
 
 LTE10 = load_scenario("lte10")
 
@@ -16,7 +14,7 @@ LTE10 = load_scenario("lte10")
 @pytest.fixture(scope="module")
 def calibrated() -> Model:
     model = load_model("alista-lte10-m75")
-    calibrate(model, n_batches=32)
+    fit_error_variance(model, n_batches=32)
     return model
 
 
@@ -26,11 +24,11 @@ def test_the_mean_error_variance_is_the_mean_squared_error(calibrated, snr_db, t
     expected, actual = [], []
     for seed in (101, 102, 103):
         pattern = PilotPattern.random(75, seed)
-        data = draw(LTE10, pattern, 400, seeded(seed, "test"), snr_db)
+        data = LTE10.draw(pattern, 400, seeded(seed, "test"), snr_db)
         noise = data.noise_variance if told else None
         estimate = calibrated.estimate(data.observations, pattern, noise, error_variance=True)
         expected.append(estimate.error_variance)
-        actual.append((estimate.cfr - data.cfr).abs().square())
+        actual.append((estimate.cfr - data.truth["cfr"]).abs().square())
     difference_db = 10 * float(torch.log10(torch.cat(expected).mean() / torch.cat(actual).mean()))
     assert abs(difference_db) < 1.2
 
@@ -38,9 +36,9 @@ def test_the_mean_error_variance_is_the_mean_squared_error(calibrated, snr_db, t
 def test_it_tells_good_estimates_from_bad_ones(calibrated):
     """Among channels of one SNR, those with the larger variance err more."""
     pattern = PilotPattern.random(75, 101)
-    data = draw(LTE10, pattern, 800, seeded(104, "test"), 15)
+    data = LTE10.draw(pattern, 800, seeded(104, "test"), 15)
     estimate = calibrated.estimate(data.observations, pattern, data.noise_variance, error_variance=True)
-    error = (estimate.cfr - data.cfr).abs().square().mean(-1)
+    error = (estimate.cfr - data.truth["cfr"]).abs().square().mean(-1)
     order = estimate.error_variance.mean(-1).argsort()
     assert float(error[order[400:]].mean() / error[order[:400]].mean()) > 1.3
 
@@ -49,7 +47,7 @@ def test_a_seed_gives_the_same_calibration_and_leaves_the_estimates_alone():
     models = [load_model("alista-lte10-m75") for _ in range(3)]
     before = {name: value.clone() for name, value in models[0].algorithm.state_dict().items()}
     for model, seed in zip(models, (0, 0, 1), strict=True):
-        calibrate(model, seed, n_batches=3)
+        fit_error_variance(model, seed, n_batches=3)
     states = [model.algorithm.state_dict() for model in models]
     for name, value in before.items():
         if name.startswith("calibration."):
@@ -62,6 +60,6 @@ def test_a_seed_gives_the_same_calibration_and_leaves_the_estimates_alone():
 def test_without_a_calibration_nothing_happens():
     for algorithm in (OMP(), LinearInterpolation()):
         model = Model(algorithm, LTE10)
-        calibrate(model, n_batches=1)
+        fit_error_variance(model, n_batches=1)
         assert not list(model.algorithm.parameters())
         assert getattr(model.algorithm, "calibration", None) is None

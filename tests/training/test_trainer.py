@@ -4,13 +4,11 @@ import h5py
 import pytest
 import torch
 
-from chanest import load_scenario
+from chanest import Scenario, load_scenario
 from chanest.algorithms import ALISTA, ISTA, NAALISTA
 from chanest.errors import FileError, TrainingError
-from chanest.models.hdf5 import read_model
-from chanest.problems.ofdm.draw import draw
-from chanest.training.batches import training_pattern
-from chanest.training.trainer import TrainingSettings, checkpoint_path, train
+from chanest.models import read_model
+from chanest.training import TrainingSettings, checkpoint_path, train
 
 LTE10 = load_scenario("lte10").replace(n_pilots=40)
 SETTINGS = TrainingSettings(steps=12, batch_size=16, checkpoint_every=4, calibration_batches=2)
@@ -81,11 +79,11 @@ def test_every_kind_of_scenario_trains(tmp_path, name):
 def test_validation_is_on_the_fixed_pattern_and_at_the_trained_snr(tmp_path, monkeypatch):
     seen = []
 
-    def spy(scenario, pattern, n, generator, snr_db=None):
+    def spy(scenario, pattern, n, generator, snr_db=None, draw=Scenario.draw):
         seen.append((pattern, snr_db))
         return draw(scenario, pattern, n, generator, snr_db)
 
-    monkeypatch.setattr("chanest.training.batches.draw", spy)
+    monkeypatch.setattr(Scenario, "draw", spy)
     scenario = LTE10.replace(training={"snr_db": (20, 20), "fixed_pattern": True})
     train(small(), scenario, TrainingSettings(steps=1, batch_size=16, calibration_batches=1), tmp_path / "m.h5")
     assert len({pattern for pattern, _ in seen}) == 1
@@ -128,12 +126,12 @@ def test_impossible_settings():
 
 def test_patterns_follow_the_training_range():
     wide = load_scenario("wide")
-    patterns = [training_pattern(wide, 0, step) for step in range(300)]
+    patterns = [wide.training_sensing(0, step) for step in range(-1, 299)]
     counts = [len(p) for p in patterns]
     assert min(counts) >= 24
     assert max(counts) <= 200
     combs = [p for p in patterns if len({b - a for a, b in zip(p.subcarriers, p.subcarriers[1:], strict=False)}) <= 2]
     assert 0.2 < len(combs) / 300 < 0.4
-    assert len({training_pattern(LTE10, 0, step) for step in range(10)}) == 10
+    assert len({LTE10.training_sensing(0, step) for step in range(-1, 9)}) == 10
     reference = load_scenario("lte10-reference")
-    assert len({training_pattern(reference, 0, step) for step in range(10)}) == 1
+    assert len({reference.training_sensing(0, step) for step in range(-1, 9)}) == 1

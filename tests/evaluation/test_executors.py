@@ -34,7 +34,7 @@ def cluster():
 
 @pytest.fixture
 def on_dask(cluster):
-    with engine(cluster.scheduler_address) as made:
+    with executor(cluster.scheduler_address) as made:
         yield made
 
 
@@ -136,7 +136,7 @@ def test_what_broke_is_tried_again_and_a_mistake_is_not(tmp_path, on_dask, error
 @pytest.mark.slow
 def test_a_point_that_kills_every_worker_is_named(monkeypatch):
     monkeypatch.setattr(engines, "_RETRIES", 1)
-    with engine("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 2 times"):
+    with executor("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 2 times"):
         list(where.results([Task((7,), dies)], print))
 
 
@@ -147,15 +147,15 @@ def test_addresses_that_lead_nowhere(monkeypatch):
         for address in ("127.0.0.1:1", "nonsense", "ftp://127.0.0.1:1"):
             with (
                 pytest.raises(ChanestError, match=f"--dask: no scheduler answers at {address}; start one with"),
-                engine(address),
+                executor(address),
             ):
                 pass
-    with pytest.raises(ChanestError, match=r"--dask: expected 1\.\.\.1000 workers, got local:0"), engine("local:0"):
+    with pytest.raises(ChanestError, match=r"--dask: expected 1\.\.\.1000 workers, got local:0"), executor("local:0"):
         pass
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address="localhost:0", silence_logs="CRITICAL") as empty,
         pytest.raises(ChanestError, match=r"has no worker; start some with `dask worker tcp://"),
-        engine(empty.scheduler_address),
+        executor(empty.scheduler_address),
     ):
         pass
 

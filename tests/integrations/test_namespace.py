@@ -11,7 +11,7 @@ import torch
 
 from chanest import PilotPattern
 from chanest.algorithms import error_calibration, na_alista_rules, na_sbl_rules, namespace, noise, shrinkage
-from chanest.algorithms.gaussian import crowding, loading
+from chanest.algorithms.gaussian import log_rank_deficit
 from chanest.algorithms.sbl import Moments
 from chanest.models.model import noise_of_y
 
@@ -201,5 +201,5 @@ def test_noise_log_rank_deficit_and_load():
     np.testing.assert_allclose(per_entry, told / X[:, 0, 0] ** 2 / M)
     loud = in_both(lambda scale, xp: noise_of_y(1e9, scale, M, xp), X[:, 0, :1])[0]
     np.testing.assert_allclose(loud, 1e6 / M)
-    assert in_both(lambda g, xp: crowding(phis[xp], g, xp), g[0])[0] > 0
+    assert in_both(lambda g, xp: log_rank_deficit(phis[xp], g, xp), g[0])[0] > 0
     assert (in_both(lambda g, s, xp: loading(g, s, M, xp), g, told)[0] > told).all()

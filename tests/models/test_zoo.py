@@ -6,9 +6,8 @@ from chanest import PilotPattern, load_scenario
 from chanest.algorithms import EP, OMP, LinearInterpolation
 from chanest.evaluation.metrics import nmse_db
 from chanest.models.model import Model
-from chanest.models.zoo import INTERPOLATORS, PEERS, pick_model
+from chanest.models.zoo import INTERPOLATORS, pick_model
 from chanest.problems.ofdm.channels import TapChannel
-from chanest.problems.ofdm.draw import draw
 from chanest.problems.random import seeded
 
 LTE10 = load_scenario("lte10")
@@ -19,7 +18,7 @@ class TestGreedyAndMessages:
     pattern = PilotPattern.random(60, 0)
 
     def test_ahead_of_linear_interpolation_on_sparse_channels(self, algorithm):
-        data = draw(LTE10, self.pattern, 300, seeded(0, "test"), 20)
+        data = LTE10.draw(self.pattern, 300, seeded(0, "test"), 20)
         told = data.noise_variance
         ours = Model(algorithm, LTE10).estimate(data.observations, self.pattern, told).cfr
         linear = Model(LinearInterpolation(), LTE10).estimate(data.observations, self.pattern, told).cfr
@@ -30,12 +29,12 @@ PATTERNS = {"32": PilotPattern.random(32, 1), "75": PilotPattern.random(75, 1), 
 
 
 @pytest.mark.parametrize("scenario", ["lte10", "etu"])
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", LTE10.peers)
 def test_every_estimator_gives_a_finite_error_variance(name, scenario):
     scenario = load_scenario(scenario)
     for pattern in PATTERNS.values():
         model = pick_model(name, scenario, len(pattern))
-        data = draw(scenario, pattern, 4, seeded(0, "test"))
+        data = scenario.draw(pattern, 4, seeded(0, "test"))
         for told in (data.noise_variance, None):
             estimate = model.estimate(data.observations, pattern, told, error_variance=True)
             assert estimate.cfr.shape == estimate.error_variance.shape == (4, 600)

@@ -3,7 +3,7 @@
 import torch
 
 from chanest import PilotPattern
-from chanest.problems.oracles import oracle
+from chanest.problems.oracles import path_gains
 
 
 class TestOracle:
@@ -14,7 +14,7 @@ class TestOracle:
         gains = torch.tensor([[1.0, 0.5j, -0.2]], dtype=torch.complex128)
         turns = self.pilots.double().unsqueeze(-1) * delays / 1024
         h = (torch.exp(-2j * torch.pi * turns) * gains).sum(-1).unsqueeze(0)
-        torch.testing.assert_close(oracle(h, self.pilots, delays, torch.ones(1, 3), None, 1024), gains)
+        torch.testing.assert_close(path_gains(h, self.pilots, delays, torch.ones(1, 3), None, 1024), gains)
 
     def test_mmse_is_the_conditional_mean(self):
         """Against the textbook form C_g A^H (A C_g A^H + s^2 I)^-1 h."""
@@ -24,10 +24,10 @@ class TestOracle:
         a = torch.exp(-2j * torch.pi * self.pilots.double().unsqueeze(-1) * delays / 1024)
         c = (a * variances) @ a.mH + 0.3 * torch.eye(40)
         expected = variances * (a.mH @ torch.linalg.solve(c, h.mT)).squeeze(-1)
-        found = oracle(h, self.pilots, delays, variances, torch.tensor([0.3]), 1024)
+        found = path_gains(h, self.pilots, delays, variances, torch.tensor([0.3]), 1024)
         torch.testing.assert_close(found, expected)
 
     def test_absent_paths_are_zero(self):
         variances = torch.tensor([[1.0, 0.0]])
-        gains = oracle(torch.ones(1, 40) + 0j, self.pilots, torch.tensor([[0.0, 9.0]]), variances, None, 1024)
+        gains = path_gains(torch.ones(1, 40) + 0j, self.pilots, torch.tensor([[0.0, 9.0]]), variances, None, 1024)
         assert gains[0, 1] == 0

@@ -16,6 +16,7 @@ from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT
 from ..problems import Grid, PilotPattern, Problem, Scenario, gaussian, ofdm
 from ..problems.base import Sensing
+from ..problems.gaussian import check_measurements
 from ..problems.ofdm.frontend import checked_symbols
 from ..problems.ofdm.operator_cache import cached_operator, whole_band
 
@@ -199,10 +200,11 @@ class Model:
             raise ModelError(
                 f"model {self.name}: made for OFDM pilots (scenario {self.scenario.name}), not for synthetic vectors"
             ) from None
-        matrix = phi if isinstance(phi, DenseOperator) else DenseOperator(_tensor(phi))
-        found = self.solve(
-            _tensor(observations), matrix, _tensor(noise_variance), n_iterations=n_iterations, record=record
-        )
+        matrix, noise_variance = phi.matrix if isinstance(phi, DenseOperator) else _tensor(phi), _tensor(noise_variance)
+        y = _tensor(observations)
+        check_measurements(y, matrix, noise_variance)
+        sensing = phi if isinstance(phi, DenseOperator) else DenseOperator(matrix)
+        found = self._solve(y, sensing, noise_variance, n_iterations=n_iterations, record=record, error_variance=False)
         recovery = Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds)
         return _in_kind(recovery, observations)
 

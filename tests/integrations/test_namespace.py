@@ -14,6 +14,7 @@ from chanest.algorithms import error_calibration, na_alista_rules, na_sbl_rules,
 from chanest.algorithms.gaussian import log_rank_deficit
 from chanest.algorithms.sbl import Moments
 from chanest.models.model import noise_of_y
+from chanest.operators.cholesky import diagonal_load
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with warnings.catch_warnings():
@@ -202,4 +203,4 @@ def test_noise_log_rank_deficit_and_load():
     loud = in_both(lambda scale, xp: noise_of_y(1e9, scale, M, xp), X[:, 0, :1])[0]
     np.testing.assert_allclose(loud, 1e6 / M)
     assert in_both(lambda g, xp: log_rank_deficit(phis[xp], g, xp), g[0])[0] > 0
-    assert (in_both(lambda g, s, xp: loading(g, s, M, xp), g, told)[0] > told).all()
+    assert (in_both(lambda g, s, xp: diagonal_load(xp.sum(g, -1), s, M), g, told)[0] > told).all()

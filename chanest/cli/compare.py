@@ -11,14 +11,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..errors import ChanestError, FileError
+from ..errors import ChanestError
 from ..evaluation import compare as compare_estimators
 from ..evaluation import left_out
 from ..evaluation.comparison import COLUMNS, KEY
 from ..evaluation.executors import Note, Task, executor
-from ..evaluation.plots import check_plot_path, draw_frontier, draw_sweep
+from ..evaluation.plots import draw_frontier, draw_sweep
 from ..evaluation.sweep import Sweep
-from ..files import refuse_existing
 from ..models.zoo import chosen_estimators, fingerprinted, is_model_name
 from ..problems import Problem, load_scenario
 from .options import (
@@ -28,6 +27,7 @@ from .options import (
     SamplesOption,
     SeedOption,
     check_samples,
+    check_sweep_output,
     chosen_device,
     chosen_problem,
 )
@@ -58,15 +58,8 @@ def compare(
     chanest compare --output city.csv --scenarios munich --pilots 50,75,100 --snr 0:30:10
     chanest compare --output mine.csv --algorithms na-sbl,omp,my.h5 --error-variance
     """
-    if output.suffix != ".csv":
-        raise FileError(f"expected a file ending in .csv, got {output}", field="--output")
     plots = [output.with_name(f"{output.stem}-{kind}.png") for kind in ("snr", "frontier")]
-    if not resume:
-        refuse_existing(output, force)
-        for plot in plots:
-            check_plot_path(plot, force)
-    if not output.parent.is_dir():
-        raise FileError(f"no folder {output.parent}", path=output)
+    check_sweep_output(output, plots, resume, force)
     check_samples(samples, seed)
     on = chosen_device(device)
     asked = None if algorithms is None else chosen_estimators(algorithms)

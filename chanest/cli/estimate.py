@@ -21,6 +21,7 @@ from ..problems import Batch, Problem, load_scenario, scenario_names
 from ..problems.base import Sensing
 from .options import (
     DEFAULT_ALGORITHM,
+    MOST_ITERATIONS,
     AlgorithmOption,
     CoefficientsOption,
     DeviceOption,
@@ -30,7 +31,7 @@ from .options import (
     ScenarioOption,
     SnrOption,
     check_distinct,
-    check_iterations,
+    check_number,
     check_samples,
     chosen_device,
     chosen_problem,
@@ -87,7 +88,7 @@ def estimate(
     chanest estimate --input pilots.h5 --algorithm na-sbl --output channels.h5
     chanest estimate --scenario synthetic --snr 20
     """
-    check_iterations(iterations)
+    check_number("--iterations", iterations, MOST_ITERATIONS)
     request = _Request(algorithm, model, iterations, chosen_device(device), output, plot, json, force)
     check_distinct(input=input_, model=Path(model) if model else None, output=output, plot=plot)
     if output is not None:
@@ -124,8 +125,7 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
     writer = ArrayWriter(request.output, request.force) if request.output else None
     with writer or nullcontext(), progress_bar("estimating", n_samples) as bar:
         if writer:
-            for name, value in (("scenario", problem.name), ("snr_db", problem.snr_db), ("seed", seed)):
-                writer.attribute(name, value)
+            writer.header({"scenario": problem.name, "snr_db": problem.snr_db, "seed": seed}, {})
         write = writer and estimate_writer(writer, (n_samples,), model, sensing)
 
         def on_block(first: int, block: Batch, found: Mapping[str, Solution]) -> None:
@@ -181,7 +181,7 @@ def _received(request: _Request, source: Path, scenario: str | None) -> None:
         writer = ArrayWriter(request.output, request.force) if request.output else None
         with writer or nullcontext(), progress_bar("estimating", measurements.n_observations) as bar:
             if writer:
-                writer.attribute("input", source.name)
+                writer.header({"input": source.name}, {})
 
             def on_chunk(rows: int, chunk: Chunk, found: Solution) -> None:
                 if not first:

@@ -11,15 +11,24 @@ import torch
 import typer
 from rich.table import Table
 
-from ..errors import ChanestError, FileError
+from ..errors import ChanestError
 from ..evaluation.executors import Task, executor
-from ..evaluation.plots import Chart, Series, check_plot_path, draw_charts
+from ..evaluation.plots import Chart, Series, draw_charts
 from ..evaluation.sweep import Sweep
-from ..files import refuse_existing
 from ..models.zoo import chosen_estimators, fingerprinted
 from ..problems import ofdm
 from .compare import numbers
-from .options import DaskOption, DeviceOption, ForceOption, check_seed, chosen_device, chosen_problem, naming_options
+from .options import (
+    DaskOption,
+    DeviceOption,
+    ForceOption,
+    check_number,
+    check_seed,
+    check_sweep_output,
+    chosen_device,
+    chosen_problem,
+    naming_options,
+)
 from .terminal import console, progress_bar
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
@@ -61,17 +70,10 @@ def link(
     """
     from ..integrations.link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
 
-    if output.suffix != ".csv":
-        raise FileError(f"expected a file ending in .csv, got {output}", field="--output")
     plot = output.with_suffix(".png")
-    if not resume:
-        refuse_existing(output, force)
-        check_plot_path(plot, force)
-    if not output.parent.is_dir():
-        raise FileError(f"no folder {output.parent}", path=output)
+    check_sweep_output(output, [plot], resume, force)
     check_seed(seed)
-    if not 1 <= slots <= _MOST_SLOTS:
-        raise ChanestError(f"expected 1...{_MOST_SLOTS}, got {slots}", field="--slots")
+    check_number("--slots", slots, _MOST_SLOTS)
     if block_errors < 0:
         raise ChanestError(f"expected 0, for all slots, or more, got {block_errors}", field="--block-errors")
     on = _sionna_device(chosen_device(device))

@@ -1,6 +1,6 @@
 """What several commands share: options, and from options to devices and problems."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,9 @@ import torch
 import typer
 
 from ..algorithms import ALGORITHMS, INTERPOLATORS
-from ..errors import AlgorithmError, ChanestError, DeviceError
+from ..errors import ChanestError, DeviceError, FileError
+from ..evaluation.plots import check_plot_path
+from ..files import refuse_existing
 from ..problems import Problem, load_scenario, scenario_names
 
 DEFAULT_ALGORITHM = "na-alista"
@@ -105,21 +107,32 @@ def naming_options(options: Mapping[str, str]) -> Iterator[None]:
 
 def check_samples(samples: int, seed: int) -> None:
     """Raise ChanestError when --samples or --seed is out of range."""
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise ChanestError(f"expected 1...{MOST_SAMPLES}, got {samples}", field="--samples")
+    check_number("--samples", samples, MOST_SAMPLES)
     check_seed(seed)
+
+
+def check_number(option: str, value: int | None, most: int) -> None:
+    """Raise ChanestError when the whole number of an option is below 1 or too large; it may be left out."""
+    if value is not None and not 1 <= value <= most:
+        raise ChanestError(f"expected 1...{most}, got {value}", field=option)
+
+
+def check_sweep_output(output: Path, plots: Sequence[Path], resume: bool, force: bool) -> None:
+    """Raise FileError unless a sweep can write its CSV, and the plots beside it."""
+    if output.suffix != ".csv":
+        raise FileError(f"expected a file ending in .csv, got {output}", field="--output")
+    if not resume:
+        refuse_existing(output, force)
+        for plot in plots:
+            check_plot_path(plot, force)
+    if not output.parent.is_dir():
+        raise FileError(f"no folder {output.parent}", path=output)
 
 
 def check_seed(seed: int) -> None:
     """Raise ChanestError when --seed is out of range."""
     if not 0 <= seed < 2**63:
         raise ChanestError(f"expected 0...2^63 - 1, got {seed}", field="--seed")
-
-
-def check_iterations(iterations: int | None) -> None:
-    """Raise AlgorithmError when --iterations is out of range."""
-    if iterations is not None and not 1 <= iterations <= MOST_ITERATIONS:
-        raise AlgorithmError(f"expected 1...{MOST_ITERATIONS}, got {iterations}", field="--iterations")
 
 
 def check_distinct(**paths: Path | None) -> None:

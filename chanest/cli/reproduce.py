@@ -20,7 +20,7 @@ from ..reproduction.points import KEY, Panel, Point, panels
 from ..reproduction.published import distances, read_published, read_published_epochs, summary
 from ..reproduction.recipes import full_training, ordered
 from ..reproduction.runner import COLUMNS, Bench
-from .options import MOST_SAMPLES, DaskOption, DeviceOption, ForceOption, SeedOption, check_seed, chosen_device
+from .options import DaskOption, DeviceOption, ForceOption, SeedOption, check_samples, chosen_device
 from .terminal import console, progress_bar
 
 Curve = list[tuple[float, float]]
@@ -58,9 +58,7 @@ def reproduce(
         raise ChanestError(f"expected one of {', '.join(FIGURES)}, got {figure}", field="FIGURE")
     if budget is not None and not budget > 0:
         raise ChanestError(f"expected minutes, more than 0, got {budget:g}", field="--budget")
-    if not 1 <= samples <= MOST_SAMPLES:
-        raise ChanestError(f"expected 1...{MOST_SAMPLES}, got {samples}", field="--samples")
-    check_seed(seed)
+    check_samples(samples, seed)
     if dask is not None and figure in ILLUSTRATIONS:
         raise ChanestError(f"figure {figure} is no sweep; leave it out", field="--dask")
     on = chosen_device(device)

@@ -21,6 +21,7 @@ from ..training.distributed import joined
 from .options import (
     DEFAULT_ALGORITHM,
     LEARNED,
+    MOST_ITERATIONS,
     CoefficientsOption,
     DeviceOption,
     ForceOption,
@@ -30,7 +31,7 @@ from .options import (
     ScenarioOption,
     SeedOption,
     check_distinct,
-    check_iterations,
+    check_number,
     check_seed,
     chosen_device,
     chosen_problem,
@@ -105,7 +106,7 @@ def train(
     with joined(device) as (processes, device_name):
         processes.from_first(lambda: _check_paths(output, start, resume, force))
         check_seed(seed)
-        check_iterations(iterations)
+        check_number("--iterations", iterations, MOST_ITERATIONS)
         on = chosen_device(device_name)
         problem = chosen_problem(scenario, pilots, None, measurements, coefficients)
         bounds = None if snr is None else _snr(snr)

@@ -423,10 +423,7 @@ def write_measurements(
     """
     attributes, header = problem.file_header(sensing, seed)
     with ArrayWriter(path, force) as file:
-        for name, value in {**attributes, "chanest_version": version("chanest")}.items():
-            file.attribute(name, value)
-        for name, array in header.items():
-            file.write(name, array)
+        file.header({**attributes, "chanest_version": version("chanest")}, header)
         first = 0
         for block in blocks:
             at = (slice(first, first + len(block)),)

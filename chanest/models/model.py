@@ -200,11 +200,11 @@ class Model:
             raise ModelError(
                 f"model {self.name}: made for OFDM pilots (scenario {self.scenario.name}), not for synthetic vectors"
             ) from None
-        matrix, noise_variance = phi.matrix if isinstance(phi, DenseOperator) else _tensor(phi), _tensor(noise_variance)
-        y = _tensor(observations)
-        check_measurements(y, matrix, noise_variance)
+        matrix = phi.matrix if isinstance(phi, DenseOperator) else _tensor(phi)
+        y, noise = _tensor(observations), _tensor(noise_variance)
+        check_measurements(y, matrix, noise)
         sensing = phi if isinstance(phi, DenseOperator) else DenseOperator(matrix)
-        found = self._solve(y, sensing, noise_variance, n_iterations=n_iterations, record=record, error_variance=False)
+        found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
         recovery = Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds)
         return _in_kind(recovery, observations)
 

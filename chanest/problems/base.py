@@ -137,12 +137,20 @@ class Problem(Frozen, ABC):
         peers: the estimators that are set beside each other where none is asked for.
         is_complex: whether observations are complex numbers.
         first_tap_samples: delay of the first coefficient; 0 where coefficients have no delay.
+        sensing_word: what makes the observations: ``pilot pattern`` or ``matrix``.
+        sample_word: what is estimated: ``channels`` or ``vectors``.
+        support_word: what the oracles are told: ``delays`` or ``support``.
+        footnote: what a reader of a table of its estimators should know; empty where there is nothing.
     """
 
     quantities: ClassVar[tuple[str, ...]]
     size_fields: ClassVar[tuple[str, ...]]
     peers: ClassVar[tuple[str, ...]]
     is_complex: ClassVar[bool]
+    sensing_word: ClassVar[str]
+    sample_word: ClassVar[str]
+    support_word: ClassVar[str]
+    footnote: ClassVar[str] = ""
 
     if TYPE_CHECKING:
         name: str
@@ -306,28 +314,8 @@ class Problem(Frozen, ABC):
 
     @property
     @abstractmethod
-    def sensing_word(self) -> str:
-        """What makes the observations: ``pilot pattern`` or ``matrix``."""
-
-    @property
-    @abstractmethod
-    def sample_word(self) -> str:
-        """What is estimated: ``channels`` or ``vectors``."""
-
-    @property
-    @abstractmethod
-    def support_word(self) -> str:
-        """What the oracles are told: ``delays`` or ``support``."""
-
-    @property
-    @abstractmethod
     def trained_for(self) -> str:
         """What a model trained for it was trained for, in words."""
-
-    @property
-    def footnote(self) -> str:
-        """What a reader of a table of its estimators should know; empty where there is nothing."""
-        return ""
 
     @abstractmethod
     def __str__(self) -> str:

@@ -59,6 +59,10 @@ class GaussianScenario(Problem):
     size_fields: ClassVar[tuple[str, ...]] = ("n_measurements", "n_coefficients")
     peers: ClassVar[tuple[str, ...]] = ("ista", "fista", "alista", "na-alista", "vamp")
     is_complex: ClassVar[bool] = False
+    sensing_word: ClassVar[str] = "matrix"
+    sample_word: ClassVar[str] = "vectors"
+    support_word: ClassVar[str] = "support"
+    footnote: ClassVar[str] = "vamp is told the prior and the noise: the limit of large matrices"
 
     setting: Literal["synthetic"]
     name: Annotated[str, Field(min_length=1)]
@@ -290,24 +294,8 @@ class GaussianScenario(Problem):
         return super().training_words(seed) + (f", every other vector {denser:g} times denser" if denser > 1 else "")
 
     @property
-    def sensing_word(self) -> str:
-        return "matrix"
-
-    @property
-    def sample_word(self) -> str:
-        return "vectors"
-
-    @property
-    def support_word(self) -> str:
-        return "support"
-
-    @property
     def trained_for(self) -> str:
         return f"trained at {self.snr_db:g} dB"
-
-    @property
-    def footnote(self) -> str:
-        return "vamp is told the prior and the noise: the limit of large matrices"
 
     def __str__(self) -> str:
         return (

@@ -80,6 +80,9 @@ class Scenario(Problem):
         *("lmmse-true", "lmmse-exponential", "lmmse-flat", "spline", "linear"),
     )
     is_complex: ClassVar[bool] = True
+    sensing_word: ClassVar[str] = "pilot pattern"
+    sample_word: ClassVar[str] = "channels"
+    support_word: ClassVar[str] = "delays"
 
     name: Annotated[str, Field(min_length=1)]
     description: str
@@ -365,18 +368,6 @@ class Scenario(Problem):
     @property
     def noise_convention(self) -> str:
         return self.snr_convention
-
-    @property
-    def sensing_word(self) -> str:
-        return "pilot pattern"
-
-    @property
-    def sample_word(self) -> str:
-        return "channels"
-
-    @property
-    def support_word(self) -> str:
-        return "delays"
 
     @property
     def trained_for(self) -> str:

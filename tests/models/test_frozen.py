@@ -35,9 +35,9 @@ def estimates(setting: str, name: str) -> dict[str, np.ndarray]:
     for precision, exact in (("single", False), ("double", True)):
         y, at = batch.observations, sensing
         if exact:
-            y = y.to(torch.complex128 if problem.is_complex else torch.float64)
-            at = sensing if problem.is_complex else DenseOperator(sensing.matrix.double())
-        variance = problem.is_complex and model.algorithm.gives_error_variance
+            y = y.to(torch.complex128 if problem.dtype.is_complex else torch.float64)
+            at = sensing if problem.dtype.is_complex else DenseOperator(sensing.matrix.double())
+        variance = problem.dtype.is_complex and model.algorithm.gives_error_variance
         solution = model.solve(y, at, None if exact else batch.noise_variance, error_variance=variance)
         values = {**solution.values, "error_variance": solution.error_variance}
         found |= {f"{precision}/{name}": v[..., _FEW].numpy() for name, v in values.items() if v is not None}
@@ -49,7 +49,7 @@ def draws(name: str) -> dict[str, np.ndarray]:
     problem = load_scenario(name)
     sensing = problem.sensing(seed=3)
     batch = next(problem.simulate(sensing, 2, seed=5))
-    made = sensing.subcarriers if problem.is_complex else sensing.matrix[0, _FEW].numpy()
+    made = sensing.subcarriers if problem.dtype.is_complex else sensing.matrix[0, _FEW].numpy()
     values = {"observations": batch.observations, "noise_variance": batch.noise_variance, **batch.truth}
     return {"sensing": np.asarray(made), **{n: (v[..., _FEW] if v.ndim > 1 else v).numpy() for n, v in values.items()}}
 

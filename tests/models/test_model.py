@@ -3,6 +3,7 @@
 import resource
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chanest import Grid, Model, PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, FISTA, ISTA, NAALISTA
-from chanest.errors import AlgorithmError, ModelError, ObservationError
+from chanest.errors import AlgorithmError, ModelError, ObservationError, PilotError
 from chanest.models import normalise, pick_model, rescaled, shipped_models, unambiguous
 from chanest.problems import seeded
 from chanest.problems.ofdm.operator_cache import cfr_of
@@ -271,3 +272,62 @@ def test_one_band_has_one_spelling_and_gives_one_estimate():
     assert found[0].cfr.shape[-1] == pattern.n_used == 300
     assert torch.equal(found[0].cfr, found[1].cfr)
     assert found[0].used_subcarriers.tolist() == list(narrow.used_subcarriers)
+
+
+class TestArrays:
+    """NumPy arrays are taken wherever tensors are, and answered in kind."""
+
+    data = LTE10.draw(PATTERN, 4, 0)
+
+    @pytest.mark.parametrize("name", ["na-alista", "na-sbl", "omp", "linear"])
+    def test_arrays_give_arrays_of_the_same_numbers(self, name):
+        model, y, noise = pick_model(name, LTE10, 75), self.data.observations, self.data.noise_variance
+        record = name != "linear"
+        expected = model.estimate(y, PATTERN, noise, record=record, error_variance=True)
+        found = model.estimate(y.numpy(), PATTERN, noise.numpy(), record=record, error_variance=True)
+        for part in ("cir", "cfr", "used_subcarriers", "error_variance", "step_sizes", "thresholds"):
+            ours, theirs = getattr(found, part), getattr(expected, part)
+            assert (ours is None) == (theirs is None), part
+            if ours is not None:
+                assert isinstance(ours, np.ndarray), part
+                np.testing.assert_array_equal(ours, theirs.numpy())
+        assert len(found.iterates) == len(expected.iterates)
+        for ours, theirs in zip(found.iterates, expected.iterates, strict=True):
+            np.testing.assert_array_equal(ours, theirs.numpy())
+
+    @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+    def test_the_precision_is_that_of_the_array_and_it_need_not_be_contiguous(self, dtype):
+        y = self.data.observations.numpy().astype(dtype)
+        found = MODELS[2].estimate(np.asfortranarray(y)[::2], PATTERN).cfr
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, MODELS[2].estimate(torch.from_numpy(y[::2].copy()), PATTERN).cfr.numpy())
+
+    @pytest.mark.parametrize("kind", [list, tuple, np.array, torch.tensor], ids=lambda kind: kind.__name__)
+    def test_subcarriers_are_a_pattern_on_the_models_grid(self, kind):
+        model, y, given = MODELS[3], self.data.observations, kind(PATTERN.subcarriers)
+        expected = model.estimate(y, PATTERN)
+        found = model.estimate(y, given)
+        assert torch.equal(found.cfr, expected.cfr)
+        assert torch.equal(found.used_subcarriers, expected.used_subcarriers)
+
+    @pytest.mark.parametrize("given", [[3, 2], [0, 4], [1, 1], [[1, 2]], [1.5, 2], [400, 401], [7]], ids=str)
+    def test_subcarriers_that_are_no_pattern_are_refused(self, given):
+        with pytest.raises(PilotError, match="pilot subcarriers"):
+            MODELS[3].estimate(np.ones((2, len(given)), complex), given)
+
+    def test_pilot_symbols_and_one_noise_variance_as_arrays(self):
+        symbols = 2 * np.exp(1j * np.arange(75)).astype(np.complex64)
+        model, sent = pick_model("na-sbl", LTE10, 75), self.data.observations.numpy() * symbols
+        expected = model.estimate(
+            torch.from_numpy(sent), PATTERN, torch.tensor(0.4), pilot_symbols=torch.from_numpy(symbols)
+        )
+        found = model.estimate(sent, PATTERN, np.float32(0.4) * np.ones(4, np.float32), pilot_symbols=symbols)
+        np.testing.assert_allclose(found.cfr, expected.cfr.numpy(), rtol=1e-5, atol=1e-6)
+
+    def test_unusable_arrays_are_refused_like_tensors(self):
+        y = self.data.observations.numpy().copy()
+        y[1, 7] = np.nan
+        with pytest.raises(ObservationError, match=r"received_pilots\[1, 7\]: NaN or Inf"):
+            MODELS[0].estimate(y, PATTERN)
+        with pytest.raises(ObservationError, match="expected complex64 or complex128, got float32"):
+            MODELS[0].estimate(y.real.copy(), PATTERN)

@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from chanest import errors, load_scenario
-from chanest.cli.common import naming_options
+from chanest.cli.options import naming_options
 from chanest.errors import ChanestError, ObservationError, ScenarioError
 
 

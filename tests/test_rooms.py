@@ -13,8 +13,8 @@ import chanest
 PACKAGE = Path(chanest.__file__).parent
 ORDER = [
     "errors",
-    "operators",
     "kernels",
+    "operators",
     "problems",
     "files",
     "algorithms",

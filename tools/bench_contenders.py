@@ -103,7 +103,7 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
         )
     }
     if isinstance(model.algorithm, Interpolator):
-        return {"chanest": _interpolating(model.algorithm, data), **found, **_sionna(model, data.first(SIONNA_CHUNK))}
+        return {"chanest": _interpolating(model, data), **found, **_sionna(model, data.first(SIONNA_CHUNK))}
     if device.type == "cuda" and name in ("na-alista", "alista"):
         graph = CapturedEstimator(model, data.pattern, n, device=device)
         found["CUDA graph"] = Contender(lambda: graph(data.observations).cfr, n, lambda cfr: cfr)
@@ -126,16 +126,13 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
     return found
 
 
-def _interpolating(interpolator: Interpolator, data: Data) -> Contender:
-    m, device = len(data.pattern), data.y.device
-    pilots = torch.tensor(data.pattern.subcarriers, device=device)
-    used = torch.from_numpy(data.scenario.used_subcarriers).to(device)
-    h, noise = data.y * m**0.5, data.noise * m
+def _interpolating(model: Model, data: Data) -> Contender:
+    interpolator, band = model.algorithm, model.band(data.y.dtype, data.y.device, data.pattern)
 
     def run() -> Tensor:
-        return interpolator(h, pilots, used, data.pattern.n_fft, noise, False)[0]
+        return interpolator(data.y, data.phi, band, data.noise, False)[0]
 
-    return Contender(run, len(h), lambda cfr: cfr * data.scale)
+    return Contender(run, len(data.y), lambda cfr: cfr * data.scale)
 
 
 def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:

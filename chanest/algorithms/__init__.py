@@ -1,7 +1,10 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines set beside them."""
 
+from typing import Any
+
+from ..errors import AlgorithmError
 from .alista import AGLISTA, ALISTA, ALISTAAT
-from .base import Algorithm
+from .base import Algorithm, Estimator
 from .ep import EP
 from .hyperlista import HyperLISTA, tune_hyperlista
 from .interpolation import (
@@ -18,7 +21,7 @@ from .lista import LISTA, LISTACPSS, GatedLISTA
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .omp import OMP
-from .results import Posterior, Recovery
+from .results import BandEstimate, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
@@ -40,6 +43,30 @@ INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
 
+
+def algorithm(name: str, **hyperparameters: Any) -> Estimator:
+    """An untrained algorithm, or an interpolator, by its name.
+
+    Args:
+        name: of ALGORITHMS or INTERPOLATORS, as on the command line.
+        hyperparameters: arguments of its class.
+
+    Raises:
+        AlgorithmError: no such estimator, or impossible hyperparameters.
+
+    >>> algorithm("na-alista", n_iterations=8, lstm_hidden=32).n_iterations
+    8
+    """
+    known: dict[str, Any] = {**ALGORITHMS, **INTERPOLATORS}
+    if name not in known:
+        raise AlgorithmError(f"expected one of {', '.join(known)}, got {name}", field="algorithm")
+    try:
+        made: Estimator = known[name](**hyperparameters)
+    except TypeError as error:
+        raise AlgorithmError(f"{name}: {error}", field="algorithm") from None
+    return made
+
+
 __all__ = [
     "AGLISTA",
     "ALGORITHMS",
@@ -60,6 +87,8 @@ __all__ = [
     "SBL",
     "VAMP",
     "Algorithm",
+    "BandEstimate",
+    "Estimator",
     "ExponentialLMMSE",
     "FlatLMMSE",
     "GatedLISTA",
@@ -71,5 +100,6 @@ __all__ = [
     "SplineInterpolation",
     "StepsizeISTA",
     "TrueLMMSE",
+    "algorithm",
     "tune_hyperlista",
 ]

@@ -7,18 +7,36 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..kernels.adapters import Array, prepared, recover, singles, suits, tables
-from ..operators import LinearOperator, Weights
-from .base import Algorithm
+from ..kernels.adapters import Array, prepared, recover, singles, suits
+from ..operators import LinearOperator
+from ..operators.tables import tables
 from .error_calibration import ResidualCalibration
-from .gates import Gates
-from .results import Recovery, Trace
-from .shrinkage import soft_threshold
+from .gates import Gated, Gates
+from .proximal import ProximalGradient
+from .results import Recovery
 
 _UNIT = math.sqrt(50)  # ||y||, and what divides x, where 50 taps of unit variance are scaled to ||y|| = 1
 
 
-class ALISTA(Algorithm):
+class _LearnedSteps(ProximalGradient):
+    """A step size, in 1/L, and a threshold for every iteration."""
+
+    learned = True
+    any_n_iterations = False
+
+    def __init__(
+        self, n_iterations: int = 16, sparsity: float = 8, ridge: float = 0.1, schedule: str | None = None
+    ) -> None:
+        super().__init__(n_iterations, ridge=ridge, sparsity=sparsity, schedule=schedule)
+        self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
+        self.log_threshold = nn.Parameter(torch.full((n_iterations,), math.log(0.02)))
+        self.calibration = ResidualCalibration()
+
+    def steps(self, norm: Tensor, n_iterations: int) -> tuple[Tensor, Tensor]:
+        return self.log_step_size.exp() / norm, self.log_threshold.exp()
+
+
+class ALISTA(_LearnedSteps):
     """x <- eta_theta(x - gamma W^H (Phi x - y)), with gamma_k = exp(log_step_size_k) / L, L = ||W^H Phi||.
 
     (Liu et al. 2019; paper, eq. 5.) Measuring steps in 1/L lets one set of parameters serve every pilot pattern.
@@ -37,59 +55,26 @@ class ALISTA(Algorithm):
     """
 
     name = "alista"
-    learned = True
-    any_n_iterations = False
 
-    def __init__(
-        self, n_iterations: int = 16, sparsity: float = 8, ridge: float = 0.1, schedule: str | None = None
-    ) -> None:
-        super().__init__(n_iterations, ridge, sparsity=sparsity, schedule=schedule)
-        self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
-        self.log_threshold = nn.Parameter(torch.full((n_iterations,), math.log(0.02)))
-        self.calibration = ResidualCalibration()
-
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        exempt = self.exempt(n_iterations)
-        w = self.weights(phi)
-        if type(self) is ALISTA and not record and suits(y, phi, self):
-            return Recovery(self._compiled(y, phi, w, exempt))
-        gamma = self.log_step_size.exp() / w.squared_norm().unsqueeze(-1)
-        theta = self.log_threshold.exp()
-        z = w.adjoint(y)
-        x = torch.zeros_like(z)
-        trace = Trace(record)
-        for k in range(n_iterations):
-            step = gamma[..., k : k + 1]
-            x = soft_threshold(x - step * (w.gram(x) - z), self.adapted(theta[k], x), exempt[k])
-            trace.add(x, step, theta[k : k + 1])
-        return trace.recovery(x)
-
-    def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
+    def _compiled(self, y: Tensor, phi: LinearOperator, n_iterations: int) -> Recovery | None:
+        if not suits(y, phi, self):
+            return None
         from ..kernels.alista import alista
 
-        made = tables(phi, w)
+        made = tables(phi, self.weights(phi))
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
-        gamma, counts = gamma * np.float32(made.reciprocal_norm), np.minimum(exempt, phi.n_coefficients)
+        gamma, counts = (
+            gamma * np.float32(made.reciprocal_norm),
+            np.minimum(self.exempt(n_iterations), phi.n_coefficients),
+        )
 
         def run(y: Array, x: Array, start: int, end: int) -> None:
             alista(y, made.arrays, gamma, theta, counts, x, start, end)
 
-        return recover(y, phi.n_coefficients, run)
-
-    def adapted(self, theta: Tensor, x: Tensor) -> Tensor:
-        """The threshold of every entry of x, broadcast against it; here one for all."""
-        return theta
+        return Recovery(recover(y, phi.n_coefficients, run))
 
 
-class ALISTAAT(ALISTA):
+class ALISTAAT(_LearnedSteps):
     """ALISTA with adaptive thresholds theta_i = theta / (1 + |x_i|/epsilon) (Kim & Park 2020).
 
     What is surely on is hardly shrunk: reweighted l1 minimisation, unrolled. x is the iterate that the step starts
@@ -132,7 +117,7 @@ class ALISTAAT(ALISTA):
         return theta / (1 + x.abs() / self.epsilon)
 
 
-class AGLISTA(ALISTA):
+class AGLISTA(Gated, _LearnedSteps):
     """ALISTA with gain and overshoot gates (Wu et al. 2020; paper, 4.1): 5K numbers.
 
     v = eta_theta(x - gamma W^H (Phi (g x) - y)), x <- o v + (1 - o) x, with the gates g and o of :class:`Gates`:
@@ -167,27 +152,3 @@ class AGLISTA(ALISTA):
         super().__init__(n_iterations, sparsity, ridge, schedule)
         self.gates = Gates(n_iterations, epsilon)
         self.hyperparameters["epsilon"] = epsilon
-
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        exempt = self.exempt(n_iterations)
-        w = self.weights(phi)
-        gamma = self.log_step_size.exp() / w.squared_norm().unsqueeze(-1)
-        theta = self.log_threshold.exp()
-        z = w.adjoint(y)
-        x = torch.zeros_like(z)
-        trace = Trace(record)
-        for k in range(n_iterations):
-            step = gamma[..., k : k + 1]
-            c = w.gram(self.gates.gain(k, x, theta) * x) - z
-            v = soft_threshold(x - step * c, theta[k], exempt[k])
-            x = x + self.gates.overshoot(k, x, v) * (v - x)
-            trace.add(x, step, theta[k : k + 1])
-        return trace.recovery(x)

@@ -1,4 +1,4 @@
-"""What every algorithm is: a loop over (Phi, W) that knows nothing of scenarios, files or links."""
+"""Estimators, and algorithms among them: loops over (Phi, W) that know nothing of scenarios, files or links."""
 
 import re
 from abc import ABC, abstractmethod
@@ -8,53 +8,107 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator, Weights, analytic_weights
+from ..operators import LinearOperator
 from .error_calibration import Calibration
 from .gaussian import posterior_variance
-from .results import BandEstimate, Recovery
-from .shrinkage import support_schedule
+from .results import BandEstimate, Recovery, Trace
 
 
-class Algorithm(nn.Module, ABC):
-    """Base of all iterative algorithms.
+class Estimator(nn.Module, ABC):
+    """Base of all estimators of a channel from pilots: iterative algorithms and interpolators.
 
-    Constructor arguments are the hyperparameters: they are kept in ``self.hyperparameters`` (None is left out),
-    stored in the model file, and rebuild the algorithm. Observations come with ||y|| = 1 (the estimator scales),
-    so penalties and thresholds are relative to that.
+    Constructor arguments are the hyperparameters: they are stored in ``self.hyperparameters`` and in the model file,
+    and rebuild the estimator. Observations come with ||y|| = 1 (the model scales), so penalties and thresholds are
+    relative to that.
 
     Attributes:
         name: lower-case name, as on the command line.
         learned: whether training changes it.
-        n_iterations: K it was made for.
         any_n_iterations: whether another K can be asked for.
-        supervision: weight in training of the iterates before the last one.
-        ridge: of the analytic weights; 0 stands for W = Phi.
-        calibration: corrects the error variance, or gives one where the algorithm has no posterior.
+        complex_only: whether it takes complex vectors only.
+        n_iterations: K it was made for.
     """
 
     name: ClassVar[str]
     learned: ClassVar[bool] = False
     any_n_iterations: ClassVar[bool] = True
+    complex_only: ClassVar[bool] = False
+    n_iterations: int
+    hyperparameters: dict[str, Any]
+
+    @abstractmethod
+    def estimate(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        band: LinearOperator | None,
+        noise_variance: Tensor | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+        error_variance: bool = False,
+    ) -> BandEstimate:
+        """Estimate from y = Phi x + z, on the rows of ``band`` too.
+
+        Args:
+            y: (*batch, M), ||y|| = 1.
+            phi: the operator.
+            band: Phi', M' rows over the same coefficients; None where there is no band, nor an error variance.
+            noise_variance: (*batch,) of an entry of y, where it is known.
+            n_iterations: another K than the estimator's own.
+            record: record iterates, step sizes and thresholds.
+            error_variance: give it, where :attr:`gives_error_variance`.
+
+        Raises:
+            AlgorithmError: another K that is impossible, or a Phi that the estimator was not made for.
+        """
+
+    @property
+    def gives_error_variance(self) -> bool:
+        """Whether there is an error variance: of ISTA, FISTA and HyperLISTA only where they were calibrated."""
+        return True
+
+    def rescaled(self, factor: float) -> Self:
+        """The same estimator where the samples are shorter by a factor; itself where it knows no delays."""
+        return self
+
+    def check(self, phi: LinearOperator) -> None:
+        """Raise AlgorithmError where this was made for another Phi; most serve any."""
+
+    def checked_iterations(self, asked: int | None) -> int:
+        """K when another one is asked for, or None; AlgorithmError when that is impossible."""
+        if asked is None or asked == self.n_iterations:
+            return self.n_iterations
+        if asked < 1:
+            raise AlgorithmError(f"expected at least 1, got {asked}", field="iterations")
+        if not self.any_n_iterations:
+            raise AlgorithmError(
+                f"{self.name} has parameters for each of its {self.n_iterations} iterations, "
+                f"asked for {asked}; train a model with --iterations {asked}",
+                field="iterations",
+            )
+        return asked
+
+
+class Algorithm(Estimator):
+    """Base of all iterative algorithms; hyperparameters that are None are left out.
+
+    Attributes:
+        supervision: weight in training of the iterates before the last one.
+        calibration: corrects the error variance, or gives one where the algorithm has no posterior.
+    """
+
     supervision: ClassVar[float] = 0.0
 
-    def __init__(self, n_iterations: int, ridge: float = 0.0, **others: Any) -> None:
+    def __init__(self, n_iterations: int, **hyperparameters: Any) -> None:
         super().__init__()
         if n_iterations < 1:
             raise AlgorithmError(f"expected at least 1, got {n_iterations}", field="n_iterations")
-        if not ridge >= 0:
-            raise AlgorithmError(f"expected a number not below 0, got {ridge}", field="ridge")
-        if not others.get("sparsity", 0) >= 0:
-            raise AlgorithmError(f"expected a number not below 0, got {others['sparsity']}", field="sparsity")
-        self.sparsity: float = others.get("sparsity", 0)
-        self.schedule: str | None = others.get("schedule")
-        support_schedule(0, 1, self.schedule)  # refuses an unknown one now, not when it is needed
-        self.calibration: Calibration | None = None
         self.n_iterations = n_iterations
-        self.ridge = ridge
-        given = {name: value for name, value in others.items() if value is not None}
-        self.hyperparameters: dict[str, Any] = {"n_iterations": n_iterations, "ridge": ridge, **given}
+        given = {name: value for name, value in hyperparameters.items() if value is not None}
+        self.hyperparameters = {"n_iterations": n_iterations, **given}
+        self.calibration: Calibration | None = None
 
-    @abstractmethod
     def forward(
         self,
         y: Tensor,
@@ -63,29 +117,54 @@ class Algorithm(nn.Module, ABC):
         record: bool = False,
         noise_variance: Tensor | None = None,
     ) -> Recovery:
-        """Recover x from y = Phi x + z.
+        """Recover x from y = Phi x + z: checks, then a compiled way where there is one, else :meth:`_iterate`.
 
         Args:
             y: (*batch, M), ||y|| of order 1.
             phi: the operator.
             n_iterations: another K than the algorithm's own.
-            record: keep iterates, step sizes and thresholds.
+            record: record iterates, step sizes and thresholds.
             noise_variance: (*batch,) of an entry of y, where it is known; the ISTA family does not use it.
 
         Raises:
-            AlgorithmError: n_iterations differs from the K that the parameters belong to.
+            AlgorithmError: n_iterations differs from the K that the parameters belong to, or another Phi from theirs.
         """
+        n_iterations = self.checked_iterations(n_iterations)
+        self.check(phi)
+        found = None if record else self._compiled(y, phi, n_iterations)
+        return self._iterate(y, phi, n_iterations, Trace(record), noise_variance) if found is None else found
+
+    @abstractmethod
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
+    ) -> Recovery:
+        """The iterations in torch."""
+
+    def _compiled(self, y: Tensor, phi: LinearOperator, n_iterations: int) -> Recovery | None:
+        """The same by a compiled loop; None where there is none for this algorithm or these tensors."""
+        return None
+
+    def estimate(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        band: LinearOperator | None,
+        noise_variance: Tensor | None = None,
+        *,
+        n_iterations: int | None = None,
+        record: bool = False,
+        error_variance: bool = False,
+    ) -> BandEstimate:
+        recovery = self(y, phi, n_iterations, record, noise_variance)
+        if band is None or not (error_variance and self.gives_error_variance):
+            return BandEstimate(recovery)
+        return BandEstimate(recovery, error_variance=self.error_variance(recovery, y, phi, band, noise_variance))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw what is random in the initial parameters; nothing in most algorithms."""
 
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
         """Set the buffers that standardise features from one batch; most algorithms have none."""
-
-    @property
-    def gives_error_variance(self) -> bool:
-        """Whether :meth:`error_variance` can answer: of ISTA and FISTA only those that were calibrated."""
-        return True
 
     @torch.no_grad()
     def error_variance(
@@ -108,35 +187,6 @@ class Algorithm(nn.Module, ABC):
         if recovery.posterior is None:
             raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")
         return posterior_variance(phi, band, recovery.posterior.variances, recovery.posterior.noise_variance)
-
-    complex_only: ClassVar[bool] = False
-
-    def rescaled(self, factor: float) -> "Algorithm":
-        return self
-
-    def estimate(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        band: LinearOperator | None,
-        noise_variance: Tensor | None = None,
-        *,
-        n_iterations: int | None = None,
-        record: bool = False,
-        error_variance: bool = False,
-    ) -> BandEstimate:
-        found = self(y, phi, n_iterations, record, noise_variance)
-        if not error_variance or band is None or not self.gives_error_variance:
-            return BandEstimate(found)
-        return BandEstimate(found, None, self.error_variance(found, y, phi, band, noise_variance))
-
-    def weights(self, phi: LinearOperator) -> Weights:
-        """W for this operator: analytic where the algorithm has a ridge, else Phi itself."""
-        return analytic_weights(phi, self.ridge) if self.ridge > 0 else phi
-
-    def exempt(self, n_iterations: int) -> tuple[int, ...]:
-        """p of support selection in each iteration, from the hyperparameters ``sparsity`` and ``schedule``."""
-        return support_schedule(self.sparsity, n_iterations, self.schedule)
 
     def grown(self, n_iterations: int) -> Self:
         """The same algorithm with another number of iterations: a warm start for training it.
@@ -175,23 +225,6 @@ class Algorithm(nn.Module, ABC):
                 old[name] = torch.cat([tensor, last])
         made.load_state_dict(old)
         return made
-
-    def check(self, phi: LinearOperator) -> None:
-        """Raise AlgorithmError where this was made for another Phi; most serve any."""
-
-    def checked_iterations(self, asked: int | None) -> int:
-        """K when another one is asked for, or None; AlgorithmError when that is impossible."""
-        if asked is None or asked == self.n_iterations:
-            return self.n_iterations
-        if asked < 1:
-            raise AlgorithmError(f"expected at least 1, got {asked}", field="iterations")
-        if not self.any_n_iterations:
-            raise AlgorithmError(
-                f"{self.name} has parameters for each of its {self.n_iterations} iterations, "
-                f"asked for {asked}; train a model with --iterations {asked}",
-                field="iterations",
-            )
-        return asked
 
 
 def _unnumbered(name: str) -> str:

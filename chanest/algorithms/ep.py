@@ -5,8 +5,8 @@ from torch import Tensor
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
+from ..operators.cholesky import inverse
 from .base import Algorithm
-from .gaussian import covariance, inverse
 from .noise import noise_level
 from .results import Posterior, Recovery, Trace
 
@@ -38,22 +38,15 @@ class EP(Algorithm):
 
     def __init__(self, n_iterations: int = 8, sparsity: float = 8, decay: float = 0.0, damping: float = 0.5) -> None:
         super().__init__(n_iterations, sparsity=sparsity, decay=decay, damping=damping)
-        del self.hyperparameters["ridge"]
         if not sparsity > 0:
             raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
         if not 0 < damping <= 1:
             raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
         self.sparsity, self.decay, self.damping = sparsity, decay, damping
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
         n = phi.n_coefficients
         s = noise_level(y, phi, noise_variance)
         rho = min(self.sparsity / n, 0.999)
@@ -62,10 +55,9 @@ class EP(Algorithm):
         v = signal * profile / profile.sum() / rho
         g2 = (1 / (rho * v)).clamp(1 / _LARGEST, 1 / _SMALLEST)
         h2 = torch.zeros_like(g2, dtype=y.dtype)
-        trace = Trace(record)
         for _ in range(n_iterations):
             d = 1 / g2
-            c_inverse = inverse(covariance(phi, d, s))
+            c_inverse = inverse(phi.loaded_covariance(d, s))
             w = (c_inverse @ (y - phi.forward(d * h2)).unsqueeze(-1)).squeeze(-1)
             x2 = d * h2 + d * phi.adjoint(w)
             v2 = (d - d.square() * phi.quadratic_diagonal(c_inverse)).clamp_min(1e-3 * _SMALLEST)

@@ -3,20 +3,23 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
+from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
 from ..operators import LinearOperator
-from .gaussian import crowding, posterior_variance
+from . import namespace
+from .gaussian import log_rank_deficit, posterior_variance
+from .namespace import Array
 from .noise import noise_level
 from .perceptron import Perceptron
 from .results import Recovery
 
-LOG_SCALE = 6.0
 TINY = 1e-30
-WEAK = 0.03
+WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
 SPREAD = 0.7
 
 
@@ -78,15 +81,9 @@ class ResidualCalibration(Calibration):
     def read(
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        base = (y - phi.forward(recovery.x)).abs().square().sum(-1).clamp_min(1e-6).log()
+        base = residual_base((y - phi.forward(recovery.x)).abs().square().sum(-1))
         level = (noise_level(y, phi, noise_variance) * phi.n_measurements).log()
-        return base.unsqueeze(-1), self.features(base, level, phi.n_measurements).unsqueeze(-2)
-
-    def features(self, base: Tensor, level: Tensor, n_measurements: int) -> Tensor:
-        """From log ||y - Phi x||^2 and log M s, (*batch,) both: (*batch, 6)."""
-        r, t = base / LOG_SCALE, level / LOG_SCALE
-        size = torch.full_like(r, math.log(n_measurements / 75))
-        return torch.stack([r, t, size, r * r, r * t, t * t], -1)
+        return base.unsqueeze(-1), residual_features(base, level, phi.n_measurements).unsqueeze(-2)
 
     def correction(self, features: Tensor) -> Tensor:
         corrected: Tensor = self.linear(features).squeeze(-1)
@@ -98,8 +95,8 @@ class PosteriorCalibration(Perceptron, Calibration):
 
     Base: log p[k]. Features: log p[k]/(M s), log p[k]/sum(g), log M s, log y^H r/(M s) and log ||r||^2/(M s) with
     r = y - Phi x, log of the effective number of taps (sum g)^2/sum(g^2), log of the variance of the weak taps, those
-    below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the :func:`crowding` of
-    the pilots.
+    below 3 % of sum(g), over M s, all over 6; log max(g)/sum(g); log M/75; whether s was told; the
+    :func:`log_rank_deficit` of the pilots.
 
     What is reported lies nearer to its mean over the band, :data:`SPREAD` of the way in dB: on ray-traced and
     standardised channels, which no training has seen, the best and the worst parts of a band differ less than the
@@ -121,30 +118,76 @@ class PosteriorCalibration(Perceptron, Calibration):
     ) -> tuple[Tensor, Tensor]:
         assert recovery.posterior is not None
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
-        noise = s * phi.n_measurements
-        total = g.sum(-1)
-        base = posterior_variance(phi, band, g, s).clamp_min(TINY).log()
-        base = torch.maximum(base, (1e-7 * total).clamp_min(TINY).log().unsqueeze(-1))
+        base = posterior_base(posterior_variance(phi, band, g, s), g)
+        deficit = log_rank_deficit(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
         r = y - phi.forward(recovery.x)
-        shared = (
-            noise,
-            (y.conj() * r).real.sum(-1) / noise,
-            r.abs().square().sum(-1) / noise,
-            total.square() / g.square().sum(-1).clamp_min(TINY),
-            (g * (g < WEAK * total.unsqueeze(-1))).sum(-1) / noise,
-        )
-        own = (base - noise.log().unsqueeze(-1), base - total.clamp_min(TINY).log().unsqueeze(-1))
-        of_all = [f.clamp_min(1e-6).log() / LOG_SCALE for f in shared]
-        of_all.append((g.amax(-1) / total.clamp_min(TINY)).clamp_min(1e-6).log())
-        of_all.append(torch.full_like(s, math.log(phi.n_measurements / 75)))
-        of_all.append(torch.full_like(s, float(noise_variance is not None)))
-        of_all.append(crowding(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0])).expand_as(s))
-        everyone = torch.stack(of_all, -1).unsqueeze(-2).expand(*base.shape, -1)
-        return base, torch.cat([torch.stack(own, -1) / LOG_SCALE, everyone], -1)
+        return base, posterior_features(base, y, r, g, s, phi.n_measurements, noise_variance is not None, deficit)
 
     def correction(self, features: Tensor) -> Tensor:
         return self.forward(features)
 
     def settled(self, log_variance: Tensor) -> Tensor:
-        mean = torch.logsumexp(log_variance, -1, keepdim=True) - math.log(log_variance.shape[-1])
-        return mean + SPREAD * (log_variance - mean)
+        return nearer_to_the_mean(log_variance)
+
+
+def residual_base(energy: Array, xp: ModuleType = namespace) -> Array:
+    """From ||y - Phi x||^2: the base of :class:`ResidualCalibration`, (*batch,) both."""
+    return xp.log(xp.clip(energy, 1e-6))
+
+
+def residual_features(base: Array, level: Array, n_measurements: Array, xp: ModuleType = namespace) -> Array:
+    """From log ||y - Phi x||^2 and log M s, (*batch,) both: (*batch, 6)."""
+    r, t = base / LOG_SCALE, level / LOG_SCALE
+    size = xp.full_like(r, xp.log(n_measurements / REFERENCE_PILOTS))
+    return xp.stack([r, t, size, r * r, r * t, t * t], -1)
+
+
+def posterior_base(variance: Array, g: Array, xp: ModuleType = namespace) -> Array:
+    """The base of :class:`PosteriorCalibration`, (*batch, n), from p[k] (*batch, n) and g (*batch, N)."""
+    total = xp.sum(g, -1)
+    floor = xp.log(xp.clip(1e-7 * total, TINY))
+    return xp.maximum(xp.log(xp.clip(variance, TINY)), floor[..., None])
+
+
+def posterior_features(
+    base: Array,
+    y: Array,
+    residual: Array,
+    g: Array,
+    s: Array,
+    n_measurements: Array,
+    known: bool,
+    deficit: Array,
+    xp: ModuleType = namespace,
+) -> Array:
+    """The features of :class:`PosteriorCalibration`, (*batch, n, 11).
+
+    Args:
+        base: (*batch, n), of :func:`posterior_base`.
+        y, residual: (*batch, M), y and y - Phi x.
+        g, s: (*batch, N) and (*batch,), the posterior.
+        n_measurements: M, a number or an array.
+        known: whether the noise variance was told.
+        deficit: log rank deficit of the pilots, broadcast against s.
+    """
+    noise, total = s * n_measurements, xp.sum(g, -1)
+    floored = xp.clip(total, TINY)
+    shared = (
+        noise,
+        xp.sum(xp.real(xp.conj(y) * residual), -1) / noise,
+        xp.sum(xp.abs2(residual), -1) / noise,
+        xp.square(total) / xp.clip(xp.sum(xp.square(g), -1), TINY),
+        xp.sum(xp.where(g < WEAK * total[..., None], g, 0.0), -1) / noise,
+    )
+    of_all = [xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared]
+    of_all.append(xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)))
+    numbers = xp.log(n_measurements / REFERENCE_PILOTS), float(known), deficit
+    of_all += [xp.full_like(s, number) for number in numbers]
+    own = (base - xp.log(noise)[..., None], base - xp.log(floored)[..., None])
+    return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)
+
+
+def nearer_to_the_mean(log_variance: Array, xp: ModuleType = namespace) -> Array:
+    """Log variances (*batch, n) drawn to the log of their mean over n: :data:`SPREAD` of the distance is left."""
+    mean = xp.logsumexp(log_variance, -1)[..., None] - math.log(log_variance.shape[-1])
+    return mean + SPREAD * (log_variance - mean)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
+from .proximal import IterativeShrinkage
 
 _START = math.log(50) / 2  # one, for 50 taps of unit variance scaled to ||y|| = 1
 
@@ -48,3 +49,15 @@ class Gates(nn.Module):
     def overshoot(self, k: int, x: Tensor, v: Tensor) -> Tensor:
         """o of iteration k, (*batch, N) real."""
         return 1 + self.relative_overshoot[k] / ((v - x).abs() / self.epsilon + 1)
+
+
+class Gated(IterativeShrinkage):
+    """Iterative shrinkage with the gain and overshoot of ``gates``."""
+
+    gates: Gates
+
+    def gained(self, k: int, x: Tensor, theta: Tensor) -> Tensor:
+        return self.gates.gain(k, x, theta) * x
+
+    def overshot(self, k: int, x: Tensor, v: Tensor) -> Tensor:
+        return x + self.gates.overshoot(k, x, v) * (v - x)

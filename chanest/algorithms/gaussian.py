@@ -2,47 +2,24 @@
 
 x ~ CN(0, diag(g)) and y = Phi x + z, z ~ CN(0, s I), give C = Phi diag(g) Phi^H + s I, the mean
 g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances g (1 - g d) follow. Operators
-build C and d fast (PartialDFT: one FFT each).
+give all of these (:meth:`LinearOperator.posterior_moments`).
 """
 
-from typing import Any
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
+from ..operators.cholesky import cholesky
+from . import namespace
+from .namespace import Array, Covariances
 
-LOADING = 1e-5  # of the mean power: keeps noiseless float32 factorisations positive
 CHUNK = 64
-_LOADS = (0.0, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 1e3, 1e6)
 
 
-def covariance(phi: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
-    """C = Phi diag(g) Phi^H + (s + 1e-5 sum(g) / M) I.
-
-    Args:
-        g: (*batch, N) tap variances.
-        noise_variance: (*batch,) s, of an entry of y.
-
-    Returns:
-        (*batch, M, M), Hermitian.
-    """
-    c = phi.covariance(g)
-    load = loading(g, noise_variance, phi.n_measurements)
-    return c + torch.diag_embed(load.unsqueeze(-1).expand(c.shape[:-1])).to(c.dtype)
-
-
-def loading(g: Tensor, noise_variance: Tensor, n_measurements: int) -> Tensor:
-    """What :func:`covariance` adds to the diagonal, (*batch,).
-
-    >>> loading(torch.ones(2, 100), torch.tensor(0.5), 10)
-    tensor([0.5001, 0.5001])
-    """
-    return noise_variance + LOADING * g.sum(-1) / n_measurements
-
-
-def crowding(phi: LinearOperator, g: Tensor) -> Tensor:
-    """log M ||C||^2 / tr(C)^2, C = Phi diag(g) Phi^H: log of M over the directions that C fills; 0 for a comb.
+def log_rank_deficit(phi: Covariances, g: Array, xp: ModuleType = namespace) -> Array:
+    """log of M over the effective rank tr(C)^2 / ||C||^2 of C = Phi diag(g) Phi^H; 0 for a comb.
 
     Args:
         g: (N,) tap variances.
@@ -52,111 +29,12 @@ def crowding(phi: LinearOperator, g: Tensor) -> Tensor:
 
     >>> from chanest import PartialDFT, PilotPattern
     >>> comb, random = (p.operator(272) for p in (PilotPattern.comb(8), PilotPattern.random(75, seed=0)))
-    >>> bool(crowding(comb, torch.ones(272)) < 0.03 < crowding(random, torch.ones(272)))
+    >>> bool(log_rank_deficit(comb, torch.ones(272)) < 0.03 < log_rank_deficit(random, torch.ones(272)))
     True
     """
-    c = phi.covariance(g.expand(*phi.batch_shape, -1))
-    trace = c.diagonal(dim1=-2, dim2=-1).real.sum(-1)
-    return (phi.n_measurements * c.abs().square().sum((-2, -1)) / trace.square()).log()
-
-
-class _Inverse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, c: Tensor) -> Tensor:
-        inverse = torch.cholesky_inverse(cholesky(c))
-        ctx.save_for_backward(inverse)
-        return inverse
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (inverse,) = ctx.saved_tensors
-        return -inverse @ gradient @ inverse
-
-
-class _Solve(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, c: Tensor, y: Tensor) -> Tensor:
-        factor = cholesky(c)
-        w = torch.cholesky_solve(y.unsqueeze(-1), factor)
-        ctx.save_for_backward(factor, w)
-        return w.squeeze(-1)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        factor, w = ctx.saved_tensors
-        v = torch.cholesky_solve(gradient.unsqueeze(-1), factor)
-        return -v @ w.mH, v.squeeze(-1)
-
-
-def inverse(c: Tensor) -> Tensor:
-    """C^-1 of Hermitian positive definite matrices, differentiable, finite whatever the rounding.
-
-    >>> inverse(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64)).diagonal().real
-    tensor([0.5000, 0.2500])
-    """
-    return _Inverse.apply(c)
-
-
-def solve(c: Tensor, y: Tensor) -> Tensor:
-    """C^-1 y, (*batch, M, M), (*batch, M) -> (*batch, M): as :func:`inverse`, cheaper.
-
-    >>> solve(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64), torch.ones(2) + 0j).real
-    tensor([0.5000, 0.2500])
-    """
-    return _Solve.apply(c, y.expand(c.shape[:-1]))
-
-
-def cholesky(c: Tensor) -> Tensor:
-    """Lower Cholesky factors; entries that fail are taken again in double precision, ever more loaded.
-
-    NaN or Inf in a matrix gives NaN in its factor.
-    """
-    factor, info = torch.linalg.cholesky_ex(c)
-    if torch.compiler.is_exporting():
-        return torch.cond((info != 0).any(), _mended, _kept, (c, factor, info))
-    if not bool(info.any()):
-        return factor
-    failed = info != 0
-    factor = factor.clone()
-    factor[failed] = _loaded_factor(c[failed])
-    return factor
-
-
-def _loaded_factor(c: Tensor) -> Tensor:
-    """Factors of (n, M, M) in double precision, with the first load at which none of them fails."""
-    exact, load_of_one = _exact(c)
-    for load in _LOADS:
-        factor, info = torch.linalg.cholesky_ex(exact + load * load_of_one)
-        if not bool(info.any()):
-            break
-    else:
-        factor = torch.where((info != 0)[:, None, None], torch.nan, factor)
-    return factor.to(c.dtype)
-
-
-def _mended(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
-    """What :func:`cholesky` returns where some entries failed, without looking at values, for torch.export."""
-    failed = info != 0
-    identity = torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
-    exact, load_of_one = _exact(torch.where(failed[..., None, None], c, identity))
-    found, pending = torch.zeros_like(exact), torch.ones_like(failed.any())
-    for load in _LOADS:
-        again, left = torch.linalg.cholesky_ex(exact + load * load_of_one)
-        found = torch.where(pending, torch.where((left != 0)[..., None, None], torch.nan, again), found)
-        pending = pending & (left != 0).any()
-    return torch.where(failed[..., None, None], found.to(c.dtype), factor)
-
-
-def _kept(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
-    return factor.clone()
-
-
-def _exact(c: Tensor) -> tuple[Tensor, Tensor]:
-    """c in double precision, and the load that is one mean diagonal entry."""
-    exact = c.to(torch.complex128 if c.is_complex() else torch.float64)
-    identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
-    scale = exact.diagonal(dim1=-2, dim2=-1).real.abs().mean(-1)[..., None, None]
-    return exact, torch.where(scale > 0, scale, 1.0) * identity
+    c = phi.covariance(xp.broadcast_to(g, (*phi.batch_shape, phi.n_coefficients)))
+    trace = xp.sum(xp.real(xp.diagonal(c)), -1)
+    return xp.log(phi.n_measurements * xp.sum(xp.abs2(c), (-2, -1)) / xp.square(trace))
 
 
 @torch.no_grad()
@@ -187,8 +65,8 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
 
 
 def _explained_away(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
-    """What :func:`posterior_variance` returns, for a batch that fits memory."""
-    factor = cholesky(covariance(phi, g, noise_variance))
+    """The variances of :func:`posterior_variance` for a batch that fits memory."""
+    factor = cholesky(phi.loaded_covariance(g, noise_variance))
     v = phi.cross_covariance(band, g)
     explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)
     return (g.sum(-1, keepdim=True) - band.n_measurements * explained).clamp_min(0)

@@ -14,13 +14,12 @@ from ..operators import (
     analytic_weights,
     generalised_coherence,
 )
-from .base import Algorithm
-from .error_calibration import ResidualCalibration
+from .proximal import IterativeShrinkage
 from .results import Recovery, Trace
 from .shrinkage import soft_threshold
 
 
-class HyperLISTA(Algorithm):
+class HyperLISTA(IterativeShrinkage):
     """x+ <- eta_{theta,p}(x - W^H b + beta (x - x_before)), b = Phi x - y, with for every vector
 
     theta = c1 mu ||A b||_1, beta = c2 mu ||x||_0, and the p = c3 min(log(||A y||_1 / ||A b||_1), N) entries of
@@ -56,43 +55,30 @@ class HyperLISTA(Algorithm):
         ridge: float = 0.1,
         error_calibration: tuple[float, ...] | None = None,
     ) -> None:
-        super().__init__(n_iterations, ridge, c1=c1, c2=c2, c3=c3, error_calibration=error_calibration)
+        super().__init__(n_iterations, ridge=ridge, c1=c1, c2=c2, c3=c3, error_calibration=error_calibration)
         for name, value in (("c1", c1), ("c2", c2), ("c3", c3)):
             if not value >= 0:
                 raise AlgorithmError(f"expected a number not below 0, got {value}", field=name)
         self.c1, self.c2, self.c3 = c1, c2, c3
-        if error_calibration is not None:
-            self.calibration = ResidualCalibration.from_numbers(error_calibration)
-
-    @property
-    def gives_error_variance(self) -> bool:
-        return self.calibration is not None
 
     def weights(self, phi: LinearOperator) -> AnalyticWeights:
         """W, analytic whatever the ridge."""
         return analytic_weights(phi, self.ridge)
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
         w = self.weights(phi)
-        return self.iterate(y, phi, w, generalised_coherence(w, phi), n_iterations, record)
+        return self.iterate(y, phi, w, generalised_coherence(w, phi), n_iterations, trace)
 
     def iterate(
-        self, y: Tensor, phi: LinearOperator, w: AnalyticWeights, mu: Tensor, n_iterations: int, record: bool = False
+        self, y: Tensor, phi: LinearOperator, w: AnalyticWeights, mu: Tensor, n_iterations: int, trace: Trace
     ) -> Recovery:
-        """:meth:`forward` for those who have W and mu already."""
+        """The iterations with W and mu at hand."""
         mu = mu.unsqueeze(-1)
         tiny = torch.finfo(y.real.dtype).tiny
         start = _sum(w.pseudo_inverse(y)).clamp_min(tiny)
         x = x_before = torch.zeros_like(phi.adjoint(y))
-        trace = Trace(record)
         for _ in range(n_iterations):
             whitened = w.pseudo_inverse(phi.forward(x) - y)
             left = _sum(whitened).clamp_min(tiny)
@@ -146,7 +132,7 @@ def tune_hyperlista(
     mu = generalised_coherence(w, phi)
 
     def error(numbers: tuple[float, ...]) -> float:
-        found = made(numbers).iterate(y, phi, w, mu, n_iterations).x
+        found = made(numbers).iterate(y, phi, w, mu, n_iterations, Trace(False)).x
         value = float((found - truth).abs().square().sum())
         return math.inf if math.isnan(value) else value
 

@@ -1,37 +1,31 @@
 """From pilots to the CFR directly, without taps: least squares with linear or spline interpolation, and LMMSE."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import AlgorithmError
-from ..operators import PartialDFT
+from ..operators import LinearOperator, PartialDFT
+from .base import Estimator
 from .noise import estimate_noise
 from .results import BandEstimate
 
 _LOADING = 1e-6  # of the pilots' power: keeps R_pp + s I invertible without noise
 
 
-class Interpolator(nn.Module, ABC):
-    """What fills the used subcarriers from the pilots.
+class Interpolator(Estimator):
+    """Estimators that fill the used subcarriers from the pilots; nothing is learned or iterated."""
 
-    Attributes:
-        name: lower-case name, as on the command line.
-        learned, any_n_iterations, n_iterations: as of an Algorithm; nothing is learned or iterated.
-    """
-
-    name: ClassVar[str]
-    learned: ClassVar[bool] = False
-    any_n_iterations: ClassVar[bool] = False
+    any_n_iterations = False
+    complex_only = True
     n_iterations = 1
-    gives_error_variance: ClassVar[bool] = True
 
     def __init__(self, **hyperparameters: Any) -> None:
         super().__init__()
-        self.hyperparameters: dict[str, Any] = hyperparameters
+        self.hyperparameters = hyperparameters
 
     def checked_iterations(self, asked: int | None) -> int:
         """1; AlgorithmError when another number is asked for."""
@@ -39,20 +33,41 @@ class Interpolator(nn.Module, ABC):
             raise AlgorithmError(f"{self.name} does not iterate, asked for {asked}; leave it out", field="iterations")
         return 1
 
-    def rescaled(self, factor: float) -> "Interpolator":
-        """The same interpolator where the samples are shorter by a factor; itself where it knows no delays."""
-        return self
+    def forward(
+        self,
+        y: Tensor,
+        phi: PartialDFT,
+        band: PartialDFT,
+        noise_variance: Tensor | None = None,
+        error_variance: bool = True,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Interpolate.
 
-    complex_only: ClassVar[bool] = True
+        Args:
+            y: (*batch, M) complex, H + noise at the pilots over sqrt(M), ||y|| = 1.
+            phi: the pilots, ascending.
+            band: the subcarriers to fill.
+            noise_variance: (*batch,) of an entry of y; estimated where it is needed and None.
+            error_variance: whether to give it.
 
-    def check(self, phi: Any) -> None:
-        pass
+        Returns:
+            H (*batch, M') complex for pilots sqrt(M) y, and its error variance (*batch, M'), or None.
+        """
+        m = phi.n_measurements
+        noise = None if noise_variance is None else noise_variance * m
+        return self._interpolate(y * m**0.5, phi, band, noise, error_variance)
+
+    @abstractmethod
+    def _interpolate(
+        self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """:meth:`forward` for h of mean power 1 and the noise variance of an entry of h."""
 
     def estimate(
         self,
         y: Tensor,
-        phi: Any,
-        band: Any,
+        phi: LinearOperator,
+        band: LinearOperator | None,
         noise_variance: Tensor | None = None,
         *,
         n_iterations: int | None = None,
@@ -60,34 +75,8 @@ class Interpolator(nn.Module, ABC):
         error_variance: bool = False,
     ) -> BandEstimate:
         self.checked_iterations(n_iterations)
-        m = phi.n_measurements
-        relative = None if noise_variance is None else noise_variance * m
-        cfr, variance = self(y * m**0.5, phi.subcarriers, band.subcarriers, phi.n_fft, relative, error_variance)
-        return BandEstimate(None, cfr, variance)
-
-    @abstractmethod
-    def forward(
-        self,
-        h: Tensor,
-        pilots: Tensor,
-        subcarriers: Tensor,
-        n_fft: int,
-        noise_variance: Tensor | None = None,
-        error_variance: bool = True,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Interpolate.
-
-        Args:
-            h: (*batch, M) complex, H + noise at the pilots, of mean power 1.
-            pilots: (M,) ascending subcarriers.
-            subcarriers: (n,) subcarriers to fill.
-            n_fft: DFT length.
-            noise_variance: (*batch,) of an entry of h; estimated where it is needed and None.
-            error_variance: whether to give it.
-
-        Returns:
-            H (*batch, n) complex and its error variance (*batch, n), or None.
-        """
+        response, variance = self(y, phi, band, noise_variance, error_variance)
+        return BandEstimate(None, response, variance)
 
 
 class LinearInterpolation(Interpolator):
@@ -95,23 +84,18 @@ class LinearInterpolation(Interpolator):
 
     The error variance is that of the noise alone.
 
-    >>> h = torch.tensor([1.0, 3.0]) + 0j
-    >>> args = h, torch.tensor([2, 4]), torch.tensor([1, 2, 3, 4, 9]), 1024, torch.tensor(0.1)
-    >>> [t.real.tolist() for t in LinearInterpolation()(*args)][0]
+    >>> phi, band = (PartialDFT(torch.tensor(k), n_taps=1) for k in ([2, 4], [1, 2, 3, 4, 9]))
+    >>> y = torch.tensor([1.0, 3.0]) / 2**0.5 + 0j
+    >>> [round(h, 6) for h in LinearInterpolation()(y, phi, band, torch.tensor(0.1))[0].real.tolist()]
     [1.0, 1.0, 2.0, 3.0, 3.0]
     """
 
     name = "linear"
 
-    def forward(
-        self,
-        h: Tensor,
-        pilots: Tensor,
-        subcarriers: Tensor,
-        n_fft: int,
-        noise_variance: Tensor | None = None,
-        error_variance: bool = True,
+    def _interpolate(
+        self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
+        pilots, subcarriers = phi.subcarriers, band.subcarriers
         right = torch.searchsorted(pilots, subcarriers).clamp(1, len(pilots) - 1)
         left = right - 1
         span = pilots[right] - pilots[left]
@@ -120,7 +104,7 @@ class LinearInterpolation(Interpolator):
         if not error_variance:
             return estimate, None
         gain = fraction.square() + (1 - fraction).square()
-        return estimate, _noise(h, pilots, n_fft, noise_variance).unsqueeze(-1) * gain
+        return estimate, _noise(h, phi, noise_variance).unsqueeze(-1) * gain
 
 
 class SplineInterpolation(Interpolator):
@@ -128,25 +112,20 @@ class SplineInterpolation(Interpolator):
 
     The error variance is that of the noise alone.
 
-    >>> pilots, used = torch.tensor([-4, -2, 1, 3]), torch.arange(-4, 4)
-    >>> h, _ = SplineInterpolation()(pilots + 0j, pilots, used, 64, torch.tensor(0.1))
-    >>> torch.allclose(h.real, used.float(), atol=1e-5)
+    >>> phi, band = (PartialDFT(k, n_taps=1, n_fft=64) for k in (torch.tensor([-4, -2, 1, 3]), torch.arange(-4, 4)))
+    >>> h, _ = SplineInterpolation()(phi.subcarriers / 2 + 0j, phi, band, torch.tensor(0.1))
+    >>> torch.allclose(h.real, band.subcarriers.float(), atol=1e-5)
     True
     """
 
     name = "spline"
 
-    def forward(
-        self,
-        h: Tensor,
-        pilots: Tensor,
-        subcarriers: Tensor,
-        n_fft: int,
-        noise_variance: Tensor | None = None,
-        error_variance: bool = True,
+    def _interpolate(
+        self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
         from scipy.interpolate import CubicSpline
 
+        pilots, subcarriers = phi.subcarriers, band.subcarriers
         identity = torch.eye(len(pilots), dtype=torch.float64).numpy()
         kind = "natural" if len(pilots) > 2 else "not-a-knot"
         spline = CubicSpline(pilots.cpu().numpy(), identity, bc_type=kind)
@@ -155,7 +134,7 @@ class SplineInterpolation(Interpolator):
         estimate = h @ weights.to(h.dtype).mT
         if not error_variance:
             return estimate, None
-        return estimate, _noise(h, pilots, n_fft, noise_variance).unsqueeze(-1) * weights.square().sum(-1)
+        return estimate, _noise(h, phi, noise_variance).unsqueeze(-1) * weights.square().sum(-1)
 
 
 class LMMSE(Interpolator):
@@ -169,9 +148,8 @@ class LMMSE(Interpolator):
     Raises:
         AlgorithmError: lengths differ, or no power.
 
-    >>> flat = FlatLMMSE(n_taps=8)
-    >>> pilots = torch.arange(-30, 31, 4)
-    >>> h, error = flat(torch.ones(16) + 0j, pilots, torch.arange(-30, 31), 64, torch.tensor(1e-4))
+    >>> phi, band = (PartialDFT(torch.arange(-30, 31, step), n_taps=8, n_fft=64) for step in (4, 1))
+    >>> h, error = FlatLMMSE(n_taps=8)(torch.ones(16) / 4 + 0j, phi, band, torch.tensor(1e-5))
     >>> bool((h - 1).abs().max() < 0.01), error.shape
     (True, torch.Size([61]))
     """
@@ -187,21 +165,15 @@ class LMMSE(Interpolator):
     def rescaled(self, factor: float) -> "LMMSE":
         return type(self)(self.delays * factor, self.powers)
 
-    def forward(
-        self,
-        h: Tensor,
-        pilots: Tensor,
-        subcarriers: Tensor,
-        n_fft: int,
-        noise_variance: Tensor | None = None,
-        error_variance: bool = True,
+    def _interpolate(
+        self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
-        at_pilots, at_all = self._exponentials(pilots, n_fft), self._exponentials(subcarriers, n_fft)
+        at_pilots, at_all = self._exponentials(phi), self._exponentials(band)
         weighted = at_pilots.conj() * self.powers.to(h.device)
         eigenvalues, basis = torch.linalg.eigh(at_pilots @ weighted.mT)  # R_pp
         cross = at_all @ weighted.mT @ basis  # R_ap U
         eigenvalues = eigenvalues.clamp_min(0)
-        s = _noise(h, pilots, n_fft, noise_variance).to(eigenvalues)
+        s = _noise(h, phi, noise_variance).to(eigenvalues)
         signal = (1 - s).clamp_min(0.01)
         gain = 1 / (eigenvalues + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
         estimate = (h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT
@@ -211,8 +183,8 @@ class LMMSE(Interpolator):
         error = signal.unsqueeze(-1) * (1 - explained).clamp_min(0)
         return estimate.to(h.dtype), error.to(h.real.dtype)
 
-    def _exponentials(self, subcarriers: Tensor, n_fft: int) -> Tensor:
-        turns = subcarriers.double().unsqueeze(-1) * self.delays.to(subcarriers.device) / n_fft
+    def _exponentials(self, phi: PartialDFT) -> Tensor:
+        turns = phi.subcarriers.double().unsqueeze(-1) * self.delays.to(phi.device) / phi.n_fft
         return torch.polar(torch.ones_like(turns), -2 * torch.pi * turns)
 
 
@@ -267,10 +239,10 @@ class TrueLMMSE(LMMSE):
     name = "lmmse-true"
 
 
-def _noise(h: Tensor, pilots: Tensor, n_fft: int, noise_variance: Tensor | None) -> Tensor:
+def _noise(h: Tensor, phi: PartialDFT, noise_variance: Tensor | None) -> Tensor:
     """The noise variance per pilot; where unknown, estimated for delays up to a quarter of the symbol."""
     if noise_variance is not None:
         return noise_variance.expand(h.shape[:-1]).to(h.real.dtype)
-    m = len(pilots)
-    phi = PartialDFT(pilots % n_fft, n_fft // 4, n_fft=n_fft, dtype=h.dtype, device=h.device)
-    return estimate_noise(h / m**0.5, phi) * m
+    m = phi.n_measurements
+    quarter = PartialDFT(phi.subcarriers, phi.n_fft // 4, n_fft=phi.n_fft, dtype=h.dtype, device=h.device)
+    return estimate_noise(h / m**0.5, quarter) * m

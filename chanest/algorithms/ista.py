@@ -1,43 +1,39 @@
 """ISTA, FISTA and Stepsize-ISTA: proximal gradient descent on 1/2 ||y - Phi x||^2 + lambda ||x||_1."""
 
+from functools import cache
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator
-from .base import Algorithm
 from .error_calibration import ResidualCalibration
-from .results import Recovery, Trace
-from .shrinkage import soft_threshold
+from .proximal import ProximalGradient
 
 
-class _ProximalGradient(Algorithm):
-    """Step size 1/L, threshold penalty/L, L the largest eigenvalue of Phi^H Phi.
+class _Lasso(ProximalGradient):
+    """Threshold gamma penalty, so that iterates go to the minimum."""
 
-    ``error_calibration`` holds the weights and, last, the bias of a :class:`ResidualCalibration`.
-    """
-
-    def __init__(
-        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] | None = None
-    ) -> None:
-        super().__init__(n_iterations, penalty=penalty)
+    def __init__(self, n_iterations: int, penalty: float, **others: Any) -> None:
+        super().__init__(n_iterations, penalty=penalty, **others)
         if not penalty > 0:
             raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
         self.penalty = penalty
-        del self.hyperparameters["ridge"]
-        if error_calibration is not None:
-            self.hyperparameters["error_calibration"] = error_calibration
-            self.calibration = ResidualCalibration.from_numbers(error_calibration)
-
-    @property
-    def gives_error_variance(self) -> bool:
-        return self.calibration is not None
 
 
-class ISTA(_ProximalGradient):
-    """Iterative shrinkage-thresholding (Daubechies et al. 2004; paper, eq. 3).
+class ISTA(_Lasso):
+    """Iterative shrinkage-thresholding (Daubechies et al. 2004; paper, eq. 3): step size 1/L, threshold penalty/L.
+
+    L is the largest eigenvalue of Phi^H Phi.
+
+    Args:
+        n_iterations: K.
+        penalty: lambda for ||y|| = 1.
+        error_calibration: weights and, last, the bias of a :class:`ResidualCalibration`.
+
+    Raises:
+        AlgorithmError: penalty is not positive.
 
     >>> from chanest import PartialDFT, PilotPattern
     >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
@@ -47,27 +43,21 @@ class ISTA(_ProximalGradient):
 
     name = "ista"
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        gamma = 1 / phi.squared_norm().unsqueeze(-1)
-        theta = self.penalty * gamma
-        z = phi.adjoint(y)
-        x = torch.zeros_like(z)
-        trace = Trace(record)
-        for _ in range(self.checked_iterations(n_iterations)):
-            x = soft_threshold(x - gamma * (phi.gram(x) - z), theta)
-            trace.add(x, gamma, theta)
-        return trace.recovery(x)
+    def __init__(
+        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] | None = None
+    ) -> None:
+        super().__init__(n_iterations, penalty, error_calibration=error_calibration)
+
+    def steps(self, norm: Tensor, n_iterations: int) -> tuple[Tensor, Tensor]:
+        gamma = (1 / norm).expand(*norm.shape[:-1], n_iterations)
+        return gamma, self.penalty * gamma
 
 
-class FISTA(_ProximalGradient):
+class FISTA(ISTA):
     """ISTA with Nesterov momentum (Beck & Teboulle 2009): t+ = (1 + sqrt(1 + 4 t^2)) / 2.
+
+    Args:
+        n_iterations, penalty, error_calibration: as :class:`ISTA`.
 
     >>> FISTA(penalty=0.005).hyperparameters
     {'n_iterations': 16, 'penalty': 0.005}
@@ -75,30 +65,22 @@ class FISTA(_ProximalGradient):
 
     name = "fista"
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        gamma = 1 / phi.squared_norm().unsqueeze(-1)
-        theta = self.penalty * gamma
-        z = phi.adjoint(y)
-        x = momentum = torch.zeros_like(z)
-        t = 1.0
-        trace = Trace(record)
-        for _ in range(self.checked_iterations(n_iterations)):
-            x_last, t_last = x, t
-            x = soft_threshold(momentum - gamma * (phi.gram(momentum) - z), theta)
-            t = (1 + sqrt(1 + 4 * t_last**2)) / 2
-            momentum = x + (t_last - 1) / t * (x - x_last)
-            trace.add(x, gamma, theta)
-        return trace.recovery(x)
+    def extrapolated(self, k: int, x: Tensor, x_before: Tensor) -> Tensor:
+        return x + _momentum(k) * (x - x_before)
 
 
-class StepsizeISTA(Algorithm):
+@cache
+def _momentum(k: int) -> float:
+    """(t_last - 1) / t before iteration k; 0 before the first two."""
+    return (_t(k - 1) - 1) / _t(k) if k > 0 else 0.0
+
+
+@cache
+def _t(k: int) -> float:
+    return (1 + sqrt(1 + 4 * _t(k - 1) ** 2)) / 2 if k > 0 else 1.0
+
+
+class StepsizeISTA(_Lasso):
     """ISTA with a learned step size per iteration, gamma_k = exp(log_step_size_k) / L, theta_k = gamma_k penalty.
 
     (Ablin et al. 2019.) Training starts at ISTA.
@@ -121,30 +103,10 @@ class StepsizeISTA(Algorithm):
     any_n_iterations = False
 
     def __init__(self, n_iterations: int = 16, penalty: float = 0.003) -> None:
-        super().__init__(n_iterations, penalty=penalty)
-        del self.hyperparameters["ridge"]
-        if not penalty > 0:
-            raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
-        self.penalty = penalty
+        super().__init__(n_iterations, penalty)
         self.log_step_size = nn.Parameter(torch.zeros(n_iterations))
         self.calibration = ResidualCalibration()
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        gamma = self.log_step_size.exp() / phi.squared_norm().unsqueeze(-1)
-        theta = self.penalty * gamma
-        z = phi.adjoint(y)
-        x = torch.zeros_like(z)
-        trace = Trace(record)
-        for k in range(n_iterations):
-            step, threshold = gamma[..., k : k + 1], theta[..., k : k + 1]
-            x = soft_threshold(x - step * (phi.gram(x) - z), threshold)
-            trace.add(x, step, threshold)
-        return trace.recovery(x)
+    def steps(self, norm: Tensor, n_iterations: int) -> tuple[Tensor, Tensor]:
+        gamma = self.log_step_size.exp() / norm
+        return gamma, self.penalty * gamma

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from .base import Algorithm
 from .error_calibration import ResidualCalibration
-from .gates import Gates
+from .gates import Gated, Gates
+from .proximal import IterativeShrinkage
 from .results import Recovery, Trace
 from .shrinkage import soft_threshold
 
 _FIELDS = ("real", "complex")
 
 
-class _LearnedMatrices(Algorithm):
-    """What the three share: sizes, thresholds, matrices as real tensors, and a start taken from Phi.
+class _LearnedMatrices(IterativeShrinkage):
+    """Sizes, thresholds, matrices as real tensors, and a start taken from Phi.
 
     The matrices are zero until :meth:`fit_normalisation` (which training calls) has seen Phi.
     """
@@ -31,7 +31,6 @@ class _LearnedMatrices(Algorithm):
         super().__init__(
             n_iterations, n_measurements=n_measurements, n_coefficients=n_coefficients, field=field, **others
         )
-        del self.hyperparameters["ridge"]
         for name, size in (("n_measurements", n_measurements), ("n_coefficients", n_coefficients)):
             if size < 1:
                 raise AlgorithmError(f"expected at least 1, got {size}", field=name)
@@ -117,28 +116,21 @@ class LISTA(_LearnedMatrices):
         self._store(self.w1, phi.mH / norm)
         self._store(self.w2, identity - phi.mH @ phi / norm)
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        self.check(phi)
         exempt = self.exempt(n_iterations)
         w1, w2 = (self._matrices(w).expand(n_iterations, -1, -1) for w in (self.w1, self.w2))
         theta = self.log_threshold.exp()
         x = y.new_zeros(*y.shape[:-1], self.n_coefficients)
-        trace = Trace(record)
         for k in range(n_iterations):
-            x = soft_threshold(y @ w1[k].mT + x @ w2[k].mT, theta[k], exempt[k])
+            v = soft_threshold(y @ w1[k].mT + self.gained(k, x, theta) @ w2[k].mT, theta[k], exempt[k])
+            x = self.overshot(k, x, v)
             trace.add(x)
         return trace.recovery(x)
 
 
-class GatedLISTA(LISTA):
+class GatedLISTA(Gated, LISTA):
     """LISTA with gates: v = eta_theta(W1 y + W2 (g x)), x <- o v + (1 - o) x (Wu et al. 2020).
 
     Args:
@@ -170,28 +162,6 @@ class GatedLISTA(LISTA):
         super().__init__(n_iterations, n_measurements, n_coefficients, field, shared, sparsity, schedule)
         self.gates = Gates(n_iterations, epsilon)
         self.hyperparameters["epsilon"] = epsilon
-
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        self.check(phi)
-        exempt = self.exempt(n_iterations)
-        w1, w2 = (self._matrices(w).expand(n_iterations, -1, -1) for w in (self.w1, self.w2))
-        theta = self.log_threshold.exp()
-        x = y.new_zeros(*y.shape[:-1], self.n_coefficients)
-        trace = Trace(record)
-        for k in range(n_iterations):
-            gained = self.gates.gain(k, x, theta) * x
-            v = soft_threshold(y @ w1[k].mT + gained @ w2[k].mT, theta[k], exempt[k])
-            x = x + self.gates.overshoot(k, x, v) * (v - x)
-            trace.add(x)
-        return trace.recovery(x)
 
 
 class LISTACPSS(_LearnedMatrices):
@@ -233,21 +203,13 @@ class LISTACPSS(_LearnedMatrices):
     def _start(self, phi: Tensor, norm: Tensor) -> None:
         self._store(self.w, phi / norm)
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        self.check(phi)
         exempt = self.exempt(n_iterations)
         w = self._matrices(self.w)
         theta = self.log_threshold.exp()
         x = y.new_zeros(*y.shape[:-1], self.n_coefficients)
-        trace = Trace(record)
         for k in range(n_iterations):
             x = soft_threshold(x - (phi.forward(x) - y) @ w[k].conj(), theta[k], exempt[k])
             trace.add(x)

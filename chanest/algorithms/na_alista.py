@@ -1,37 +1,144 @@
 """NA-ALISTA: a network chooses step size and threshold for each target, in each iteration (Algorithm 1)."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ..errors import AlgorithmError
-from ..kernels.adapters import (
-    WIDE,
-    Array,
-    prepared,
-    recover,
-    singles,
-    suits,
-    suits_training,
-    tables,
-)
+from ..kernels.adapters import WIDE, Array, prepared, recover, singles, suits, suits_training
 from ..kernels.na_alista_autograd import unrolled
-from ..operators import LinearOperator, Weights
-from .base import Algorithm
+from ..operators import LinearOperator
+from ..operators.tables import tables
 from .error_calibration import ResidualCalibration
+from .na_alista_rules import THRESHOLD, log_norms, steps_and_thresholds
+from .proximal import IterativeShrinkage
 from .results import Recovery, Trace
 from .shrinkage import soft_threshold
 
 _FEATURES = {"r": 1, "u": 1, "r,u": 2}
-THRESHOLD = 0.02  # where thresholds start, for ||y|| = 1
 
 
-class NAALISTA(Algorithm):
+class NeurallyAugmented(IterativeShrinkage):
+    """ALISTA whose step sizes and thresholds a network chooses, from a state that it updates in every iteration."""
+
+    learned = True
+
+    def __init__(
+        self,
+        n_iterations: int = 16,
+        lstm_hidden: int = 64,
+        lstm_inputs: str = "r,u",
+        sparsity: float = 8,
+        ridge: float = 0.0,
+        schedule: str | None = None,
+    ) -> None:
+        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
+        super().__init__(n_iterations, ridge=ridge, **others)
+        if lstm_inputs not in _FEATURES:
+            raise AlgorithmError(f'expected "r", "u" or "r,u", got "{lstm_inputs}"', field="lstm_inputs")
+        if lstm_hidden < 1:
+            raise AlgorithmError(f"expected at least 1, got {lstm_hidden}", field="lstm_hidden")
+        n_features = _FEATURES[lstm_inputs]
+        self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
+        self._remember(n_features)
+        self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
+        self.head = nn.Linear(lstm_hidden, 2)
+        self.register_buffer("feature_mean", torch.zeros(n_features))
+        self.register_buffer("feature_deviation", torch.ones(n_features))
+        self.feature_mean: Tensor
+        self.feature_deviation: Tensor
+        self.calibration = ResidualCalibration()
+        self.initialise(torch.Generator().manual_seed(0))
+
+    @abstractmethod
+    def _remember(self, n_features: int) -> None:
+        """Make the layer that reads the features, and its initial state."""
+
+    @abstractmethod
+    def initial_state(self, n: int) -> tuple[Tensor, ...]:
+        """The state before the first iteration, for n targets; its last tensor is what the head reads."""
+
+    @abstractmethod
+    def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after reading the features (n, inputs)."""
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Weights uniform within 1/sqrt(inputs), the head's a tenth of that; biases start gamma at 1/L."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("calibration"):
+                continue
+            if "weight" in name:
+                bound = parameter.shape[-1] ** -0.5 * (0.1 if name.startswith("head") else 1)
+                drawn = torch.rand(parameter.shape, generator=generator)
+                parameter.copy_(2 * bound * drawn - bound)
+            else:
+                parameter.zero_()
+        self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
+
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
+    ) -> Recovery:
+        w, exempt = self.weights(phi), self.exempt(n_iterations)
+        reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
+        z = w.adjoint(y)
+        x = torch.zeros_like(z)
+        batch = z.shape[:-1]
+        state = self.initial_state(math.prod(batch))
+        for k in range(n_iterations):
+            if "r" in self.lstm_inputs:
+                b = phi.forward(x) - y
+                c = w.adjoint(b)
+            else:
+                b = None
+                c = w.gram(x) - z
+            features = self.standardised(self.features(b, c))
+            state = self.next_state(features.reshape(math.prod(batch), -1), state)
+            gamma, theta = (chosen.reshape(*batch, 1) for chosen in self.chosen(state))
+            gamma = gamma * reciprocal_norm
+            x = soft_threshold(x - gamma * c, theta, exempt[k])
+            trace.add(x, gamma, theta)
+        return trace.recovery(x)
+
+    def features(self, b: Tensor | None, c: Tensor) -> Tensor:
+        """log ||b||_1 and/or log ||c||_1, as the network reads them: (*batch, inputs)."""
+        norms = [None if v is None else v.abs().sum(-1) for v in (b, c)]
+        return self.read(norms)
+
+    def read(self, norms: Sequence[Tensor | None] | Tensor) -> Tensor:
+        """Logarithms of the norms of b and/or c, as the network reads them: (*batch, inputs)."""
+        read = dict(zip(("r", "u"), norms, strict=True))
+        chosen = [norm for name in self.lstm_inputs.split(",") if (norm := read[name]) is not None]
+        return log_norms(torch.stack(chosen, -1))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Features of mean 0 and deviation 1."""
+        return (features - self.feature_mean) / self.feature_deviation
+
+    def chosen(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """gamma (in units of 1/L) and theta for a state, (n,) each."""
+        return steps_and_thresholds(self.head(self.hidden(state[-1]).relu()))
+
+    @torch.no_grad()
+    def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
+        """Set mean and deviation of the features from one batch, along the untrained iterations."""
+        w = self.weights(phi)
+        x = torch.zeros_like(w.adjoint(y))
+        rows = [self.features(phi.forward(x) - y, w.adjoint(phi.forward(x) - y))]
+        for x in self(y, phi, record=True).iterates[:-1]:
+            b = phi.forward(x) - y
+            rows.append(self.features(b, w.adjoint(b)))
+        gathered = torch.stack(rows).flatten(end_dim=-2)
+        self.feature_mean.copy_(gathered.mean(0))
+        self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
+
+
+class NAALISTA(NeurallyAugmented):
     """Neurally augmented ALISTA.
 
     b = Phi x - y, c = W^H b; the LSTM reads log ||b||_1 and/or log ||c||_1 (sums of moduli), standardised; a
@@ -63,117 +170,50 @@ class NAALISTA(Algorithm):
     """
 
     name = "na-alista"
-    learned = True
-
-    def __init__(
-        self,
-        n_iterations: int = 16,
-        lstm_hidden: int = 64,
-        lstm_inputs: str = "r,u",
-        sparsity: float = 8,
-        ridge: float = 0.0,
-        schedule: str | None = None,
-    ) -> None:
-        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
-        super().__init__(n_iterations, ridge, **others)
-        if lstm_inputs not in _FEATURES:
-            raise AlgorithmError(f'expected "r", "u" or "r,u", got "{lstm_inputs}"', field="lstm_inputs")
-        if lstm_hidden < 1:
-            raise AlgorithmError(f"expected at least 1, got {lstm_hidden}", field="lstm_hidden")
-        n_features = _FEATURES[lstm_inputs]
-        self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
-        self._remember(n_features)
-        self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
-        self.head = nn.Linear(lstm_hidden, 2)
-        self.register_buffer("feature_mean", torch.zeros(n_features))
-        self.register_buffer("feature_deviation", torch.ones(n_features))
-        self.feature_mean: Tensor
-        self.feature_deviation: Tensor
-        self.calibration = ResidualCalibration()
-        self.initialise(torch.Generator().manual_seed(0))
 
     def _remember(self, n_features: int) -> None:
-        """Make the layer that reads the features, and its initial state."""
         self.lstm = nn.LSTMCell(n_features, self.lstm_hidden)
         self.initial_hidden = nn.Parameter(torch.zeros(self.lstm_hidden))
         self.initial_cell = nn.Parameter(torch.zeros(self.lstm_hidden))
 
     def initial_state(self, n: int) -> tuple[Tensor, ...]:
-        """The state before the first iteration, for n targets; its last tensor is what the head reads."""
         return self.initial_hidden.expand(n, -1), self.initial_cell.expand(n, -1)
 
     def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The state after reading the features (n, inputs)."""
         h, cell = self.lstm(features, state)
         return h, cell
 
-    @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        """Weights uniform within 1/sqrt(inputs), the head's a tenth of that; biases start gamma at 1/L."""
-        for name, parameter in self.named_parameters():
-            if name.startswith("calibration"):
-                continue
-            if "weight" in name:
-                bound = parameter.shape[-1] ** -0.5 * (0.1 if name.startswith("head") else 1)
-                drawn = torch.rand(parameter.shape, generator=generator)
-                parameter.copy_(2 * bound * drawn - bound)
-            else:
-                parameter.zero_()
-        self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
-
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
-    ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
-        exempt = self.exempt(n_iterations)
-        w = self.weights(phi)
-        if type(self) is NAALISTA and not record and suits(y, phi, self):
-            return Recovery(self._compiled(y, phi, w, exempt))
-        if type(self) is NAALISTA and not record and suits_training(y, phi, self):
-            return Recovery(unrolled(self, y, phi, w, exempt))
-        reciprocal_norm = 1 / w.squared_norm().unsqueeze(-1)
-        z = w.adjoint(y)
-        x = torch.zeros_like(z)
-        batch = z.shape[:-1]
-        state = self.initial_state(math.prod(batch))
-        trace = Trace(record)
-        for k in range(n_iterations):
-            if "r" in self.lstm_inputs:
-                b = phi.forward(x) - y
-                c = w.adjoint(b)
-            else:
-                b = None
-                c = w.gram(x) - z
-            features = self.standardised(self.features(b, c))
-            state = self.next_state(features.reshape(math.prod(batch), -1), state)
-            gamma, theta = (chosen.reshape(*batch, 1) for chosen in self.chosen(state))
-            gamma = gamma * reciprocal_norm
-            x = soft_threshold(x - gamma * c, theta, exempt[k])
-            trace.add(x, gamma, theta)
-        return trace.recovery(x)
-
-    def _compiled(self, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
+    def _compiled(self, y: Tensor, phi: LinearOperator, n_iterations: int) -> Recovery | None:
+        estimates = suits(y, phi, self)
+        if not estimates and not suits_training(y, phi, self):
+            return None
+        w, n = self.weights(phi), phi.n_coefficients
+        made, exempt = tables(phi, w), np.minimum(self.exempt(n_iterations), n)
+        loop = (made.arrays, exempt, self.scales(made.reciprocal_norm), *prepared(self, self.arrays))
+        if not estimates:
+            observed = y.reshape(-1, y.shape[-1])
+            x = unrolled(observed, w.adjoint(observed), loop, self.network())
+            return Recovery(x.reshape(*y.shape[:-1], -1))
         from ..kernels.na_alista import na_alista
 
-        made, network, counts = tables(phi, w), prepared(self, self.arrays), np.minimum(exempt, phi.n_coefficients)
-        scales = self.scales(made.reciprocal_norm)
-
         def run(y: Array, x: Array, start: int, end: int) -> None:
-            na_alista(y, made.arrays, counts, scales, *network, x, start, end)
+            na_alista(y, *loop, x, start, end)
 
-        return recover(y, phi.n_coefficients, run)
+        return Recovery(recover(y, n, run))
+
+    def network(self) -> tuple[Tensor, ...]:
+        """The parameters that iterations use."""
+        lstm, hidden, head = self.lstm, self.hidden, self.head
+        layers = (lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
+        heads = (hidden.weight, hidden.bias, head.weight, head.bias)
+        return (*layers, *heads, self.initial_hidden, self.initial_cell)
 
     def scales(self, reciprocal_norm: float) -> Array:
-        """What the head's answers are multiplied by: float32 (2,), for gamma and theta."""
+        """The factors of the head's answers: float32 (2,), for gamma and theta."""
         return singles((reciprocal_norm, THRESHOLD))
 
     def arrays(self) -> tuple[Any, ...]:
-        """The network as the compiled loop takes it: what it reads, and its weights, transposed."""
+        """The network as the compiled loop takes it: its inputs, and its weights, transposed."""
         lstm, rest = self.lstm, (0, -self.lstm_hidden % WIDE)
 
         def wide(t: Tensor) -> Array:
@@ -191,41 +231,8 @@ class NAALISTA(Algorithm):
             wide(torch.stack([self.initial_hidden, self.initial_cell])),
         )
 
-    def features(self, b: Tensor | None, c: Tensor) -> Tensor:
-        """log ||b||_1 and log ||c||_1, those of the two that the LSTM reads: (*batch, inputs)."""
-        norms = [None if v is None else v.abs().sum(-1) for v in (b, c)]
-        return self.read(norms)
 
-    def read(self, norms: Sequence[Tensor | None] | Tensor) -> Tensor:
-        """Logarithms of those of the two norms, of b and of c, that the LSTM reads: (*batch, inputs)."""
-        read = dict(zip(("r", "u"), norms, strict=True))
-        chosen = [norm for name in self.lstm_inputs.split(",") if (norm := read[name]) is not None]
-        return torch.stack(chosen, -1).clamp_min(torch.finfo(chosen[0].dtype).tiny).log()
-
-    def standardised(self, features: Tensor) -> Tensor:
-        """Features as the LSTM reads them."""
-        return (features - self.feature_mean) / self.feature_deviation
-
-    def chosen(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """gamma (in units of 1/L) and theta for a state, (n,) each."""
-        gamma, theta = softplus(self.head(self.hidden(state[-1]).relu())).unbind(-1)
-        return gamma, theta * THRESHOLD
-
-    @torch.no_grad()
-    def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
-        """Set mean and deviation of the features from one batch, along the untrained iterations."""
-        w = self.weights(phi)
-        x = torch.zeros_like(w.adjoint(y))
-        rows = [self.features(phi.forward(x) - y, w.adjoint(phi.forward(x) - y))]
-        for x in self(y, phi, record=True).iterates[:-1]:
-            b = phi.forward(x) - y
-            rows.append(self.features(b, w.adjoint(b)))
-        gathered = torch.stack(rows).flatten(end_dim=-2)
-        self.feature_mean.copy_(gathered.mean(0))
-        self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
-
-
-class NAALISTARNN(NAALISTA):
+class NAALISTARNN(NeurallyAugmented):
     """NA-ALISTA with a vanilla recurrent network in place of the LSTM (paper, Table 1).
 
     h <- tanh(weight_ih features + bias_ih + weight_hh h + bias_hh), and the head reads h.
@@ -253,7 +260,7 @@ class NAALISTARNN(NAALISTA):
         return (self.rnn(features, *state),)
 
 
-class NAALISTAMLP(NAALISTA):
+class NAALISTAMLP(NeurallyAugmented):
     """NA-ALISTA with a perceptron that remembers nothing in place of the LSTM (paper, Table 1).
 
     The head reads relu(weight features + bias) of the iteration at hand.

@@ -1,16 +1,18 @@
 """The noise level of pilots that came without one."""
 
-import torch
-from torch import Tensor
+from types import ModuleType
 
-from ..operators import LinearOperator
+import torch
+
+from . import namespace
+from .namespace import Array, Covariances
 
 FLOOR, CEILING = 1e-5, 4.0  # of the mean power of the entries of y
 DECAYS = (2.0, 6.0, 20.0, 60.0, 1e9)  # samples
 GRID = torch.logspace(-4, 0, 41, dtype=torch.float64)
 
 
-def noise_level(y: Tensor, phi: LinearOperator, noise_variance: Tensor | None) -> Tensor:
+def noise_level(y: Array, phi: Covariances, noise_variance: Array | None, xp: ModuleType = namespace) -> Array:
     """The noise variance of an entry of y, told or estimated, kept where float32 factorisations stay positive.
 
     >>> from chanest import PartialDFT, PilotPattern
@@ -19,11 +21,11 @@ def noise_level(y: Tensor, phi: LinearOperator, noise_variance: Tensor | None) -
     '1.0e-05'
     """
     m = phi.n_measurements
-    s = estimate_noise(y, phi) if noise_variance is None else noise_variance
-    return s.to(y.real.dtype).expand(y.shape[:-1]).clamp(FLOOR / m, CEILING / m)
+    s = estimate_noise(y, phi, xp) if noise_variance is None else noise_variance
+    return xp.clip(xp.full_like(xp.real(y)[..., 0], s), FLOOR / m, CEILING / m)
 
 
-def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
+def estimate_noise(y: Array, phi: Covariances, xp: ModuleType = namespace) -> Array:
     """Posterior mean of the noise variance when the taps follow some exponential profile.
 
     C = (1 - s) R_c + s/M I, with R_c the covariance of taps of variance proportional to exp(-n/c), scaled to the
@@ -45,24 +47,21 @@ def estimate_noise(y: Tensor, phi: LinearOperator) -> Tensor:
     >>> bool((estimate_noise(y, phi) * 75).mean() > 0.7)
     True
     """
-    n = torch.arange(phi.n_coefficients, dtype=torch.float64, device=y.device)
-    profiles = torch.stack([torch.exp(-n / c) for c in DECAYS]).to(y.real.dtype)
-    profiles = profiles.reshape(-1, *(1,) * len(phi.batch_shape), n.numel())
-    covariances = phi.covariance(profiles.expand(-1, *phi.batch_shape, -1)).to(_double(y.dtype))
-    share = GRID.to(y.device).unsqueeze(-1)
-    costs = []
-    for eigenvalues, basis in zip(*torch.linalg.eigh(covariances), strict=True):
-        relative = (eigenvalues / eigenvalues.sum(-1, keepdim=True)).clamp_min(0)
-        c = (1 - share) * relative.unsqueeze(-2) + share / phi.n_measurements  # (*batch_shape, grid, M)
+    m, n_taps = phi.n_measurements, phi.n_coefficients
+    shape, dtype = (*phi.batch_shape, n_taps), xp.real(y).dtype
+    n = xp.arange(n_taps, y)
+    profiles = xp.stack([xp.broadcast_to(xp.astype(xp.exp(-n / c), dtype), shape) for c in DECAYS], 0)
+    spectra, bases = xp.eigh(xp.double(phi.covariance(profiles)))
+    grid, costs = xp.asarray(GRID, y), []
+    share = grid[:, None]
+    for i in range(len(DECAYS)):
+        eigenvalues, basis = xp.real(spectra[i]), bases[i]
+        relative = xp.clip(eigenvalues / xp.sum(eigenvalues, -1)[..., None], 0)
+        c = (1 - share) * relative[..., None, :] + share / m  # (*batch_shape, grid, M)
         if phi.batch_shape:
-            power = (basis.mH @ y.to(basis.dtype).unsqueeze(-1)).squeeze(-1).abs().square()
-            fit = ((1 / c) @ power.unsqueeze(-1)).squeeze(-1)
+            fit = xp.matvec(1 / c, xp.abs2(xp.matvec(xp.conj(xp.matrix_transpose(basis)), xp.double(y))))
         else:
-            fit = (y.to(basis.dtype) @ basis.conj()).abs().square() @ (1 / c).mT
-        costs.append(c.log().sum(-1) + fit)
-    weight = torch.softmax(-torch.cat(costs, -1), -1).unflatten(-1, (-1, len(GRID))).sum(-2)
-    return (weight @ GRID.to(y.device) / phi.n_measurements).to(y.real.dtype)
-
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64
+            fit = xp.abs2(xp.double(y) @ xp.conj(basis)) @ xp.matrix_transpose(1 / c)
+        costs.append(xp.sum(xp.log(c), -1) + fit)
+    weight = xp.sum(xp.unflatten(xp.softmax(-xp.concat(costs, -1), -1), (len(DECAYS), len(GRID))), -2)
+    return xp.astype(xp.matvec(weight, grid) / m, dtype)

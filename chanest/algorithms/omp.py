@@ -34,18 +34,12 @@ class OMP(Algorithm):
 
     def __init__(self, n_iterations: int = 40) -> None:
         super().__init__(n_iterations)
-        del self.hyperparameters["ridge"]
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
         m, n = phi.n_measurements, phi.n_coefficients
-        most = min(self.checked_iterations(n_iterations), m - 1, n)
+        most = min(n_iterations, m - 1, n)
         batch = y.shape[:-1]
         s = noise_level(y, phi, noise_variance)
         chosen = torch.zeros(*batch, n, dtype=torch.bool, device=y.device)
@@ -54,7 +48,6 @@ class OMP(Algorithm):
         triangle = torch.eye(most, dtype=y.dtype, device=y.device).repeat(*batch, 1, 1)  # A = Q R
         projection = y.new_zeros(*batch, most)
         residual = y
-        trace = Trace(record)
         for k in range(most):
             active = residual.abs().square().sum(-1) > m * s
             if not bool(active.any()):
@@ -79,7 +72,7 @@ class OMP(Algorithm):
             projection[..., k] = amount.squeeze(-1)
             atoms[..., k] = torch.where(active, atom.squeeze(-1), atoms[..., k])
             chosen = chosen.scatter(-1, atom, chosen.gather(-1, atom) | on)
-            if record:
+            if trace.record:
                 trace.add(_spread(triangle, projection, atoms, n))
         x = _spread(triangle, projection, atoms, n)
         hidden = _HIDDEN * m * s.unsqueeze(-1) / n

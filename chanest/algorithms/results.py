@@ -1,4 +1,4 @@
-"""What algorithms return: recoveries, posteriors, and the trace of their iterations."""
+"""Results of estimators: recoveries, posteriors, estimates on a band, and the trace of the iterations."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Recovery:
-    """What an algorithm found.
+    """The result of an algorithm.
 
     Attributes:
         x: (*batch, N), the last iterate.
@@ -40,12 +40,12 @@ class Recovery:
 
 @dataclass(frozen=True)
 class BandEstimate:
-    """What an estimator says of the rows of another operator.
+    """An estimate on a band of M' rows, for ||y|| = 1.
 
     Attributes:
-        recovery: where it went by way of coefficients.
-        response: (*batch, M') on the rows, from interpolators.
-        error_variance: (*batch, M').
+        recovery: the coefficients, from algorithms.
+        response: (*batch, M') H on the rows of the band for pilots sqrt(M) y, from interpolators.
+        error_variance: (*batch, M') expected |error|^2 of the response, where it was asked for.
     """
 
     recovery: Recovery | None = None

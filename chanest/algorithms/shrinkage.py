@@ -1,5 +1,6 @@
 """Shrinkage: one soft threshold for real and complex vectors, with or without support selection."""
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -7,6 +8,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import AlgorithmError
+from . import namespace
+from .namespace import Array
 
 SCHEDULES = ("ofdm", "published", "synthetic")
 _FEWEST, _MOST = 3, 10  # entries, of the schedules "ofdm" and "published"
@@ -38,8 +41,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
             return shrunk
         return _shrunk(x, threshold, _largest(x, n_exempt))
     modulus = x.abs()
-    tiny = torch.finfo(modulus.dtype).tiny
-    gain = (modulus - threshold).clamp_min(0) / modulus.clamp_min(tiny)
+    gain = shrinking_gain(modulus, threshold)
     if isinstance(n_exempt, Tensor):
         order = modulus.detach().argsort(dim=-1, descending=True)
         first = (torch.arange(x.shape[-1], device=x.device) < n_exempt).expand_as(order)
@@ -47,6 +49,11 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     elif n_exempt > 0:
         gain = gain.scatter(-1, _largest(x, n_exempt), 1.0)
     return gain * x
+
+
+def shrinking_gain(modulus: Array, threshold: Array, xp: ModuleType = namespace) -> Array:
+    """What a soft threshold multiplies entries of a modulus by."""
+    return xp.clip(modulus - threshold, 0) / xp.clip(modulus, xp.tiny(modulus))
 
 
 def _largest(x: Tensor, n: int) -> Tensor:

@@ -46,22 +46,15 @@ class VAMP(Algorithm):
 
     def __init__(self, n_iterations: int = 20, sparsity: float = 8, damping: float = 0.7) -> None:
         super().__init__(n_iterations, sparsity=sparsity, damping=damping)
-        del self.hyperparameters["ridge"]
         if not sparsity > 0:
             raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
         if not 0 < damping <= 1:
             raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
-        self.damping = damping
+        self.sparsity, self.damping = sparsity, damping
 
-    def forward(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int | None = None,
-        record: bool = False,
-        noise_variance: Tensor | None = None,
+    def _iterate(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        n_iterations = self.checked_iterations(n_iterations)
         m, n = phi.n_measurements, phi.n_coefficients
         e, u = _eigen(phi)
         s = noise_level(y, phi, noise_variance).unsqueeze(-1)
@@ -69,7 +62,6 @@ class VAMP(Algorithm):
         v = (1 - m * s).clamp_min(0.05) / (rho * e.sum(-1, keepdim=True))
         g2 = _clamped(1 / (rho * v))
         r2 = torch.zeros_like(phi.adjoint(y))
-        trace = Trace(record)
         for _ in range(n_iterations):
             b = _apply(u.mH, y - phi.forward(r2))
             left = g2 * s / (e + g2 * s)  # 1 - e/(e + g2 s), without cancellation

@@ -4,113 +4,109 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
-from ..errors import ChanestError, FileError
-from ..evaluation.comparison import COLUMNS, KEY, compare_point, left_out
-from ..evaluation.executors import Note, Task, engine
-from ..evaluation.plots import check_plot_path, draw_frontier, draw_sweep
+from ..errors import ChanestError
+from ..evaluation import compare as compare_estimators
+from ..evaluation import left_out
+from ..evaluation.comparison import COLUMNS, KEY
+from ..evaluation.executors import Note, Task, executor
+from ..evaluation.plots import draw_frontier, draw_sweep
 from ..evaluation.sweep import Sweep
-from ..files.arrays import refuse_existing
-from ..models.zoo import (
-    PEERS,
-    SYNTHETIC_PEERS,
-    chosen_estimators,
-    fingerprinted,
-    is_model_name,
-)
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario, load_any_scenario
-from .common import (
-    Setting,
+from ..models.zoo import chosen_estimators, fingerprinted, is_model_name
+from ..problems import Problem, load_scenario
+from .options import (
+    DaskOption,
+    DeviceOption,
+    ForceOption,
+    SamplesOption,
+    SeedOption,
     check_samples,
+    check_sweep_output,
     chosen_device,
-    chosen_setting,
-    console,
-    progress_bar,
+    chosen_problem,
 )
+from .terminal import console, progress_bar
 
 _MOST_POINTS = 10_000
 
 
-@dataclass(frozen=True)
-class CompareOptions:
-    """The options of ``chanest compare``, as given."""
+def compare(
+    output: Annotated[Path, typer.Option(help="CSV to write; two plots lie beside it.")],
+    scenarios: Annotated[str, typer.Option(help="Scenarios, with commas between.")] = "lte10",
+    algorithms: Annotated[
+        str | None, typer.Option(help="Estimators, models, model files: omp,na-sbl,my.h5.", show_default="all")
+    ] = None,
+    pilots: Annotated[str | None, typer.Option(help="Numbers of pilots: 50,75,100.", show_default="75")] = None,
+    snr: Annotated[str, typer.Option("--snr", help="SNRs in dB: 0,10,20 or 0:30:10.")] = "0:30:10",
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    error_variance: Annotated[bool, typer.Option("--error-variance", help="Also what each expects of itself.")] = False,
+    device: DeviceOption = "auto",
+    dask: DaskOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted comparison.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Compare estimators over scenarios, pilots and SNRs: a table, a CSV, two plots.
 
-    output: Path
-    scenarios: str
-    algorithms: str | None
-    pilots: str | None
-    snr: str
-    samples: int
-    seed: int
-    error_variance: bool
-    device: str
-    dask: str | None
-    resume: bool
-    force: bool
-
-
-def run(options: CompareOptions) -> None:
-    """Measure what is missing, then print the table and draw the two plots."""
-    if options.output.suffix != ".csv":
-        raise FileError(f"expected a file ending in .csv, got {options.output}", field="--output")
-    plots = [options.output.with_name(f"{options.output.stem}-{kind}.png") for kind in ("snr", "frontier")]
-    if not options.resume:
-        refuse_existing(options.output, options.force)
-        for plot in plots:
-            check_plot_path(plot, options.force)
-    if not options.output.parent.is_dir():
-        raise FileError(f"no folder {options.output.parent}", path=options.output)
-    check_samples(options.samples, options.seed)
-    device = chosen_device(options.device)
-    asked = None if options.algorithms is None else chosen_estimators(options.algorithms)
-    scenarios = _scenarios(options)
-    algorithms = _peers(scenarios) if asked is None else asked
+    \b
+    chanest compare --output city.csv --scenarios munich --pilots 50,75,100 --snr 0:30:10
+    chanest compare --output mine.csv --algorithms na-sbl,omp,my.h5 --error-variance
+    """
+    plots = [output.with_name(f"{output.stem}-{kind}.png") for kind in ("snr", "frontier")]
+    check_sweep_output(output, plots, resume, force)
+    check_samples(samples, seed)
+    on = chosen_device(device)
+    asked = None if algorithms is None else chosen_estimators(algorithms)
+    problems = _problems(scenarios, pilots, snr, error_variance)
+    named = list(dict.fromkeys(name for p in problems for name in p.peers)) if asked is None else asked
     settings: dict[str, object] = {
-        "algorithms": fingerprinted(algorithms),
-        "n_samples": options.samples,
-        "seed": options.seed,
-        "device": str(device),
-        "error_variance": options.error_variance,
-        "scenarios": _fingerprint(scenarios),
+        "algorithms": fingerprinted(named),
+        "n_samples": samples,
+        "seed": seed,
+        "device": str(on),
+        "error_variance": error_variance,
+        "scenarios": _fingerprint(problems),
     }
-    points = {_point(s): s for s in scenarios}
-    how = options.samples, options.seed, str(device), options.error_variance
-    tasks = [Task(point, partial(_measure, scenario, asked, *how)) for point, scenario in points.items()]
-    with engine(options.dask) as where, progress_bar("comparing", len(tasks)) as bar:
-        if options.force and not options.resume:
-            options.output.unlink(missing_ok=True)
-        sweep = Sweep(options.output, KEY, COLUMNS, settings)
+    points = {_point(problem): problem for problem in problems}
+    tasks = [
+        Task(point, partial(_measure, problem, asked, samples, seed, str(on), error_variance))
+        for point, problem in points.items()
+    ]
+    with executor(dask) as where, progress_bar("comparing", len(tasks)) as bar:
+        if force and not resume:
+            output.unlink(missing_ok=True)
+        sweep = Sweep(output, KEY, COLUMNS, settings)
         sweep.run(tasks, where, bar.advance)
     wanted = {(name, "" if n_pilots is None else str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
     rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in wanted]
     _print_tables(rows)
     draw_sweep(plots[0], rows)
     draw_frontier(plots[1], rows)
-    for reason in _left_out(scenarios, algorithms, {row["algorithm"] for row in rows}, options.seed):
+    for reason in _left_out(problems, named, {row["algorithm"] for row in rows}, seed):
         print(f"left out: {reason}")
-    print(f"wrote {options.output}, {plots[0]}, {plots[1]}")
+    print(f"wrote {output}, {plots[0]}, {plots[1]}")
 
 
 def _left_out(
-    scenarios: Sequence[AnyScenario], algorithms: Sequence[str], there: Collection[str], seed: int
+    problems: Sequence[Problem], algorithms: Sequence[str], there: Collection[str], seed: int
 ) -> Iterable[str]:
     """Why some are nowhere in the table, and models that were named are missing at some points."""
     return dict.fromkeys(
         reason
-        for scenario in scenarios
-        for name, reason in left_out(scenario, algorithms, seed).items()
+        for problem in problems
+        for name, reason in left_out(problem, algorithms, seed).items()
         if name not in there or is_model_name(name)
     )
 
 
 def _measure(
-    scenario: AnyScenario,
+    problem: Problem,
     asked: Sequence[str] | None,
     n_samples: int,
     seed: int,
@@ -118,49 +114,44 @@ def _measure(
     error_variance: bool,
     note: Note,
 ) -> list[dict[str, object]]:
-    return compare_point(scenario, asked, n_samples, seed, device, error_variance=error_variance)
+    return compare_estimators(problem, asked, n_samples, seed, device, error_variance=error_variance)
 
 
-def _peers(scenarios: Sequence[AnyScenario]) -> Sequence[str]:
-    """What is compared when nothing is asked for: the peers of every setting that is there."""
-    peers = (SYNTHETIC_PEERS if isinstance(s, SyntheticScenario) else PEERS for s in scenarios)
-    return list(dict.fromkeys(name for names in peers for name in names))
-
-
-def _scenarios(options: CompareOptions) -> list[AnyScenario]:
-    names = [name.strip() for name in options.scenarios.split(",")]
-    pilots = [int(n) for n in numbers("--pilots", "75" if options.pilots is None else options.pilots, whole=True)]
-    snrs = numbers("--snr", options.snr)
-    if len(names) * len(pilots) * len(snrs) > _MOST_POINTS:
+def _problems(scenarios: str, pilots: str | None, snr: str, error_variance: bool) -> list[Problem]:
+    loaded = {name: load_scenario(name) for name in (name.strip() for name in scenarios.split(","))}
+    counts = [int(n) for n in numbers("--pilots", "75" if pilots is None else pilots, whole=True)]
+    snrs = numbers("--snr", snr)
+    if len(loaded) * len(counts) * len(snrs) > _MOST_POINTS:
         raise ChanestError(f"expected a grid of at most {_MOST_POINTS} points", field="--snr")
-    synthetic = {name: isinstance(load_any_scenario(name), SyntheticScenario) for name in names}
-    if options.pilots is not None and all(synthetic.values()):
-        raise ChanestError(f"no OFDM scenario among {options.scenarios}; leave it out", field="--pilots")
-    if options.error_variance and all(synthetic.values()):
-        raise ChanestError(f"no OFDM scenario among {options.scenarios}; leave it out", field="--error-variance")
+    without = {
+        "--pilots": pilots is not None and not any("n_pilots" in p.size_fields for p in loaded.values()),
+        "--error-variance": error_variance and not any("cfr" in p.quantities for p in loaded.values()),
+    }
+    for option, useless in without.items():
+        if useless:
+            raise ChanestError(f"no OFDM scenario among {scenarios}; leave it out", field=option)
     made = [
-        chosen_setting(Setting(name, m, snr))
-        for name in names
-        for m in ([None] if synthetic[name] else pilots)
-        for snr in snrs
+        chosen_problem(name, m, snr_db)
+        for name, problem in loaded.items()
+        for m in (counts if "n_pilots" in problem.size_fields else [None])
+        for snr_db in snrs
     ]
-    if len({_point(s) for s in made}) < len(set(made)):
+    if len({_point(p) for p in made}) < len(set(made)):
         raise ChanestError(
             "two different scenarios have one name; change the name in one of the files", field="--scenarios"
         )
     return made
 
 
-def _point(scenario: AnyScenario) -> tuple[str, int | None, float]:
-    """The key of a scenario's rows; no number of pilots in the synthetic setting."""
-    n_pilots = None if isinstance(scenario, SyntheticScenario) else scenario.n_pilots
-    return scenario.name, n_pilots, scenario.snr_db
+def _point(problem: Problem) -> tuple[str, int | None, float]:
+    """The key of a problem's rows; no number of pilots in the synthetic setting."""
+    return problem.name, getattr(problem, "n_pilots", None), problem.snr_db
 
 
-def _fingerprint(scenarios: Sequence[AnyScenario]) -> str:
+def _fingerprint(problems: Sequence[Problem]) -> str:
     """Tells whether the scenarios of a resumed comparison are still the same, pilots and SNR apart."""
-    same = {True: {"snr_db": 0.0}, False: {"snr_db": 0.0, "n_pilots": 2}}
-    known = {s.name: s.replace(**same[isinstance(s, SyntheticScenario)]).model_dump_json() for s in scenarios}
+    same = {"n_pilots": 2, "snr_db": 0.0}
+    known = {p.name: p.replace(**{k: v for k, v in same.items() if hasattr(p, k)}).model_dump_json() for p in problems}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 

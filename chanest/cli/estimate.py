@@ -1,35 +1,327 @@
 """``chanest estimate``."""
 
+import json as json_format
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import torch
+import typer
+from rich.table import Table
+
+from ..errors import AlgorithmError, ChanestError, ModelError
+from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain
 from ..evaluation.plots import check_plot_path
-from ..files.arrays import check_output
-from ..files.vectors import VectorFile
-from ..problems.gaussian import SyntheticScenario
-from . import ofdm, synthetic
-from .common import check_distinct, check_iterations, chosen_device, chosen_setting
-from .estimation import EstimateOptions, refuse_simulation_options
+from ..files import ArrayWriter, Chunk, check_output, open_measurements
+from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
+from ..problems import Batch, Problem, load_scenario, scenario_names
+from ..problems.base import Sensing
+from .options import (
+    DEFAULT_ALGORITHM,
+    MOST_ITERATIONS,
+    AlgorithmOption,
+    CoefficientsOption,
+    DeviceOption,
+    ForceOption,
+    MeasurementsOption,
+    PilotsOption,
+    ScenarioOption,
+    SnrOption,
+    check_distinct,
+    check_number,
+    check_samples,
+    chosen_device,
+    chosen_problem,
+    naming_options,
+)
+from .pictures import plot_received, plot_simulated
+from .terminal import console, progress_bar
+
+_SAME_ITERATIONS = ("ista", "fista", "na-alista")  # peers that --iterations is for, too
+_QUANTITIES = {"cir": "CIR NMSE (dB)", "cfr": "CFR NMSE (dB)", "x": "NMSE (dB)"}
 
 
-def run(options: EstimateOptions) -> None:
-    """Estimate simulated or received pilots, and print what came of it."""
-    check_iterations(options.iterations)
-    device = chosen_device(options.device)
-    model = Path(options.model) if options.model else None
-    check_distinct(input=options.input, model=model, output=options.output, plot=options.plot)
-    if options.output is not None:
-        check_output(options.output, options.force)
-    if options.plot is not None:
-        check_plot_path(options.plot, options.force)
-    if options.input is None:
-        scenario = chosen_setting(options.setting)
-        if isinstance(scenario, SyntheticScenario):
-            synthetic.simulated(options, scenario, device)
-        else:
-            ofdm.simulated(options, scenario, device)
-    else:
-        refuse_simulation_options(options, options.input)
-        if VectorFile.is_one(options.input):
-            synthetic.received(options, options.input, device)
-        else:
-            ofdm.received(options, options.input, device)
+@dataclass(frozen=True)
+class _Request:
+    """What is asked for, of simulated observations or of received ones."""
+
+    algorithm: str | None
+    model: str | None
+    iterations: int | None
+    device: torch.device
+    output: Path | None
+    plot: Path | None
+    json: bool
+    force: bool
+
+
+def estimate(
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    snr: SnrOption = None,
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
+    algorithm: AlgorithmOption = None,
+    model: Annotated[str | None, typer.Option(help="A shipped model, or an HDF5 file.")] = None,
+    only: Annotated[bool, typer.Option("--only", help="Leave out the peers and the bounds of the table.")] = False,
+    iterations: Annotated[int | None, typer.Option(help="Iterations; the model's own when not given.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Channels to simulate, 1...10,000,000.", show_default="1000")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of pilots, channels and noise.", show_default="0")] = None,
+    device: DeviceOption = "auto",
+    input_: Annotated[Path | None, typer.Option("--input", help="Received pilots: .h5, .npz, .mat.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write the estimates: .h5, .npz, .mat.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw one sample: .png, .pdf, .svg.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Estimate channels from simulated pilots, or from received ones with --input.
+
+    \b
+    chanest estimate --pilots 75 --snr 10
+    chanest estimate --pilots 75 --snr 10 --algorithm na-sbl --only
+    chanest estimate --scenario munich --pilots 75 --snr 10 --plot one.png
+    chanest estimate --input pilots.h5 --algorithm na-sbl --output channels.h5
+    chanest estimate --scenario synthetic --snr 20
+    """
+    check_number("--iterations", iterations, MOST_ITERATIONS)
+    request = _Request(algorithm, model, iterations, chosen_device(device), output, plot, json, force)
+    check_distinct(input=input_, model=Path(model) if model else None, output=output, plot=plot)
+    if output is not None:
+        check_output(output, force)
+    if plot is not None:
+        check_plot_path(plot, force)
+    if input_ is None:
+        problem = chosen_problem(scenario, pilots, snr, measurements, coefficients)
+        _simulated(request, problem, 1000 if samples is None else samples, 0 if seed is None else seed, only)
+        return
+    of_a_simulation = {
+        "--pilots": pilots,
+        "--measurements": measurements,
+        "--coefficients": coefficients,
+        "--snr": snr,
+        "--samples": samples,
+        "--seed": seed,
+    }
+    for option, value in of_a_simulation.items():
+        if value is not None:
+            raise ChanestError(f"describes a simulation, not {input_}; leave it out", field=option)
+    _received(request, input_, scenario)
+
+
+def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, only: bool) -> None:
+    """Estimate simulated channels or vectors beside every peer."""
+    _check_plot(request, problem)
+    check_samples(n_samples, seed)
+    sensing = problem.sensing(seed)
+    model = _model(request, problem, sensing)
+    chosen, asked = model.algorithm.name, request.iterations
+    models, left_out = ({chosen: model}, []) if only else _peers(problem, model, sensing, asked)
+    used = {n: asked for n in models if asked and n in (chosen, *_SAME_ITERATIONS)}
+    writer = ArrayWriter(request.output, request.force) if request.output else None
+    with writer or nullcontext(), progress_bar("estimating", n_samples) as bar:
+        if writer:
+            writer.header({"scenario": problem.name, "snr_db": problem.snr_db, "seed": seed}, {})
+        write = writer and estimate_writer(writer, (n_samples,), model, sensing)
+
+        def on_block(first: int, block: Batch, found: Mapping[str, Solution]) -> None:
+            if write:
+                own = found[chosen]
+                at = (slice(first, first + len(block)),)
+                write.rows(at, {**own.values, "error_variance": own.error_variance})
+            bar.advance(len(block))
+
+        scores = evaluate(
+            problem,
+            sensing,
+            models,
+            n_samples,
+            seed,
+            request.device,
+            n_iterations=used,
+            error_variance_of=(chosen,) if writer else (),
+            references=() if only else REFERENCES,
+            on_block=on_block,
+        )
+    iterations = {n: used.get(n, m.algorithm.n_iterations) for n, m in models.items()}
+    if request.plot:
+        drawn = max(1, 8192 // max(iterations.values()))
+        block = next(problem.simulate(sensing, min(n_samples, drawn, 512), seed))
+        plot_simulated(request.plot, request.force, problem, block, models, used, sensing, chosen)
+    facts = {
+        **_facts(problem.name, model, problem.facts(sensing), scores, request),
+        "snr_db": problem.snr_db,
+        "n_samples": n_samples,
+        "n_iterations": iterations[chosen],
+        "seed": seed,
+    }
+    trained = f", {model.scenario.trained_for}" if model.training else f" (scenario {model.scenario.name})"
+    note = f"; {problem.footnote}" if problem.footnote and not only else ""
+    _report(request, problem, facts, scores, iterations, f"{chosen}: model {model.name}{trained}{note}")
+    if not request.json:
+        for reason in left_out:
+            print(f"left out: {reason}")
+        _say_written(request)
+
+
+def _received(request: _Request, source: Path, scenario: str | None) -> None:
+    """Estimate the channels or vectors of a file of measurements."""
+    with open_measurements(source) as measurements:
+        known = measurements.scenario_name in scenario_names()
+        origin = measurements.scenario_name if known else measurements.default_scenario
+        problem = measurements.scenario_for(load_scenario(scenario or origin or ""))
+        _check_plot(request, problem)
+        model = _model(request, problem, measurements.sensing)
+        chosen = model.algorithm.name
+        first: list[tuple[Chunk, Solution]] = []
+        writer = ArrayWriter(request.output, request.force) if request.output else None
+        with writer or nullcontext(), progress_bar("estimating", measurements.n_observations) as bar:
+            if writer:
+                writer.header({"input": source.name}, {})
+
+            def on_chunk(rows: int, chunk: Chunk, found: Solution) -> None:
+                if not first:
+                    first.append((chunk, found))
+                bar.advance(rows)
+
+            score = estimate_file(
+                measurements,
+                model,
+                request.device,
+                output=writer,
+                n_iterations=request.iterations,
+                error_variance=writer is not None,
+                on_chunk=on_chunk,
+            )
+        if request.plot:
+            plot_received(request.plot, request.force, *first[0], measurements, chosen)
+        sizes = problem.facts(measurements.sensing)
+        sizes |= {"n_pilots": sizes["n_distinct_pilots"], "snr_convention": None}
+        facts = {
+            **_facts(scenario or measurements.scenario_name, model, sizes, {chosen: score}, request),
+            "snr_db": None,
+            "n_samples": measurements.n_observations,
+            "n_iterations": request.iterations or model.algorithm.n_iterations,
+            "seed": None,
+        }
+    said = f"{chosen}: model {model.name}" + (f", trained for {model.scenario.name}" if model.training else "")
+    _report(request, problem, facts, {chosen: score}, {chosen: facts["n_iterations"]}, said)
+    if not request.json:
+        _say_written(request)
+
+
+def _model(request: _Request, problem: Problem, sensing: Sensing) -> Model:
+    """The model that was asked for, by name or file, or the one for the algorithm of this name."""
+    given = load_model(request.model) if request.model else None
+    name = request.algorithm
+    if name is not None and name not in ESTIMATORS:
+        raise AlgorithmError(f"expected one of {', '.join(ESTIMATORS)}, got {name}", field="--algorithm")
+    if given is not None and name not in (None, given.algorithm.name):
+        raise AlgorithmError(f"{name} asked for, model {given.name} is {given.algorithm.name}", field="--algorithm")
+    with naming_options({"algorithm": "--algorithm", "iterations": "--iterations"}):
+        model = given or pick_model(name or DEFAULT_ALGORITHM, problem, sensing.n_measurements, request.iterations)
+        model.algorithm.checked_iterations(request.iterations)
+    check_serves(model, problem)
+    return model
+
+
+def _peers(problem: Problem, chosen: Model, sensing: Sensing, asked: int | None) -> tuple[dict[str, Model], list[str]]:
+    """The chosen model among its peers, in the order of the table; and why some peers are not there."""
+    models, left_out = {}, []
+    for name in dict.fromkeys((*problem.peers, chosen.algorithm.name)):
+        if name == chosen.algorithm.name:
+            models[name] = chosen
+            continue
+        try:
+            peer = pick_model(name, problem, sensing.n_measurements, asked if name in _SAME_ITERATIONS else None)
+            check_serves(peer, problem)
+            models[name] = peer
+        except ModelError as error:
+            left_out.append(str(error))
+    return models, left_out
+
+
+def _facts(
+    scenario: str | None, model: Model, sizes: dict[str, Any], scores: Mapping[str, Score], request: _Request
+) -> dict[str, Any]:
+    """What the JSON says of the run."""
+    return {
+        "scenario": scenario,
+        "algorithm": model.algorithm.name,
+        "model": model.name,
+        **{name: value for name, value in sizes.items() if name != "snr_convention"},
+        "snr_db": None,
+        "snr_convention": sizes["snr_convention"],
+        "n_samples": None,
+        "n_iterations": None,
+        "seed": None,
+        "device": str(request.device),
+        **plain(scores[model.algorithm.name]),
+        "algorithms": {name: plain(score) for name, score in scores.items()},
+    }
+
+
+def _report(
+    request: _Request,
+    problem: Problem,
+    facts: dict[str, Any],
+    scores: Mapping[str, Score],
+    iterations: Mapping[str, int],
+    said: str,
+) -> None:
+    """The JSON, or the table of estimators and a line on the model."""
+    if request.json:
+        print(json_format.dumps(facts))
+        return
+    console().print(_table(problem, facts, scores, iterations))
+    if any(name in REFERENCES for name in scores):
+        print(f"oracle-ls and oracle-mmse are told the true {problem.support_word}: bounds, not estimators")
+    print(said)
+
+
+def _table(
+    problem: Problem, facts: dict[str, Any], scores: Mapping[str, Score], iterations: Mapping[str, int]
+) -> Table:
+    """The table of estimators; the two bounds, where there are any, below a line."""
+    convention = f" ({facts['snr_convention']} SNR)" if facts["snr_convention"] else ""
+    at = "received" if facts["snr_db"] is None else f"{facts['snr_db']:g} dB{convention}"
+    n_pilots, n_distinct = facts["n_pilots"], facts["n_distinct_pilots"]
+    size = problem.size.removesuffix(" coefficients") if n_pilots is None else f"{n_pilots} pilots"
+    distinct = "" if n_pilots == n_distinct else f" ({n_distinct} distinct)"
+    source, samples = facts["scenario"] or "unknown origin", f"{facts['n_samples']} {problem.sample_word}"
+    table = Table(title=f"{source}: {size}{distinct}, {at}, {samples}", title_justify="left")
+    table.add_column("estimator")
+    batch = scores[facts["algorithm"]].batch
+    for heading in ("K", *(_QUANTITIES[q] for q in problem.quantities), f"µs per estimate (batch {batch})"):
+        table.add_column(heading, justify="right")
+    for name, score in scores.items():
+        if name == REFERENCES[0]:
+            table.add_section()
+        table.add_row(
+            name,
+            str(iterations.get(name, "")),
+            *_decibels(score, problem.quantities),
+            f"{score.seconds_per_estimate * 1e6:.1f}",
+            style="bold" if name == facts["algorithm"] else None,
+        )
+    return table
+
+
+def _decibels(score: Score, quantities: Sequence[str]) -> list[str]:
+    values = (score.nmse_db.get(quantity, math.nan) for quantity in quantities)
+    return [f"{value:.2f}" if math.isfinite(value) else "–" for value in values]
+
+
+def _check_plot(request: _Request, problem: Problem) -> None:
+    if request.plot and "cfr" not in problem.quantities:
+        raise ChanestError("draws channels; leave it out in the synthetic setting", field="--plot")
+
+
+def _say_written(request: _Request) -> None:
+    for path in (request.output, request.plot):
+        if path is not None:
+            print(f"wrote {path}")

@@ -1,20 +1,18 @@
 """``chanest export``."""
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..errors import ChanestError, FileError
-from ..files.arrays import refuse_existing
-from ..files.measurements import PilotFile
+from ..files import open_measurements, refuse_existing
 from ..integrations.export import SUFFIXES, export_model
-from ..models.model import Model
-from ..models.zoo import load_model
-from ..problems.gaussian import SyntheticScenario
-from ..problems.ofdm.draw import draw_pattern
-from ..problems.ofdm.pilots import PilotPattern
-from .common import check_distinct, check_seed, naming_options
+from ..models import Model, load_model
+from ..problems import PilotPattern
+from .options import ForceOption, PilotsOption, check_distinct, check_seed, naming_options
 
 _READERS = {
     "hdf5": "read back",
@@ -25,62 +23,62 @@ _READERS = {
 }
 
 
-@dataclass(frozen=True)
-class ExportOptions:
-    """The options of ``chanest export``."""
+def export(
+    model: Annotated[str, typer.Argument(help="A shipped model, or an HDF5 file.")],
+    to: Annotated[str, typer.Option(help="hdf5, mat, savedmodel, torch-export or onnx.")],
+    output: Annotated[Path | None, typer.Option(help="What to write.", show_default="MODEL.h5, .mat, ...")] = None,
+    pilots: PilotsOption = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the pilot pattern.", show_default="0")] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="Received pilots whose pattern to take.")] = None,
+    force: ForceOption = False,
+) -> None:
+    """Write a model for other programs, and verify it against the original.
 
-    model: str
-    to: str
-    output: Path | None
-    pilots: int | None
-    seed: int | None
-    input: Path | None
-    force: bool
-
-
-def run(options: ExportOptions) -> None:
-    """Write a model in another format, verified, and say by how much it differs."""
-    if options.to not in SUFFIXES:
-        raise ChanestError(f"expected {', '.join(SUFFIXES)}, got {options.to}", field="--to")
-    if options.input is not None and not (options.pilots is None and options.seed is None):
+    \b
+    chanest export na-sbl-lte10-m75 --to torch-export
+    chanest export my.h5 --to mat --output my.mat
+    """
+    if to not in SUFFIXES:
+        raise ChanestError(f"expected {', '.join(SUFFIXES)}, got {to}", field="--to")
+    if input_ is not None and not (pilots is None and seed is None):
         raise ChanestError("the pilots are those of the file; leave --pilots and --seed out", field="--input")
-    check_seed(options.seed or 0)
-    model = load_model(options.model)
-    suffix = SUFFIXES[options.to]
-    output = options.output or Path(Path(options.model).name.removesuffix(".h5") + suffix)
-    given = Path(options.model)
-    check_distinct(model=given if given.suffix == ".h5" else None, input=options.input, output=output)
-    _check_output(output, options.to, suffix, options.force)
-    pattern = _pattern(model, options)
-    writer = partial(_write_savedmodel, model) if options.to == "savedmodel" else None
-    errors = export_model(model, options.to, output, pattern, writer)
-    print(f"wrote {output}: {model.algorithm.name} for {model.scenario.name}, {_served(options.to, pattern)}")
+    check_seed(seed or 0)
+    made = load_model(model)
+    suffix = SUFFIXES[to]
+    path = output or Path(Path(model).name.removesuffix(".h5") + suffix)
+    given = Path(model)
+    check_distinct(model=given if given.suffix == ".h5" else None, input=input_, output=path)
+    _check_output(path, to, suffix, force)
+    pattern = _pattern(made, pilots, seed, input_)
+    writer = partial(_write_savedmodel, made) if to == "savedmodel" else None
+    errors = export_model(made, to, path, pattern, writer)
+    print(f"wrote {path}: {made.algorithm.name} for {made.scenario.name}, {_served(to, pattern)}")
     said = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
-    print(f"verified on random input, {_READERS[options.to]}: largest relative errors: {said}")
+    print(f"verified on random input, {_READERS[to]}: largest relative errors: {said}")
 
 
-def _pattern(model: Model, options: ExportOptions) -> PilotPattern | None:
-    """Where the pilots lie; None in the synthetic setting."""
-    if isinstance(model.scenario, SyntheticScenario):
-        for name, value in (("pilots", options.pilots), ("seed", options.seed), ("input", options.input)):
+def _pattern(model: Model, pilots: int | None, seed: int | None, source: Path | None) -> PilotPattern | None:
+    """Where the pilots lie; None where a model has none."""
+    if "n_pilots" not in model.scenario.size_fields:
+        for name, value in (("pilots", pilots), ("seed", seed), ("input", source)):
             if value is not None:
                 raise ChanestError(
                     f"model {model.name} is for synthetic vectors, which have no pilots", field=f"--{name}"
                 )
         return None
-    if options.input is not None:
-        with PilotFile(options.input) as file:
-            pattern = file.pattern
-        if (pattern.n_fft, pattern.n_used) != (model.ofdm.n_fft, model.ofdm.n_used):
-            raise ChanestError(
-                f"{options.input} has n_fft {pattern.n_fft} and {pattern.n_used} used subcarriers, model "
-                f"{model.name} is for {model.ofdm.n_fft} and {model.ofdm.n_used}",
-                field="--input",
-            )
-        return pattern
-    with naming_options({"n_pilots": "--pilots"}):
-        scenario = model.ofdm if options.pilots is None else model.ofdm.replace(n_pilots=options.pilots)
-    return draw_pattern(scenario, options.seed or 0)
+    if source is None:
+        with naming_options({"n_pilots": "--pilots"}):
+            return (model.ofdm if pilots is None else model.ofdm.replace(n_pilots=pilots)).sensing(seed or 0)
+    with open_measurements(source) as file:
+        file.scenario_for(model.ofdm)
+        pattern: PilotPattern = file.sensing
+    if pattern.grid != model.ofdm.grid:
+        raise ChanestError(
+            f"{source} has n_fft {pattern.n_fft} and {pattern.n_used} used subcarriers, model "
+            f"{model.name} is for {model.ofdm.n_fft} and {model.ofdm.n_used}",
+            field="--input",
+        )
+    return pattern
 
 
 def _served(to: str, pattern: PilotPattern | None) -> str:

@@ -3,33 +3,33 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import torch
+import typer
 from rich.table import Table
 
-from ..errors import ChanestError, FileError
-from ..evaluation.executors import Task, engine
-from ..evaluation.plots import Chart, Series, check_plot_path, draw_charts
+from ..errors import ChanestError
+from ..evaluation.executors import Task, executor
+from ..evaluation.plots import Chart, Series, draw_charts
 from ..evaluation.sweep import Sweep
-from ..files.arrays import refuse_existing
 from ..models.zoo import chosen_estimators, fingerprinted
-from ..problems.ofdm.scenario import Scenario
-from .common import (
-    check_seed,
-    chosen_device,
-    chosen_scenario,
-    console,
-    naming_options,
-    progress_bar,
-)
+from ..problems import ofdm
 from .compare import numbers
-
-if TYPE_CHECKING:
-    from ..integrations.link.simulation import Case
+from .options import (
+    DaskOption,
+    DeviceOption,
+    ForceOption,
+    check_number,
+    check_seed,
+    check_sweep_output,
+    chosen_device,
+    chosen_problem,
+    naming_options,
+)
+from .terminal import console, progress_bar
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
@@ -43,98 +43,86 @@ _OPTIONS = {
 Rows = Sequence[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class LinkOptions:
-    """The options of ``chanest link``, as given."""
+def link(
+    output: Annotated[Path, typer.Option(help="CSV to write; a plot lies beside it.")],
+    scenario: Annotated[str, typer.Option(help="Channels: a shipped scenario, or a .toml file.")] = "lte10",
+    algorithms: Annotated[
+        str | None, typer.Option(help="Estimators, models, model files: omp,my.h5.", show_default="the usual ones")
+    ] = None,
+    pilots: Annotated[str, typer.Option(help="Numbers of pilots on each pilot symbol: 50,75,100.")] = "75",
+    ebno: Annotated[str, typer.Option(help="Eb/N0 in dB: 0,6,12 or 0:12:1.")] = "0:12:1",
+    modulation: Annotated[str, typer.Option(help="qpsk, 16qam or 64qam, with commas between.")] = "qpsk",
+    rate: Annotated[float, typer.Option(help="Rate of the LDPC code.")] = 0.5,
+    symbols: Annotated[int, typer.Option(help="OFDM symbols of a slot.")] = 12,
+    pilot_symbols: Annotated[int, typer.Option(help="How many of them carry pilots: 1 or 2.")] = 1,
+    slots: Annotated[int, typer.Option(help="Slots to send per point, at most.")] = 256,
+    block_errors: Annotated[int, typer.Option(help="Enough for an estimator at a point; 0 for all slots.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of pilots, channels, bits and noise.")] = 0,
+    device: DeviceOption = "auto",
+    dask: DaskOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Error rates of an LDPC-coded link, per estimator: tables, a CSV, a plot. Needs Sionna: chanest[sionna].
 
-    output: Path
-    scenario: str
-    algorithms: str | None
-    pilots: str
-    ebno: str
-    modulation: str
-    rate: float
-    symbols: int
-    pilot_symbols: int
-    slots: int
-    block_errors: int
-    seed: int
-    device: str
-    dask: str | None
-    resume: bool
-    force: bool
+    \b
+    chanest link --output link.csv --pilots 75 --ebno 0:12:1 --modulation qpsk
+    """
+    from ..integrations.link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
 
-
-def run(options: LinkOptions) -> None:
-    """Measure what is missing, then print the tables and draw the plot."""
-    from ..integrations.link.simulation import (
-        COLUMNS,
-        KEY,
-        LINK_ESTIMATORS,
-        link_of,
-        measure_point,
-        usual_estimators,
-    )
-
-    if options.output.suffix != ".csv":
-        raise FileError(f"expected a file ending in .csv, got {options.output}", field="--output")
-    plot = options.output.with_suffix(".png")
-    if not options.resume:
-        refuse_existing(options.output, options.force)
-        check_plot_path(plot, options.force)
-    if not options.output.parent.is_dir():
-        raise FileError(f"no folder {options.output.parent}", path=options.output)
-    _check_amounts(options)
-    device = _sionna_device(chosen_device(options.device))
-    scenario = chosen_scenario(options.scenario, None, None)
-    algorithms = usual_estimators(scenario)
-    if options.algorithms is not None:
-        algorithms = chosen_estimators(options.algorithms, LINK_ESTIMATORS)
-    ebnos = _ebnos(options)
-    cases = _cases(options, scenario, device)
+    plot = output.with_suffix(".png")
+    check_sweep_output(output, [plot], resume, force)
+    check_seed(seed)
+    check_number("--slots", slots, _MOST_SLOTS)
+    if block_errors < 0:
+        raise ChanestError(f"expected 0, for all slots, or more, got {block_errors}", field="--block-errors")
+    on = _sionna_device(chosen_device(device))
+    problem = ofdm(chosen_problem(scenario))
+    named = usual_estimators(problem) if algorithms is None else chosen_estimators(algorithms, LINK_ESTIMATORS)
+    ebnos = _ebnos(ebno)
+    counts = [int(n) for n in numbers("--pilots", pilots, whole=True)]
+    modulations = dict.fromkeys(name.strip() for name in modulation.split(","))
     with naming_options(_OPTIONS):
+        cases = [
+            (problem.replace(n_pilots=n), one, rate, symbols, pilot_symbols, seed, on)
+            for n in counts
+            for one in modulations
+        ]
         links = [link_of(*case) for case in cases]
-    for link in links:
-        for name in algorithms:
-            link.estimator(name)  # a model that is missing is told of now
+    for made in links:
+        for name in named:
+            made.estimator(name)  # a model that is missing is told of now
     settings: dict[str, object] = {
-        "rate": options.rate,
-        "symbols": options.symbols,
-        "pilot_symbols": options.pilot_symbols,
-        "algorithms": fingerprinted(algorithms),
-        "n_slots": options.slots,
-        "target_errors": options.block_errors,
-        "seed": options.seed,
-        "device": device,
-        "scenarios": hashlib.sha256(scenario.replace(n_pilots=2).model_dump_json().encode()).hexdigest()[:12],
+        "rate": rate,
+        "symbols": symbols,
+        "pilot_symbols": pilot_symbols,
+        "algorithms": fingerprinted(named),
+        "n_slots": slots,
+        "target_errors": block_errors,
+        "seed": seed,
+        "device": on,
+        "scenarios": hashlib.sha256(problem.replace(n_pilots=2).model_dump_json().encode()).hexdigest()[:12],
     }
     if len(cases) * len(ebnos) > _MOST_POINTS:
         raise ChanestError(f"expected a grid of at most {_MOST_POINTS} points", field="--ebno")
-    stop = options.slots, options.block_errors
     tasks = [
-        Task((made.name, made.n_pilots, modulation, ebno), partial(measure_point, case, algorithms, ebno, *stop))
+        Task(
+            (case[0].name, case[0].n_pilots, case[1], ebno_db),
+            partial(measure_point, case, named, ebno_db, slots, block_errors),
+        )
         for case in cases
-        for made, modulation in [case[:2]]
-        for ebno in ebnos
+        for ebno_db in ebnos
     ]
-    with engine(options.dask) as where, progress_bar("simulating", len(tasks)) as bar:
-        if options.force and not options.resume:
-            options.output.unlink(missing_ok=True)
-        sweep = Sweep(options.output, KEY, COLUMNS, settings)
+    with executor(dask) as where, progress_bar("simulating", len(tasks)) as bar:
+        if force and not resume:
+            output.unlink(missing_ok=True)
+        sweep = Sweep(output, KEY, COLUMNS, settings)
         sweep.run(tasks, where, bar.advance, bar.note)
-    wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{ebno:.6g}") for case in cases for ebno in ebnos}
+    wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{x:.6g}") for case in cases for x in ebnos}
     rows = [row for row in sweep.rows() if tuple(row[name] for name in KEY) in wanted]
     _print_tables(rows)
-    _draw(plot, rows, options)
-    print(f"wrote {options.output}, {plot}")
-
-
-def _check_amounts(options: LinkOptions) -> None:
-    check_seed(options.seed)
-    if not 1 <= options.slots <= _MOST_SLOTS:
-        raise ChanestError(f"expected 1...{_MOST_SLOTS}, got {options.slots}", field="--slots")
-    if options.block_errors < 0:
-        raise ChanestError(f"expected 0, for all slots, or more, got {options.block_errors}", field="--block-errors")
+    _draw(plot, rows, f"{symbols} OFDM symbols, {pilot_symbols} with pilots, rate {rate:g}")
+    print(f"wrote {output}, {plot}")
 
 
 def _sionna_device(device: torch.device) -> str:
@@ -142,22 +130,13 @@ def _sionna_device(device: torch.device) -> str:
     return "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
 
 
-def _ebnos(options: LinkOptions) -> list[float]:
-    found = numbers("--ebno", options.ebno)
+def _ebnos(text: str) -> list[float]:
+    found = numbers("--ebno", text)
     low, high = _EBNO_DB
-    for ebno in found:
-        if not low <= ebno <= high:
-            raise ChanestError(f"expected {low:g}...{high:g} dB, got {ebno:g}", field="--ebno")
+    for ebno_db in found:
+        if not low <= ebno_db <= high:
+            raise ChanestError(f"expected {low:g}...{high:g} dB, got {ebno_db:g}", field="--ebno")
     return found
-
-
-def _cases(options: LinkOptions, scenario: Scenario, device: str) -> list["Case"]:
-    """What makes a link, per number of pilots and modulation."""
-    pilots = [int(n) for n in numbers("--pilots", options.pilots, whole=True)]
-    modulations = dict.fromkeys(name.strip() for name in options.modulation.split(","))
-    shape = options.rate, options.symbols, options.pilot_symbols, options.seed, device
-    with naming_options(_OPTIONS):
-        return [(scenario.replace(n_pilots=n), modulation, *shape) for n in pilots for modulation in modulations]
 
 
 def _by_case(rows: Rows) -> dict[tuple[str, str], Rows]:
@@ -194,7 +173,7 @@ def _crossing(ebno_db: float | None, ebnos: Sequence[str]) -> str:
     return f"< {ebnos[0]}" if math.isinf(ebno_db) else f"{ebno_db:.2f}"
 
 
-def _draw(path: Path, rows: Rows, options: LinkOptions) -> None:
+def _draw(path: Path, rows: Rows, slot: str) -> None:
     """BLER, BER and goodput against Eb/N0, a row of charts per number of pilots and modulation."""
     charts = []
     for (n_pilots, modulation), here in _by_case(rows).items():
@@ -206,5 +185,4 @@ def _draw(path: Path, rows: Rows, options: LinkOptions) -> None:
                 curve = sorted(point for point in curve if point[1] > 0 or not log)
                 series.append(Series(name, [x for x, _ in curve], [y for _, y in curve]))
             charts.append(Chart(f"{n_pilots} pilots, {modulation}", "Eb/N0 (dB)", label, series, log))
-    slot = f"{options.symbols} OFDM symbols, {options.pilot_symbols} with pilots, rate {options.rate:g}"
     draw_charts(path, f"{rows[0]['scenario']}: {slot}", charts, across=3)

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from ..algorithms import ALGORITHMS
 from ..errors import ChanestError, FileError
-from ..evaluation.executors import Note, Task, engine
+from ..evaluation.executors import Note, Task, executor
 from ..evaluation.plots import check_plot_path, draw_panels
 from ..evaluation.sweep import Sweep
 from ..reproduction.figures import ILLUSTRATIONS, illustrate
@@ -18,82 +20,89 @@ from ..reproduction.points import KEY, Panel, Point, panels
 from ..reproduction.published import distances, read_published, read_published_epochs, summary
 from ..reproduction.recipes import full_training, ordered
 from ..reproduction.runner import COLUMNS, Bench
-from .common import MOST_SAMPLES, check_seed, chosen_device, console, progress_bar
+from .options import DaskOption, DeviceOption, ForceOption, SeedOption, check_samples, chosen_device
+from .terminal import console, progress_bar
 
 Curve = list[tuple[float, float]]
 _NAMED = {"table1": "Table 1", "others": "Published, but in no figure"}
 FIGURES = (*map(str, range(1, 14)), *_NAMED)
 
 
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """The options of ``chanest reproduce``, as given."""
+def reproduce(
+    figure: Annotated[str, typer.Argument(help="1...13, table1 or others.")],
+    output: Annotated[Path, typer.Option(help="Folder for the CSV and the pictures.")] = Path("reproduction"),
+    published: Annotated[Path | None, typer.Option(help="CSV of published results to set beside ours.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="Minutes of training in all.", show_default="full training")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="Test samples, 1...10,000,000.")] = 10_000,
+    iterations: Annotated[str | None, typer.Option(help="Some K, with commas between.", show_default="all")] = None,
+    algorithms: Annotated[str | None, typer.Option(help="Some algorithms, with commas.", show_default="all")] = None,
+    coefficients: Annotated[str | None, typer.Option(help="Some N, with commas.", show_default="all")] = None,
+    snr: Annotated[str | None, typer.Option("--snr", help="Some SNRs, with commas.", show_default="all")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of trained models.", show_default="models/ in the output")
+    ] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    dask: DaskOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Draw a figure of the paper from our own runs; continues where it was interrupted.
 
-    figure: str
-    output: Path
-    published: Path | None
-    budget: float | None
-    samples: int
-    iterations: str | None
-    algorithms: str | None
-    coefficients: str | None
-    snr: str | None
-    cache: Path | None
-    seed: int
-    device: str
-    dask: str | None
-    force: bool
-
-
-def run(options: ReproduceOptions) -> None:
-    """Measure what is missing of a figure, draw it, and say how far it is from the published one."""
-    if options.figure not in FIGURES:
-        raise ChanestError(f"FIGURE: expected one of {', '.join(FIGURES)}, got {options.figure}")
-    if options.budget is not None and not options.budget > 0:
-        raise ChanestError(f"expected minutes, more than 0, got {options.budget:g}", field="--budget")
-    if not 1 <= options.samples <= MOST_SAMPLES:
-        raise ChanestError(f"expected 1...{MOST_SAMPLES}, got {options.samples}", field="--samples")
-    check_seed(options.seed)
-    if options.dask is not None and options.figure in ILLUSTRATIONS:
-        raise ChanestError(f"figure {options.figure} is no sweep; leave it out", field="--dask")
-    device = chosen_device(options.device)
-    published = read_published(options.published) if options.published else {}
-    _make_folder(options.output)
-    stem = options.output / (options.figure if options.figure in _NAMED else f"figure{options.figure}")
+    \b
+    chanest reproduce 13 --published published_nmse.csv
+    chanest reproduce 4 --algorithms ista,fista --coefficients 500 --budget 10
+    """
+    if figure not in FIGURES:
+        raise ChanestError(f"expected one of {', '.join(FIGURES)}, got {figure}", field="FIGURE")
+    if budget is not None and not budget > 0:
+        raise ChanestError(f"expected minutes, more than 0, got {budget:g}", field="--budget")
+    check_samples(samples, seed)
+    if dask is not None and figure in ILLUSTRATIONS:
+        raise ChanestError(f"figure {figure} is no sweep; leave it out", field="--dask")
+    on = chosen_device(device)
+    told = read_published(published) if published else {}
+    _make_folder(output)
+    stem = output / (figure if figure in _NAMED else f"figure{figure}")
     plots = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
-    if options.figure in ILLUSTRATIONS:
-        table = stem.with_suffix(".csv")
+    table = stem.with_suffix(".csv")
+    if figure in ILLUSTRATIONS:
         for path in plots:
-            check_plot_path(path, options.force)
-        print(illustrate(options.figure, table, plots, device, options.seed, options.force))
+            check_plot_path(path, force)
+        print(illustrate(figure, table, plots, on, seed, force))
         _say(table, *plots)
         return
-    axes = panels(options.figure)
-    wanted = _wanted(options, axes)
-    table = stem.with_suffix(".csv")
-    bench = Bench((options.cache or options.output / "models").resolve(), device, options.samples, options.seed)
+    axes = panels(figure)
+    asked = {
+        "algorithms": ("algorithm", algorithms),
+        "iterations": ("n_iterations", iterations),
+        "coefficients": ("n_taps", coefficients),
+        "snr": ("snr_db", snr),
+    }
+    wanted = _wanted(figure, axes, asked)
+    bench = Bench((cache or output / "models").resolve(), on, samples, seed)
     chain = ordered(wanted, bench.has)
-    if options.figure == "7":  # the course of training, from its beginning
+    if figure == "7":  # the course of training, from its beginning
         chain = [(point, None) for point, _ in chain]
-    with engine(options.dask) as where, progress_bar(f"figure {options.figure}", len(chain)) as bar:
-        if options.force:
+    with executor(dask) as where, progress_bar(f"figure {figure}", len(chain)) as bar:
+        if force:
             table.unlink(missing_ok=True)
-        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": options.samples, "seed": options.seed, "device": str(device)})
+        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": samples, "seed": seed, "device": str(on)})
         left = [point for point, _ in chain if not sweep.done(point.key)]
-        sweep.run(_tasks(bench, chain, left, options.budget), where, bar.advance, bar.note)
+        sweep.run(_tasks(bench, chain, left, budget), where, bar.advance, bar.note)
     rows = sweep.rows()
-    if options.figure == "7":
-        told = read_published_epochs(options.published) if options.published else {}
+    if figure == "7":
+        epochs = read_published_epochs(published) if published else {}
         ours = {point.key: bench.history(point) for point in wanted}
-        drawn = [(axes[0].title, "epochs", _curves(wanted, ours), _curves(wanted, told))]
+        drawn = [(axes[0].title, "epochs", _curves(wanted, ours), _curves(wanted, epochs))]
     else:
-        drawn = _axes(axes, rows, published)
+        drawn = _axes(axes, rows, told)
     for path in plots:
-        draw_panels(path, _title(options.figure), drawn)
-    keys = {point.key for point in wanted}
-    _print(axes, rows, published)
-    if published:
-        print(summary(distances(published, rows, keys)))
+        draw_panels(path, _title(figure), drawn)
+    _print(axes, rows, told)
+    if told:
+        print(summary(distances(told, rows, {point.key for point in wanted})))
     _say(table, *plots)
 
 
@@ -124,14 +133,8 @@ def _measure(bench: Bench, point: Point, start: Point | None, seconds: float, no
     return [replace(bench, progress=progress).measure(point, start, seconds)]
 
 
-def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:
+def _wanted(figure: str, axes: tuple[Panel, ...], asked: Mapping[str, tuple[str, str | None]]) -> list[Point]:
     every = [point for panel in axes for point in panel.points]
-    asked = {
-        "algorithms": ("algorithm", options.algorithms),
-        "iterations": ("n_iterations", options.iterations),
-        "coefficients": ("n_taps", options.coefficients),
-        "snr": ("snr_db", options.snr),
-    }
     points = every
     for option, (field, text) in asked.items():
         if not text:
@@ -143,7 +146,7 @@ def _wanted(options: ReproduceOptions, axes: tuple[Panel, ...]) -> list[Point]:
                 raise ChanestError(f"expected some of {', '.join(known)}, got {name}", field=f"--{option}")
         points = [point for point in points if str(getattr(point, field)) in names]
     if not points:
-        raise ChanestError(f"figure {options.figure}: has no point with all that was asked for; leave an option out")
+        raise ChanestError(f"figure {figure}: has no point with all that was asked for; leave an option out")
     return points
 
 

@@ -2,41 +2,61 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated
 
-from ..files.arrays import check_output
-from ..files.measurements import write_simulation
-from ..files.vectors import write_vectors
-from ..problems.gaussian import SyntheticScenario
-from ..problems.ofdm.draw import Simulation, draw_pattern, simulate
-from ..problems.vectors import Vectors, draw_matrix, simulate_vectors
-from .common import Bar, Setting, check_samples, chosen_setting, progress_bar
+import typer
 
-_Block = TypeVar("_Block", Simulation, Vectors)
+from ..files import check_output, write_measurements
+from ..problems import Batch
+from .options import (
+    CoefficientsOption,
+    ForceOption,
+    MeasurementsOption,
+    PilotsOption,
+    SamplesOption,
+    ScenarioOption,
+    SeedOption,
+    SnrOption,
+    check_samples,
+    chosen_problem,
+)
+from .terminal import Bar, progress_bar
 
 
-def run(output: Path, setting: Setting, samples: int, seed: int, force: bool) -> None:
-    """Write a file of simulated received pilots, or of measurements in the synthetic setting."""
+def simulate(
+    output: Annotated[Path, typer.Option(help="File to write: .h5, .npz, .mat.")],
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    snr: SnrOption = None,
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
+    samples: SamplesOption = 1000,
+    seed: SeedOption = 0,
+    force: ForceOption = False,
+) -> None:
+    """Write a file of received pilots, with the true channels beside them.
+
+    \b
+    chanest simulate --output pilots.h5 --pilots 75 --snr 10 --samples 1000
+    chanest simulate --output vectors.h5 --scenario synthetic
+    """
     check_samples(samples, seed)
     check_output(output, force)
-    chosen = chosen_setting(setting)
+    problem = chosen_problem(scenario, pilots, snr, measurements, coefficients)
+    sensing = problem.sensing(seed)
     with progress_bar("simulating", samples) as bar:
-        if isinstance(chosen, SyntheticScenario):
-            phi = draw_matrix(chosen, seed)
-            vectors = _counted(simulate_vectors(chosen, phi, samples, seed), bar)
-            write_vectors(output, chosen, phi, vectors, samples, seed, force)
-            what = f"{chosen.n_measurements} measurements of {chosen.n_coefficients} coefficients, {chosen.name}"
-            convention = "SNR"
-        else:
-            pattern = draw_pattern(chosen, seed)
-            blocks = _counted(simulate(chosen, pattern, samples, seed), bar)
-            write_simulation(output, chosen, pattern, blocks, samples, seed, force)
-            what = f"{len(pattern)} pilots, {chosen.name}"
-            convention = f"{chosen.snr_convention} SNR"
-    print(f"wrote {output}: {samples} observations of {what}, {chosen.snr_db:g} dB ({convention}), truth included")
+        blocks = _counted(problem.simulate(sensing, samples, seed), bar)
+        write_measurements(output, problem, sensing, blocks, samples, seed, force)
+    convention = f"{problem.noise_convention} SNR".strip()
+    distinct = problem.facts(sensing)["n_distinct_pilots"]
+    size = f"{distinct} pilots" if distinct else problem.size
+    print(
+        f"wrote {output}: {samples} observations of {size}, {problem.name}, {problem.snr_db:g} dB ({convention}), "
+        "truth included"
+    )
 
 
-def _counted(blocks: Iterator[_Block], bar: Bar) -> Iterator[_Block]:
+def _counted(blocks: Iterator[Batch], bar: Bar) -> Iterator[Batch]:
     for block in blocks:
         yield block
         bar.advance(len(block))

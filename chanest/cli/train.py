@@ -6,30 +6,38 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from ..algorithms import ALGORITHMS, Algorithm
-from ..errors import AlgorithmError, FileError, ModelError, TrainingError
-from ..files.arrays import refuse_existing
-from ..models.model import Model
-from ..models.zoo import NOT_SYNTHETIC, load_model
-from ..problems.gaussian import SyntheticScenario
-from ..problems.load import AnyScenario
-from ..problems.ofdm.channels import TapChannel
-from ..problems.ofdm.draw import draw_pattern
-from ..training.distributed import Processes, joined
-from ..training.trainer import TrainingSettings, checkpoint_path, train
-from .common import (
+from ..errors import AlgorithmError, FileError, ModelError, ScenarioError, TrainingError
+from ..files import refuse_existing
+from ..models import Model, fits, load_model
+from ..problems import Problem
+from ..training import TrainingSettings, checkpoint_path
+from ..training import train as run_training
+from ..training.distributed import joined
+from .options import (
     DEFAULT_ALGORITHM,
-    Setting,
+    LEARNED,
+    MOST_ITERATIONS,
+    CoefficientsOption,
+    DeviceOption,
+    ForceOption,
+    LearnedOption,
+    MeasurementsOption,
+    PilotsOption,
+    ScenarioOption,
+    SeedOption,
     check_distinct,
-    check_iterations,
+    check_number,
     check_seed,
     chosen_device,
-    chosen_setting,
+    chosen_problem,
     naming_options,
-    progress_bar,
 )
+from .terminal import progress_bar
 
 
 @dataclass(frozen=True)
@@ -65,76 +73,79 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of ``chanest train``, as given."""
+def train(
+    output: Annotated[Path, typer.Option(help="Model file to write, .h5; a checkpoint lies beside it meanwhile.")],
+    scenario: ScenarioOption = None,
+    pilots: PilotsOption = None,
+    measurements: MeasurementsOption = None,
+    coefficients: CoefficientsOption = None,
+    algorithm: LearnedOption = None,
+    start: Annotated[str | None, typer.Option(help="Begin from a model's parameters, grown to --iterations.")] = None,
+    steps: Annotated[int, typer.Option(help="Batches in all.")] = 3000,
+    batch: Annotated[int | None, typer.Option(help="Samples per batch; a default per algorithm.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of Adam's rate; a default per algorithm.")] = None,
+    iterations: Annotated[int | None, typer.Option(help="K; a default per algorithm.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Units of the LSTM (na-alista) or perceptrons (na-sbl).")] = None,
+    inputs: Annotated[str | None, typer.Option(help='What the LSTM reads: "r", "u" or "r,u" (na-alista).')] = None,
+    sparsity: Annotated[float | None, typer.Option(help="S of the schedule of support selection; 0 for none.")] = None,
+    ridge: Annotated[float | None, typer.Option(help="Ridge of the analytic weights; 0 for W = Phi.")] = None,
+    snr: Annotated[str | None, typer.Option("--snr", help="SNR or LOW:HIGH in dB; the scenario's range.")] = None,
+    fixed_pattern: Annotated[bool | None, typer.Option(help="One pilot pattern for all steps, or new ones.")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
+    force: ForceOption = False,
+) -> None:
+    """Train a model for a scenario; under torchrun, in several processes.
 
-    output: Path
-    setting: Setting
-    algorithm: str | None
-    start: str | None
-    steps: int
-    batch: int | None
-    learning_rate: float | None
-    iterations: int | None
-    hidden: int | None
-    inputs: str | None
-    sparsity: float | None
-    ridge: float | None
-    snr: str | None
-    fixed_pattern: bool | None
-    seed: int
-    device: str
-    resume: bool
-    force: bool
+    \b
+    chanest train --output my.h5 --pilots 75
+    chanest train --output my.h5 --algorithm na-sbl --scenario mine.toml --steps 6000
+    chanest train --output more.h5 --start my.h5 --iterations 20 --steps 500
+    """
+    with joined(device) as (processes, device_name):
+        processes.from_first(lambda: _check_paths(output, start, resume, force))
+        check_seed(seed)
+        check_number("--iterations", iterations, MOST_ITERATIONS)
+        on = chosen_device(device_name)
+        problem = chosen_problem(scenario, pilots, None, measurements, coefficients)
+        bounds = None if snr is None else _snr(snr)
+        problem = problem.trained_with(bounds, fixed_pattern, resized=pilots is not None)
+        begun = load_model(start) if start else None
+        asked = {"sparsity": sparsity, "ridge": ridge, "hidden": hidden, "lstm_inputs": inputs}
+        with naming_options(_OPTIONS):
+            made = _algorithm(algorithm, asked, problem, begun, iterations, seed)
+            settings = _settings(made.name, steps, batch, learning_rate, seed)
+            processes.share(settings.batch_size)
+        with progress_bar(f"training {made.name}", settings.steps, processes.first) as bar:
+            model = run_training(
+                made,
+                problem,
+                settings,
+                output,
+                resume=resume,
+                warm=begun is not None,
+                device=on,
+                command=_command(),
+                progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
+                processes=processes,
+            )
+        if processes.first:
+            seconds, nmse = (model.training[name] for name in ("wall_seconds", "validation_nmse_db"))
+            print(
+                f"{output}: {made.name}, {settings.steps} steps in {seconds:.0f} s"
+                + (f" on {processes.size} processes" if processes.size > 1 else "")
+                + f", validation NMSE {nmse:.2f} dB"
+            )
 
 
-def run(options: TrainOptions) -> None:
-    """Train and say what came out; under torchrun, together with the other processes."""
-    with joined(options.device) as (processes, device):
-        _train(options, processes, device)
-
-
-def _train(options: TrainOptions, processes: Processes, device_name: str) -> None:
-    processes.from_first(lambda: _check_paths(options))
-    check_seed(options.seed)
-    check_iterations(options.iterations)
-    device = chosen_device(device_name)
-    scenario = _scenario(options)
-    start = load_model(options.start) if options.start else None
-    with naming_options(_OPTIONS):
-        algorithm = _algorithm(options, scenario, start)
-        settings = _settings(options, algorithm.name)
-        processes.share(settings.batch_size)
-    with progress_bar(f"training {algorithm.name}", settings.steps, processes.first) as bar:
-        model = train(
-            algorithm,
-            scenario,
-            settings,
-            options.output,
-            resume=options.resume,
-            warm=start is not None,
-            device=device,
-            command=_command(),
-            progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
-            processes=processes,
-        )
-    if processes.first:
-        seconds, nmse = (model.training[name] for name in ("wall_seconds", "validation_nmse_db"))
-        print(
-            f"{options.output}: {algorithm.name}, {settings.steps} steps in {seconds:.0f} s"
-            + (f" on {processes.size} processes" if processes.size > 1 else "")
-            + f", validation NMSE {nmse:.2f} dB"
-        )
-
-
-def _check_paths(options: TrainOptions) -> None:
-    if options.output.suffix != ".h5":
-        raise FileError(f"expected a file ending in .h5, got {options.output}", field="--output")
-    check_distinct(start=Path(options.start) if options.start else None, output=options.output)
-    refuse_existing(options.output, options.force)
-    checkpoint = checkpoint_path(options.output)
-    if checkpoint.exists() and not options.resume and not options.force:
+def _check_paths(output: Path, start: str | None, resume: bool, force: bool) -> None:
+    if output.suffix != ".h5":
+        raise FileError(f"expected a file ending in .h5, got {output}", field="--output")
+    check_distinct(start=Path(start) if start else None, output=output)
+    refuse_existing(output, force)
+    checkpoint = checkpoint_path(output)
+    if checkpoint.exists() and not resume and not force:
         raise FileError(
             "a training began there; continue with --resume, or give --force to start anew", path=checkpoint
         )
@@ -146,35 +157,16 @@ def _command() -> str:
     return shlex.join(["chanest", *words])
 
 
-def _settings(options: TrainOptions, name: str) -> TrainingSettings:
-    rate = options.learning_rate
-    if rate is None:
-        rate = _DEFAULTS[name].learning_rate
-    elif not 0 < rate < math.inf:
-        raise TrainingError(f"expected a positive number, got {rate}", field="learning_rate")
-    batch = _DEFAULTS[name].batch if options.batch is None else options.batch
-    return TrainingSettings(steps=options.steps, batch_size=batch, learning_rate=rate, seed=options.seed)
-
-
-def _scenario(options: TrainOptions) -> AnyScenario:
-    asked = options.setting
-    scenario = chosen_setting(asked)
-    changed: dict[str, Any] = {}
-    if options.snr is not None:
-        changed["snr_db"] = bounds = _snr(options.snr)
-    if isinstance(scenario, SyntheticScenario):
-        if options.fixed_pattern is not None:
-            changed["fixed_matrix"] = options.fixed_pattern
-        training = {**scenario.training.model_dump(), **changed}
-        at = {"snr_db": min(max(scenario.snr_db, bounds[0]), bounds[1])} if "snr_db" in changed else {}
-        return scenario.replace(training=training, **at)
-    if options.fixed_pattern is not None:
-        changed["fixed_pattern"] = options.fixed_pattern
-    if asked.pilots is not None:
-        changed["n_pilots"] = None
-    if not changed:
-        return scenario
-    return scenario.replace(training={**scenario.training.model_dump(), **changed})
+def _settings(name: str, steps: int, batch: int | None, learning_rate: float | None, seed: int) -> TrainingSettings:
+    if learning_rate is not None and not 0 < learning_rate < math.inf:
+        raise TrainingError(f"expected a positive number, got {learning_rate}", field="learning_rate")
+    usual = _DEFAULTS[name]
+    return TrainingSettings(
+        steps=steps,
+        batch_size=usual.batch if batch is None else batch,
+        learning_rate=usual.learning_rate if learning_rate is None else learning_rate,
+        seed=seed,
+    )
 
 
 def _snr(text: str) -> tuple[float, float]:
@@ -188,70 +180,53 @@ def _snr(text: str) -> tuple[float, float]:
     return bounds
 
 
-def _algorithm(options: TrainOptions, scenario: AnyScenario, start: Model | None) -> Algorithm:
-    name = options.algorithm or (start.algorithm.name if start else DEFAULT_ALGORITHM)
-    learned = [name for name, cls in ALGORITHMS.items() if cls.learned]
-    if name not in learned:
-        raise AlgorithmError(f"expected one of {', '.join(learned)}, got {name}", field="--algorithm")
-    asked = {
-        "sparsity": options.sparsity,
-        "ridge": options.ridge,
-        "n_hidden" if name == "na-sbl" else "lstm_hidden": options.hidden,
-        "lstm_inputs": options.inputs,
-    }
-    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+def _algorithm(
+    name: str | None, asked: dict[str, Any], problem: Problem, start: Model | None, n_iterations: int | None, seed: int
+) -> Algorithm:
+    name = name or (start.algorithm.name if start else DEFAULT_ALGORITHM)
+    if name not in LEARNED:
+        raise AlgorithmError(f"expected one of {', '.join(LEARNED)}, got {name}", field="--algorithm")
     known = inspect.signature(ALGORITHMS[name]).parameters
+    given = {key: value for key, value in asked.items() if value is not None}
+    if "hidden" in given:
+        given["n_hidden" if "n_hidden" in known else "lstm_hidden"] = given.pop("hidden")
     for key, value in given.items():
         if key not in known:
             raise AlgorithmError(f"not an option of {name}", field=_OPTIONS[key])
         if isinstance(value, float) and not 0 <= value < math.inf:
             raise AlgorithmError(f"expected a number not below 0, got {value}", field=key)
-    if isinstance(scenario, SyntheticScenario) and name in NOT_SYNTHETIC:
+    if not fits(name, problem):
         raise AlgorithmError(f"{name} is for OFDM scenarios only", field="--algorithm")
-    sizes = _sizes(name, scenario, options.seed) if "n_measurements" in known else {}
+    if "n_measurements" in known:
+        given |= _matrix_size(name, problem, seed)
     if start is not None:
-        return _continued(start, name, scenario, {**given, **sizes}, options.iterations)
-    hyperparameters = {key: value for key, value in _of_scenario(scenario).items() if key in known}
-    n_iterations = _DEFAULTS[name].iterations if options.iterations is None else options.iterations
-    return ALGORITHMS[name](n_iterations=n_iterations, **{**hyperparameters, **sizes, **given})
+        return _continued(start, name, problem, given, n_iterations)
+    of_problem = {key: value for key, value in problem.training_hyperparameters().items() if key in known}
+    n_iterations = _DEFAULTS[name].iterations if n_iterations is None else n_iterations
+    return ALGORITHMS[name](n_iterations=n_iterations, **{**of_problem, **given})
 
 
-def _of_scenario(scenario: AnyScenario) -> dict[str, Any]:
-    """Hyperparameters that a scenario knows, for the algorithms that have them."""
-    penalty = {"penalty": scenario.penalties.ista}
-    if isinstance(scenario, SyntheticScenario):
-        return {"sparsity": scenario.sparsity, "ridge": 1e-6, "schedule": "synthetic", **penalty}
-    return penalty | ({"decay": scenario.channel.decay} if isinstance(scenario.channel, TapChannel) else {})
-
-
-def _sizes(name: str, scenario: AnyScenario, seed: int) -> dict[str, Any]:
+def _matrix_size(name: str, problem: Problem, seed: int) -> dict[str, Any]:
     """Size and field of the one Phi that an algorithm with learned matrices is bound to."""
-    if isinstance(scenario, SyntheticScenario):
-        thing, fixed = "matrix", scenario.training.fixed_matrix
-        sizes = (scenario.n_measurements, scenario.n_coefficients, "real")
-    else:
-        thing, fixed = "pilot pattern", scenario.training.fixed_pattern
-        sizes = (len(draw_pattern(scenario, seed)), scenario.n_taps, "complex")
-    if not fixed:
+    try:
+        return dict(zip(("n_measurements", "n_coefficients", "field"), problem.matrix_size(seed), strict=True))
+    except ScenarioError as error:
         raise AlgorithmError(
-            f"{name} is bound to one {thing}, scenario {scenario.name} draws a new one every step; "
-            "give --fixed-pattern",
-            field="--algorithm",
-        )
-    return dict(zip(("n_measurements", "n_coefficients", "field"), sizes, strict=True))
+            f"{name} is bound to one {problem.sensing_word}, {error.what}", field="--algorithm"
+        ) from None
 
 
 def _continued(
-    start: Model, name: str, scenario: AnyScenario, wanted: dict[str, Any], n_iterations: int | None
+    start: Model, name: str, problem: Problem, wanted: dict[str, Any], n_iterations: int | None
 ) -> Algorithm:
     """The algorithm of a model with its parameters, grown to the iterations asked for."""
     algorithm = start.algorithm
     assert isinstance(algorithm, Algorithm)
     if algorithm.name != name:
         raise AlgorithmError(f"{name} asked for, model {start.name} is {algorithm.name}", field="--algorithm")
-    if isinstance(scenario, SyntheticScenario) != isinstance(start.scenario, SyntheticScenario):
+    if start.scenario.is_complex != problem.is_complex:
         raise ModelError(
-            f"model {start.name} was made for {start.scenario.name}, not for {scenario.name}", field="--start"
+            f"model {start.name} was made for {start.scenario.name}, not for {problem.name}", field="--start"
         )
     for key, value in wanted.items():
         found = algorithm.hyperparameters.get(key)

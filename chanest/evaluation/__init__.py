@@ -1,6 +1,6 @@
 """Estimators beside each other: metrics, scores, comparisons, resumable sweeps, where they run, and plots."""
 
-from .comparison import compare_point, left_out
+from .comparison import compare, left_out
 from .metrics import ErrorSums, common_window, nmse_db
 from .scoring import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain
 
@@ -9,7 +9,7 @@ __all__ = [
     "ErrorSums",
     "Score",
     "common_window",
-    "compare_point",
+    "compare",
     "estimate_file",
     "estimate_writer",
     "evaluate",

@@ -33,11 +33,11 @@ COLUMNS = (
 )
 
 
-def compare_point(
+def compare(
     scenario: Problem,
-    algorithms: Sequence[str] | None,
-    n_samples: int,
-    seed: int,
+    algorithms: Sequence[str] | None = None,
+    n_samples: int = 1000,
+    seed: int = 0,
     device: torch.device | str = "cpu",
     *,
     error_variance: bool = False,
@@ -55,7 +55,7 @@ def compare_point(
         sensing: the pilot pattern or matrix; drawn from the seed when not given.
 
     >>> from chanest import load_scenario
-    >>> rows = compare_point(load_scenario("etu"), ["linear", "omp"], n_samples=64, seed=0)
+    >>> rows = compare(load_scenario("etu"), ["linear", "omp"], n_samples=64)
     >>> [row["algorithm"] for row in rows]
     ['linear', 'omp', 'oracle-ls', 'oracle-mmse']
     """
@@ -81,7 +81,7 @@ def compare_point(
 
 
 def left_out(scenario: Problem, algorithms: Sequence[str], seed: int) -> dict[str, str]:
-    """What :func:`compare_point` leaves out of a point, and why.
+    """What :func:`compare` leaves out of a point, and why.
 
     >>> from chanest import load_scenario
     >>> left_out(load_scenario("lte10"), ["alista-wide", "linear", "alista-synthetic-20db"], seed=0)

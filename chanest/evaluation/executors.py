@@ -32,18 +32,18 @@ class Task:
     after: tuple[object, ...] | None = None
 
 
-class Engine(Protocol):
+class Executor(Protocol):
     """Measures points."""
 
     def results(self, tasks: Sequence[Task], note: Note) -> Iterator[tuple[Task, list[Row]]]:
         """Every task with its rows, in any order; a task stands behind the one that it comes after."""
 
 
-class Here:
+class LocalExecutor:
     """In this process, one after the other.
 
     >>> task = Task((2,), lambda note: [{"x": 2, "square": 4}])
-    >>> [rows for _, rows in Here().results([task], print)]
+    >>> [rows for _, rows in LocalExecutor().results([task], print)]
     [[{'x': 2, 'square': 4}]]
     """
 
@@ -52,7 +52,7 @@ class Here:
             yield task, list(task.measure(note))
 
 
-class OnDask:
+class DaskExecutor:
     """On the workers of a Dask cluster, every point a task.
 
     Args:
@@ -111,8 +111,8 @@ def _rows(future: Any, task: Task) -> list[Row]:
 
 
 @contextmanager
-def engine(address: str | None = None) -> Iterator[Engine]:
-    """The engine at an address.
+def executor(address: str | None = None) -> Iterator[Executor]:
+    """The executor at an address.
 
     Args:
         address: None for this process; ``local`` for a cluster on this machine with a worker per core, ``local:N`` for
@@ -123,12 +123,12 @@ def engine(address: str | None = None) -> Iterator[Engine]:
         ExtraError: Dask is not installed.
         ChanestError: no scheduler at the address, or one without workers.
 
-    >>> with engine() as here:
+    >>> with executor() as here:
     ...     type(here).__name__
-    'Here'
+    'LocalExecutor'
     """
     if address is None:
-        yield Here()
+        yield LocalExecutor()
         return
     try:
         import distributed
@@ -138,7 +138,7 @@ def engine(address: str | None = None) -> Iterator[Engine]:
     with ExitStack() as stack:
         if found := re.fullmatch(r"local(?::(\d+))?", address):
             address = stack.enter_context(_local(int(found[1] or CPU_COUNT)))
-        yield OnDask(stack.enter_context(_client(distributed, address)))
+        yield DaskExecutor(stack.enter_context(_client(distributed, address)))
 
 
 @contextmanager

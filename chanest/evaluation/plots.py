@@ -1,6 +1,7 @@
 """Every picture. Matplotlib is imported when one is drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,33 @@ def check_plot_path(path: Path, force: bool) -> None:
     if path.suffix not in SUFFIXES:
         raise FileError(f"expected a picture ending in {', '.join(SUFFIXES)}", path=path)
     refuse_existing(path, force)
+
+
+@contextmanager
+def _picture(
+    path: Path, force: bool, title: str, down: int, across: int = 1, size: tuple[float, float] | None = None
+) -> Iterator[Any]:
+    """The axes of a picture, row by row, to draw on; those that nothing is drawn on are not shown."""
+    check_plot_path(path, force)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size or (max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(down, across, squeeze=False).ravel()
+    yield axes
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.set_visible(axis.has_data() or bool(axis.get_title()))
+    if title:
+        figure.suptitle(title)
+    figure.savefig(path, dpi=130)
+
+
+def _abreast(n: int, most: int = 3) -> tuple[int, int]:
+    """Rows and columns of n axes."""
+    across = min(most, n)
+    return -(-n // across), across
 
 
 def draw_estimate(
@@ -48,25 +76,15 @@ def draw_estimate(
     Raises:
         FileError: another suffix, or a file in the way.
     """
-    check_plot_path(path, force)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 8 if nmse_db else 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Any = figure.subplots(3 if nmse_db else 2, 1)
-    figure.suptitle(title)
     colours = _colours([*cfrs, *cirs, *nmse_db])
-    _draw_cir(axes[0], cirs, colours)
-    _draw_cfr(axes[1], subcarriers, cfrs, pilots, colours)
-    for name, values in nmse_db.items():
-        axes[2].plot(range(1, len(values) + 1), values, marker=".", label=name, **colours[name])
-    if nmse_db:
-        axes[2].set(xlabel="iteration", ylabel="NMSE (dB)")
-        axes[2].legend()
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=130)
+    with _picture(path, force, title, 3 if nmse_db else 2, size=(9, 8 if nmse_db else 6)) as axes:
+        _draw_cir(axes[0], cirs, colours)
+        _draw_cfr(axes[1], subcarriers, cfrs, pilots, colours)
+        for name, values in nmse_db.items():
+            axes[2].plot(range(1, len(values) + 1), values, marker=".", label=name, **colours[name])
+        if nmse_db:
+            axes[2].set(xlabel="iteration", ylabel="NMSE (dB)")
+            axes[2].legend()
 
 
 def _colours(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -165,34 +183,22 @@ def draw_panels(path: Path, title: str, panels: Sequence[tuple[str, str, Curves,
     Raises:
         FileError: another suffix, or a file in the way.
     """
-    check_plot_path(path, force)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     labels = {
         "n_iterations": "iterations K",
         "n_taps": "coefficients N",
         "lstm_hidden": "LSTM units H",
         "epochs": "epochs of 50,000 vectors",
     }
-    across = min(3, len(panels))
-    down = -(-len(panels) // across)
-    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
     colours = _colours([name for _, _, *curves in panels for part in curves for name in part])
-    for axis, (name, x, ours, published) in zip(axes, panels, strict=False):
-        for curve, points in ours.items():
-            axis.plot(*zip(*sorted(points), strict=True), marker=".", label=curve, **colours[curve])
-        for curve, points in published.items():
-            axis.plot(*zip(*sorted(points), strict=True), "x", ms=5, color=colours[curve]["color"])
-        axis.set(title=name, xlabel=labels[x], ylabel="NMSE (dB)")
-        axis.grid(alpha=0.3)
-    for axis in axes[len(panels) :]:
-        axis.set_visible(False)
-    axes[0].legend(fontsize=7, ncols=2)
-    figure.suptitle(f"{title}: ours (lines), published (crosses)" if any(p[3] for p in panels) else title)
-    figure.savefig(path, dpi=130)
+    title = f"{title}: ours (lines), published (crosses)" if any(p[3] for p in panels) else title
+    with _picture(path, force, title, *_abreast(len(panels))) as axes:
+        for axis, (name, x, ours, published) in zip(axes, panels, strict=False):
+            for curve, points in ours.items():
+                axis.plot(*zip(*sorted(points), strict=True), marker=".", label=curve, **colours[curve])
+            for curve, points in published.items():
+                axis.plot(*zip(*sorted(points), strict=True), "x", ms=5, color=colours[curve]["color"])
+            axis.set(title=name, xlabel=labels[x], ylabel="NMSE (dB)")
+        axes[0].legend(fontsize=7, ncols=2)
 
 
 @dataclass(frozen=True)
@@ -236,23 +242,14 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
     >>> path.stat().st_size > 5000
     True
     """
-    check_plot_path(path, force)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    across = min(across, len(charts))
-    down = -(-len(charts) // across)
-    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axis, chart in zip(figure.subplots(down, across, squeeze=False).ravel(), charts, strict=False):
-        for index, series in enumerate(chart.series):
-            _draw_series(axis, series, f"C{index}")
-        axis.set(title=chart.title, xlabel=chart.xlabel, ylabel=chart.ylabel, yscale="log" if chart.log else "linear")
-        axis.grid(alpha=0.3)
-        if any(series.label for series in chart.series):
-            axis.legend(fontsize=7)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=130)
+    with _picture(path, force, title, *_abreast(len(charts), across)) as axes:
+        for axis, chart in zip(axes, charts, strict=False):
+            for index, series in enumerate(chart.series):
+                _draw_series(axis, series, f"C{index}")
+            scale = "log" if chart.log else "linear"
+            axis.set(title=chart.title, xlabel=chart.xlabel, ylabel=chart.ylabel, yscale=scale)
+            if any(series.label for series in chart.series):
+                axis.legend(fontsize=7)
 
 
 def _draw_series(axis: "Axes", series: Series, colour: str) -> None:
@@ -267,27 +264,15 @@ def _draw_series(axis: "Axes", series: Series, colour: str) -> None:
 
 def _draw_grid(path: Path, rows: Sequence[Mapping[str, str]], draw: Any, force: bool, legend: bool = True) -> None:
     """An axis per scenario and number of pilots; a legend where a name comes for the first time."""
-    check_plot_path(path, force)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     cases = list(dict.fromkeys((row["scenario"], row["n_pilots"]) for row in rows))
-    across = min(3, len(cases))
-    down = -(-len(cases) // across)
-    figure = Figure(figsize=(max(6.4, 4.6 * across), 3.8 * down), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(down, across, squeeze=False)).ravel()
     styles = _colours([row["algorithm"] for row in rows])
     named: set[str] = set()
-    for axis, case in zip(axes, cases, strict=False):
-        here = [row for row in rows if (row["scenario"], row["n_pilots"]) == case]
-        draw(axis, here, styles)
-        axis.set_title(f"{case[0]}, {case[1]} pilots" if case[1] else case[0], fontsize=10)
-        axis.grid(alpha=0.3)
-        names = {row["algorithm"] for row in here}
-        if legend and not names <= named and axis.lines:
-            axis.legend(fontsize=7, ncols=2)
-        named |= names
-    for axis in axes[len(cases) :]:
-        axis.set_visible(False)
-    figure.savefig(path, dpi=130)
+    with _picture(path, force, "", *_abreast(len(cases))) as axes:
+        for axis, case in zip(axes, cases, strict=False):
+            here = [row for row in rows if (row["scenario"], row["n_pilots"]) == case]
+            draw(axis, here, styles)
+            axis.set_title(f"{case[0]}, {case[1]} pilots" if case[1] else case[0], fontsize=10)
+            names = {row["algorithm"] for row in here}
+            if legend and not names <= named and axis.lines:
+                axis.legend(fontsize=7, ncols=2)
+            named |= names

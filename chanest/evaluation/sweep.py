@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import FileError
 from ..files.atomic import text, write_csv
-from .executors import Engine, Here, Note, Row, Task
+from .executors import Executor, LocalExecutor, Note, Row, Task
 
 
 class Sweep:
@@ -47,7 +47,7 @@ class Sweep:
     def run(
         self,
         tasks: Sequence[Task],
-        engine: Engine | None = None,
+        executor: Executor | None = None,
         on_point: Callable[[], None] | None = None,
         note: Note | None = None,
     ) -> None:
@@ -55,7 +55,7 @@ class Sweep:
 
         Args:
             tasks: the points; a point stands behind the one that it comes after.
-            engine: where to measure; in this process when not given.
+            executor: where to measure; in this process when not given.
             on_point: called for every point once it is done, those done before too.
             note: takes a word about what is being done.
         """
@@ -65,7 +65,7 @@ class Sweep:
         on_point = on_point or (lambda: None)
         for _ in range(len(tasks) - len(left)):
             on_point()
-        for _, rows in (engine or Here()).results(left, note or (lambda _: None)):
+        for _, rows in (executor or LocalExecutor()).results(left, note or (lambda _: None)):
             self._append([{**row, **self.settings} for row in rows], place)
             on_point()
 

@@ -8,7 +8,7 @@ its empty arrays count as absent.
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -189,8 +189,8 @@ class ArrayWriter:
     def __init__(self, path: Path, force: bool = False) -> None:
         check_output(path, force)
         self.path = path
-        self._arrays: dict[str, Any] = {}
-        self._attributes: dict[str, Any] = {}
+        self._arrays: Any = {}  # by name; those of the open file where it is HDF5
+        self._attributes: Any = {}
         self._file: h5py.File | None = None
         self._stack = ExitStack()
 
@@ -199,7 +199,8 @@ class ArrayWriter:
             self._partial = self._stack.enter_context(replacing(self.path))
             self._partial.touch()
             if self.path.suffix == ".h5":
-                self._file = h5py.File(self._partial, "w")
+                self._arrays = self._file = h5py.File(self._partial, "w")
+                self._attributes = self._file.attrs
             self._stack = self._stack.pop_all()
         return self
 
@@ -221,35 +222,23 @@ class ArrayWriter:
             with self._partial.open("wb") as file:
                 scipy.io.savemat(file, {**self._arrays, **self._attributes})
 
-    def attribute(self, name: str, value: str | float) -> None:
-        """Say something about the file."""
-        if self._file is not None:
-            self._file.attrs[name] = value
-        else:
-            self._attributes[name] = value
-
-    def write(self, name: str, values: np.ndarray) -> None:
-        """Write a whole array."""
-        if self._file is not None:
-            self._file[name] = values
-        else:
+    def header(self, attributes: Mapping[str, str | float], arrays: Mapping[str, np.ndarray]) -> None:
+        """Write whole arrays, and what the file says of itself."""
+        self._attributes.update(attributes)
+        for name, values in arrays.items():
             self._arrays[name] = values
 
     def write_rows(self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray) -> None:
         """Write a slice over the leading axes of an array of the given whole shape."""
         if self._file is not None:
-            if name not in self._file:
-                self._file.create_dataset(name, shape, values.dtype)
-            self._file[name][at] = values
-            return
-        if name not in self._arrays:
-            size = math.prod(shape) * values.itemsize
-            if size > WHOLE_FILE_LIMIT:
-                raise FileError(
-                    f"{name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
-                    "which is written whole; give an output ending in .h5",
-                    path=self.path,
-                )
+            self._file.require_dataset(name, shape, values.dtype)
+        elif (size := math.prod(shape) * values.itemsize) > WHOLE_FILE_LIMIT:
+            raise FileError(
+                f"{name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
+                "which is written whole; give an output ending in .h5",
+                path=self.path,
+            )
+        elif name not in self._arrays:
             self._arrays[name] = np.zeros(shape, values.dtype)
         self._arrays[name][at] = values
 

@@ -27,10 +27,7 @@ class EstimateWriter:
         header: Mapping[str, np.ndarray],
     ) -> None:
         self.file, self.batch_shape = file, batch_shape
-        for name, value in {**names, "chanest_version": version("chanest")}.items():
-            file.attribute(name, value)
-        for name, array in header.items():
-            file.write(name, array)
+        file.header({**names, "chanest_version": version("chanest")}, header)
 
     def rows(self, at: Slices, values: Mapping[str, Tensor | None]) -> None:
         """Write rows of some fields, (rows, n) each; None is left out."""

@@ -260,7 +260,9 @@ class PilotFile(MeasurementFile):
 
     def scenario_for(self, given: Problem) -> Problem:
         if not given.is_complex:
-            raise ChanestError(f"{self.path} holds received pilots, {given.name} is synthetic", field="--scenario")
+            raise ChanestError(
+                f"{self.path} holds received pilots, scenario {given.name} is for sparse vectors", field="--scenario"
+            )
         return given
 
     def words(self) -> str:
@@ -354,7 +356,7 @@ class VectorFile(MeasurementFile):
     def scenario_for(self, given: Problem) -> Problem:
         if given.is_complex:
             raise ChanestError(
-                f"{self.path} holds measurements of a matrix phi, {given.name} is OFDM", field="--scenario"
+                f"{self.path} holds measurements of a matrix phi, scenario {given.name} is OFDM", field="--scenario"
             )
         told = {name: self._reader.number(name) for name in ("snr_db", "sparsity")}
         sizes = {"n_measurements": self.sensing.n_measurements, "n_coefficients": self.sensing.n_coefficients}
@@ -423,10 +425,7 @@ def write_measurements(
     """
     attributes, header = problem.file_header(sensing, seed)
     with ArrayWriter(path, force) as file:
-        for name, value in {**attributes, "chanest_version": version("chanest")}.items():
-            file.attribute(name, value)
-        for name, array in header.items():
-            file.write(name, array)
+        file.header({**attributes, "chanest_version": version("chanest")}, header)
         first = 0
         for block in blocks:
             at = (slice(first, first + len(block)),)

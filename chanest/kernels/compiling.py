@@ -1,4 +1,4 @@
-"""numba, where it is there: loops compiled once per machine, kept on the disk, run on as many threads as torch."""
+"""numba: loops compiled once per machine, cached on the disk, run on as many threads as torch."""
 
 from collections.abc import Callable
 from typing import Any

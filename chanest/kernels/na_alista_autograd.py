@@ -1,49 +1,38 @@
-"""All iterations of NA-ALISTA as one step of autograd: forth and back in compiled loops, weights by large products."""
+"""All iterations of NA-ALISTA as one step of autograd: compiled loops, and large products for the weights."""
 
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .. import kernels
-from ..operators import LinearOperator, Weights
-from .adapters import LANES, WIDE, Array, Tables, rows, singles, tables
+from .adapters import LANES, WIDE, Array, rows, singles
+from .threads import over_rows
+
+_CACHED = ("x", "c", "norms", "gains", "read", "gates", "h", "cell", "u")
 
 
-def unrolled(algorithm: Any, y: Tensor, phi: LinearOperator, w: Weights, exempt: tuple[int, ...]) -> Tensor:
-    """NA-ALISTA's x (*batch, N) for y (*batch, M) complex64, differentiable in y and in the parameters.
+def unrolled(y: Tensor, z: Tensor, loop: tuple[Any, ...], network: tuple[Tensor, ...]) -> Tensor:
+    """NA-ALISTA's x (B, N), differentiable in y, z and the network.
+
+    Args:
+        y, z: (B, M) and (B, N) = W^H y, complex64.
+        loop: the tables, exempt entries, scales and network as :func:`chanest.kernels.na_alista.iterate` takes them.
+        network: weight_ih, weight_hh, bias_ih and bias_hh of the LSTM, weight and bias of the hidden layer and of the
+            head, initial h and cell: what ``loop`` was made of.
 
     >>> from chanest import PartialDFT, PilotPattern
     >>> from chanest.algorithms import NAALISTA
     >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
-    >>> y = torch.ones(2, 75, dtype=torch.complex64) / 75**0.5
-    >>> unrolled(NAALISTA(), y, phi, phi, NAALISTA().exempt(16)).requires_grad
-    True
+    >>> NAALISTA()(torch.ones(2, 75, dtype=torch.complex64) / 75**0.5, phi).x.grad_fn.name()
+    'ViewBackward0'
     """
-    observed = y.reshape(-1, y.shape[-1])
-    lstm, hidden, head = algorithm.lstm, algorithm.hidden, algorithm.head
-    layers = (lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
-    heads = (hidden.weight, hidden.bias, head.weight, head.bias)
-    network = (*layers, *heads, algorithm.initial_hidden, algorithm.initial_cell)
-    settings = _Settings(algorithm, tables(phi, w), exempt)
-    x: Tensor = _Unrolled.apply(settings, observed, w.adjoint(observed), *network)
-    return x.reshape(*y.shape[:-1], -1)
+    x: Tensor = _Unrolled.apply(loop, y, z, *network)
+    return x
 
 
-class _Settings:
-    """What no gradient is asked of."""
-
-    def __init__(self, algorithm: Any, made: Tables, exempt: tuple[int, ...]) -> None:
-        self.tables = made
-        self.exempt = np.minimum(exempt, made.n_coefficients)
-        self.arrays = algorithm.arrays()
-        self.scales = algorithm.scales(made.reciprocal_norm)
-
-
-class _Room:
-    """Tensors for one pass forth and back; on its end they wait for the next of the same sizes.
+class _Workspace:
+    """Tensors for one pass forward and backward; on its end they wait for the next of the same sizes.
 
     Fresh memory of that size would cost a page fault for every 4 KiB.
     """
@@ -70,10 +59,10 @@ class _Room:
             "h": (k + 1, n, hidden),
             "cell": (k + 1, n, hidden),
             "u": (k, n, hidden),
-            "of_gates": (k, n, 4 * hidden),
-            "of_u": (k, n, hidden),
-            "of_head": (k, n, 2),
-            "of_initial": (2, n, hidden),
+            "grad_gates": (k, n, 4 * hidden),
+            "grad_u": (k, n, hidden),
+            "grad_head": (k, n, 2),
+            "grad_initial": (2, n, hidden),
         }
         with torch.inference_mode(False):
             return {name: torch.empty(size) for name, size in sizes.items()}
@@ -90,61 +79,58 @@ class _Room:
         self._waiting.setdefault(self.key, [])[:] = [self.tensors]
 
 
-_KEPT = ("x", "c", "norms", "gains", "read", "gates", "h", "cell", "u")
-
-
 class _Unrolled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, settings: _Settings, y: Tensor, z: Tensor, *network: Tensor) -> Tensor:
-        from .na_alista_backward import forth
+    def forward(ctx: Any, loop: tuple[Any, ...], y: Tensor, z: Tensor, *network: Tensor) -> Tensor:
+        from .na_alista import iterate
 
-        n_taps, n = settings.tables.n_coefficients, len(y)
-        room = _Room(len(settings.exempt), n, n_taps, settings.arrays[-1].shape[-1])
-        given = (*rows(y, z), settings.tables.arrays, settings.exempt, settings.scales, *settings.arrays)
-        kept = room.arrays(*_KEPT)
-        kernels.over_rows(lambda start, end: forth(*given, kept, start, end), n, torch.get_num_threads())
+        _, exempt, *_, initial = loop
+        (n, n_taps), n_hidden = z.shape, initial.shape[-1]
+        workspace = _Workspace(len(exempt), n, n_taps, n_hidden)
+        x = torch.empty_like(z, memory_format=torch.contiguous_format)
+        given = (*rows(y, z), *loop, workspace.arrays(*_CACHED), True, x.numpy())
+        over_rows(lambda start, end: iterate(*given, start, end), len(y), torch.get_num_threads())
         _, weight, _, _, hidden_weight, *_ = network
-        ctx.settings, ctx.room = settings, room
+        ctx.loop, ctx.workspace = loop, workspace
         ctx.save_for_backward(y, weight, hidden_weight)
-        return _whole(room["x"][-1], n_taps)
+        return x
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_x: Tensor) -> tuple[Tensor | None, ...]:
-        from .na_alista_backward import back
+    def backward(ctx: Any, grad_x: Tensor) -> tuple[Tensor | None, ...]:
+        from .na_alista_backward import backward
 
-        settings, room = ctx.settings, ctx.room
+        workspace = ctx.workspace
         y, weight, hidden_weight = ctx.saved_tensors
-        n_taps, n_hidden, asked = of_x.shape[-1], weight.shape[-1], len(y) if any(ctx.needs_input_grad[1:3]) else 0
-        of_y, of_z = _halves(torch.zeros_like(y[:asked])), _halves(torch.zeros_like(of_x[:asked]))
-        reads, features, (transposed, _, _), _, head, _ = settings.arrays
+        tables, _, scales, reads, features, (transposed, _, _), _, head, _ = ctx.loop
+        n_taps, n_hidden, asked = grad_x.shape[-1], weight.shape[-1], len(y) if any(ctx.needs_input_grad[1:3]) else 0
+        grad_y, grad_z = _halves(torch.zeros_like(y[:asked])), _halves(torch.zeros_like(grad_x[:asked]))
         matrices = (_gates(weight), transposed, _filled(hidden_weight))
-        given = (*rows(y), settings.tables.arrays, settings.scales, reads, features, matrices, head)
-        kept, by_x = room.arrays(*_KEPT), _halves(of_x).numpy()
-        found = (*room.arrays("of_gates", "of_u", "of_head", "of_initial"), of_y.numpy(), of_z.numpy())
-        kernels.over_rows(
-            lambda start, end: back(*given, kept, by_x, found, start, end), len(y), torch.get_num_threads()
-        )
+        given = (*rows(y), tables, scales, reads, features, matrices, head, workspace.arrays(*_CACHED))
+        found = workspace.arrays("grad_gates", "grad_u", "grad_head", "grad_initial")
+        wanted = (_halves(grad_x).numpy(), (*found, grad_y.numpy(), grad_z.numpy()))
+        over_rows(lambda start, end: backward(*given, *wanted, start, end), len(y), torch.get_num_threads())
 
         def every(t: Tensor, width: int) -> Tensor:
             """All iterations and rows in one dimension."""
             return t.flatten(end_dim=1)[:, :width]
 
-        by_gates = room["of_gates"].flatten(end_dim=1).unflatten(-1, (4, -1))[..., :n_hidden].flatten(-2)
-        by_u, by_head, bias = every(room["of_u"], n_hidden), every(room["of_head"], 2), by_gates.sum(0)
-        of_network = (
-            by_gates.mT @ every(room["read"], len(transposed)),
-            by_gates.mT @ every(room["h"][:-1], n_hidden),
-            bias,
-            bias,
-            by_u.mT @ every(room["cell"][1:], n_hidden),
-            by_u.sum(0),
-            by_head.mT @ every(room["u"], n_hidden).relu(),
-            by_head.sum(0),
-            *room["of_initial"].sum(1)[:, :n_hidden],
+        grad_gates = workspace["grad_gates"].flatten(end_dim=1).unflatten(-1, (4, -1))[..., :n_hidden].flatten(-2)
+        grad_u, grad_head = every(workspace["grad_u"], n_hidden), every(workspace["grad_head"], 2)
+        grad_bias = grad_gates.sum(0)
+        grad_network = (
+            grad_gates.mT @ every(workspace["read"], len(transposed)),
+            grad_gates.mT @ every(workspace["h"][:-1], n_hidden),
+            grad_bias,
+            grad_bias,
+            grad_u.mT @ every(workspace["cell"][1:], n_hidden),
+            grad_u.sum(0),
+            grad_head.mT @ every(workspace["u"], n_hidden).relu(),
+            grad_head.sum(0),
+            *workspace["grad_initial"].sum(1)[:, :n_hidden],
         )
-        of_input = (_whole(of_y, y.shape[-1]), _whole(of_z, n_taps)) if asked else (None, None)
-        return None, *of_input, *of_network
+        grad_input = (_whole(grad_y, y.shape[-1]), _whole(grad_z, n_taps)) if asked else (None, None)
+        return None, *grad_input, *grad_network
 
 
 def _filled(weight: Tensor) -> Array:

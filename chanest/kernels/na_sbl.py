@@ -6,13 +6,21 @@ from typing import Any
 import numpy as np
 
 from .compiling import compiled
+from .constants import (
+    EXPLAINED_MARGIN,
+    LARGEST_EXPONENT,
+    LOG_SCALE,
+    N_OWN,
+    N_SHARED,
+    OCCUPIED_MARGIN,
+    REFERENCE_PILOTS,
+)
 from .elementwise import TINY, tanh
 from .simd import WIDE, add_real_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Scalar = Any  # of numba, float32
-N_OWN, N_SHARED = 6, 6  # features of a tap, and of all
-_LARGEST_EXPONENT = np.float32(20.0)
+_LARGEST_EXPONENT = np.float32(LARGEST_EXPONENT)
 
 
 @compiled
@@ -24,7 +32,7 @@ def silu(x: Scalar) -> Scalar:
 
 @compiled
 def factor(f: Scalar) -> Scalar:
-    """exp(2 f), kept where float32 stays finite."""
+    """exp(2 f), clamped where float32 stays finite."""
     return np.float32(math.exp(min(max(np.float32(2.0) * f, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)))
 
 
@@ -88,19 +96,19 @@ def update(
     Args:
         q (B, N) complex, d, g (B, N), s, fit, em_noise (B,): the moments; base (B,): the noise variance that the rule
             corrects.
-        log_p: (N,); constants: M, whether s was told, the crowding; limits: smallest and largest g and s.
+        log_p: (N,); constants: M, whether s was told, the log rank deficit; limits: smallest and largest g and s.
         of_taps: weights (H, 18) of a tap's own features and of its neighbours', (3, H, 6) of the shared ones, biases.
     """
     own, shared_weight, bias_in, weight, bias, weight_out, bias_out = of_taps
-    n_rows, told, crowded = constants
+    n_rows, told, rank_deficit = constants
     n_taps, n_hidden = g.shape[1], len(bias)
     width = (n_taps + WIDE - 1) // WIDE * WIDE
     inputs, taps = np.zeros((3 * N_OWN, width), np.float32), np.zeros((N_OWN, width), np.float32)
     first, second = np.empty((n_hidden, width), np.float32), np.empty((n_hidden, width), np.float32)
     shift, of_shared = np.empty(n_hidden, np.float32), np.empty((3, n_hidden), np.float32)
     shared, read, out = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32), np.empty(width, np.float32)
-    sixth, one, low = np.float32(1.0 / 6.0), np.float32(1.0), np.float32(1e-6)
-    size = np.float32(math.log(n_rows / np.float32(75.0)))
+    sixth, one, low = np.float32(1.0 / LOG_SCALE), np.float32(1.0), np.float32(OCCUPIED_MARGIN)
+    size = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
     for n in range(n_taps):
         taps[5, n] = np.float32(-1.0 + 2.0 * n / (n_taps - 1)) if n_taps > 1 else np.float32(-1.0)
     for b in range(start, end):
@@ -117,12 +125,12 @@ def update(
             taps[2, n] = (log_g - log_p[n]) * sixth
             taps[3, n] = (log_p[n] - log_s) * sixth
             taps[4, n] = (log_q - log_d) * sixth
-        explained = min(max(occupied / n_rows, np.float32(1e-4)), np.float32(1.0 - 1e-4))
+        explained = min(max(occupied / n_rows, np.float32(EXPLAINED_MARGIN)), np.float32(1.0 - EXPLAINED_MARGIN))
         shared[0] = np.float32(math.log(max(fit[b], TINY))) * sixth
         shared[1] = np.float32(math.log(max(em_noise[b], TINY) / s[b])) * sixth
         shared[2], shared[3] = size, told
         shared[4] = np.float32(math.log(explained / (one - explained))) * sixth
-        shared[5] = crowded
+        shared[5] = rank_deficit
         read[:N_SHARED] = shared
         read[N_SHARED] = np.float32(math.log(n_rows * s[b])) * sixth
         for f in range(N_OWN):

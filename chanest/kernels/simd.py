@@ -1,4 +1,4 @@
-"""One primitive in LLVM's own vectors: sums of rows times complex weights, kept in registers.
+"""One primitive in LLVM's own vectors: sums of rows times complex weights, in registers.
 
 Plain loops over arrays that might overlap cost more in checks than in arithmetic on rows as short as these.
 """
@@ -122,9 +122,9 @@ def _add_products(rows: Any, weights: Any, total: Any, n_vectors: int) -> tuple[
             values = [builder.load(_vector_at(builder, rows.data, builder.add(first, part)), align=4) for part in parts]
             for start, of_vector in zip(first_weights, sums, strict=True):
                 weight = _spread(builder, weights.data, builder.add(start, k))
-                for value, kept in zip(values, of_vector, strict=True):
+                for value, running in zip(values, of_vector, strict=True):
                     product = builder.fmul(value, weight, flags=_FAST)
-                    builder.store(builder.fadd(builder.load(kept), product, flags=_FAST), kept)
+                    builder.store(builder.fadd(builder.load(running), product, flags=_FAST), running)
 
         step, one = ir.Constant(column.type, n_chains), ir.Constant(column.type, 1)
         whole = builder.sub(last, builder.srem(last, step))
@@ -157,6 +157,6 @@ def _spread(builder: Any, data: Any, index: Any) -> Any:
 
 
 def _arrays(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
-    """Those of the arguments that are arrays."""
+    """The arguments that are arrays."""
     pairs = zip(sig.args, args, strict=True)
     return [context.make_array(kind)(context, builder, value) for kind, value in pairs if isinstance(kind, types.Array)]

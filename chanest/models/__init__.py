@@ -2,7 +2,18 @@
 
 from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
 from .model import Estimate, Model, Solution, noise_of_y, normalise
-from .zoo import ESTIMATORS, check_serves, fits, load_model, pick_model, pick_named, rescaled, unambiguous
+from .zoo import (
+    ESTIMATORS,
+    check_serves,
+    estimate,
+    fits,
+    load_model,
+    model_names,
+    pick_model,
+    pick_named,
+    rescaled,
+    unambiguous,
+)
 
 __all__ = [
     "ESTIMATORS",
@@ -11,9 +22,11 @@ __all__ = [
     "Solution",
     "check_serves",
     "describe_model",
+    "estimate",
     "fits",
     "is_model",
     "load_model",
+    "model_names",
     "noise_of_y",
     "normalise",
     "pick_model",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
+from types import ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, Interpolator, Recovery
+from ..algorithms import Algorithm, Interpolator, Recovery, namespace
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT
 from ..problems import Grid, PilotPattern, Problem, Scenario, gaussian, ofdm
@@ -140,15 +141,15 @@ class Model:
         scenario = self.ofdm
         if not isinstance(pattern, PilotPattern):
             pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
-        received, noise_variance = _tensor(received_pilots), _tensor(noise_variance)
-        scenario.check(received, pattern, noise_variance)
+        received, noise = _tensor(received_pilots), _tensor(noise_variance)
+        scenario.check(received, pattern, noise)
         if pilot_symbols is not None:
             symbols = checked_symbols(_tensor(pilot_symbols), received)
             received = received / symbols
-            if noise_variance is not None:
-                noise_variance = noise_variance / float(symbols.abs().double().square().mean())
+            if noise is not None:
+                noise = noise / float(symbols.abs().double().square().mean())
         found = self._solve(
-            received, pattern, noise_variance, n_iterations=n_iterations, record=record, error_variance=error_variance
+            received, pattern, noise, n_iterations=n_iterations, record=record, error_variance=error_variance
         )
         estimate = Estimate(
             found.values.get("cir"),
@@ -199,11 +200,11 @@ class Model:
             raise ModelError(
                 f"model {self.name}: made for OFDM pilots (scenario {self.scenario.name}), not for synthetic vectors"
             ) from None
-        matrix, noise_variance = phi.matrix if isinstance(phi, DenseOperator) else _tensor(phi), _tensor(noise_variance)
-        y = _tensor(observations)
-        check_measurements(y, matrix, noise_variance)
+        matrix = phi.matrix if isinstance(phi, DenseOperator) else _tensor(phi)
+        y, noise = _tensor(observations), _tensor(noise_variance)
+        check_measurements(y, matrix, noise)
         sensing = phi if isinstance(phi, DenseOperator) else DenseOperator(matrix)
-        found = self._solve(y, sensing, noise_variance, n_iterations=n_iterations, record=record, error_variance=False)
+        found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
         recovery = Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds)
         return _in_kind(recovery, observations)
 
@@ -312,17 +313,16 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     return y, rms * peak
 
 
-def noise_of_y(noise_variance: Tensor | float, scale: Tensor, n_pilots: int) -> Tensor:
+def noise_of_y(noise_variance: Any, scale: Any, n_pilots: Any, xp: ModuleType = namespace) -> Any:
     """The noise variance of an entry of y, given that of an observation and the RMS that normalise found.
 
     >>> noise_of_y(0.3, torch.tensor([[2.0]]), 75)
     tensor([0.0010])
     """
-    rms = scale.squeeze(-1)
-    noise = torch.as_tensor(noise_variance, dtype=torch.float64, device=rms.device).expand(rms.shape)
-    tiny = torch.finfo(rms.dtype).tiny
-    relative = (noise.sqrt() / rms.double().clamp_min(tiny)).square().clamp_max(1e6)
-    return (relative / n_pilots).to(rms.dtype)
+    rms = scale[..., 0]
+    noise = xp.full_like(xp.double(rms), noise_variance)
+    relative = xp.clip(xp.square(xp.sqrt(noise) / xp.clip(xp.double(rms), xp.tiny(rms))), 0.0, 1e6)
+    return xp.astype(relative / n_pilots, rms.dtype)
 
 
 def _tensor(value: Any) -> Any:

@@ -24,7 +24,7 @@ from ..algorithms import (
 from ..errors import AlgorithmError, ModelError
 from ..problems import PilotPattern, Problem, ofdm
 from .hdf5 import read_model, read_purpose, shipped_models
-from .model import Model
+from .model import Array, Estimate, Model
 
 ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
 
@@ -47,6 +47,47 @@ def load_model(name: str | Path) -> Model:
         path = shipped_models()[names.index(str(name))]
     algorithm, scenario, training = read_model(path)
     return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
+
+
+def model_names() -> list[str]:
+    """The names of the shipped models.
+
+    >>> "na-sbl-wide" in model_names()
+    True
+    """
+    return [path.stem for path in shipped_models()]
+
+
+def estimate(
+    received_pilots: Array,
+    pattern: PilotPattern | Sequence[int] | Array,
+    noise_variance: Array | float | None = None,
+    *,
+    model: str | Path | Model = "na-sbl-wide",
+    pilot_symbols: Array | complex | None = None,
+    error_variance: bool = False,
+) -> Estimate:
+    """Estimate channels from received pilots by a shipped model, or one from a file.
+
+    Args:
+        received_pilots, pattern, noise_variance, pilot_symbols, error_variance: as of :meth:`Model.estimate`.
+        model: a name, a file, or a loaded model. "na-sbl-wide" was trained for any channel and any 24 to 200
+            pilots.
+
+    Raises:
+        ModelError, FileError: no such model.
+        ObservationError, PilotError: as of :meth:`Model.estimate`.
+
+    >>> estimate(np.ones((2, 75), np.complex64), PilotPattern.random(75, seed=0)).cfr.shape
+    (2, 600)
+    """
+    if isinstance(model, Model):
+        loaded = model
+    else:
+        loaded = _shipped(str(model)) if str(model) in model_names() else load_model(model)
+    return loaded.estimate(
+        received_pilots, pattern, noise_variance, pilot_symbols=pilot_symbols, error_variance=error_variance
+    )
 
 
 def pick_model(
@@ -216,6 +257,11 @@ def unambiguous(model: Model, pattern: PilotPattern) -> Model:
         return model
     window = {"n_taps": n_taps, "first_tap_samples": max(model.ofdm.first_tap_samples, -(n_taps // 4))}
     return replace(model, scenario=model.ofdm.model_copy(update=window))
+
+
+@cache
+def _shipped(name: str) -> Model:
+    return load_model(name)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Linear operators: Phi, its adjoint, and what follows from the two."""
 
-from .base import LinearOperator, Weights, kept, power_start
+from .base import LinearOperator, Moments, Weights, cached, power_start
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
 from .weights import (
@@ -15,11 +15,12 @@ __all__ = [
     "AnalyticWeights",
     "DenseOperator",
     "LinearOperator",
+    "Moments",
     "PartialDFT",
     "Weights",
     "analytic_weights",
+    "cached",
     "generalised_coherence",
-    "kept",
     "power_start",
     "projected_gradient_weights",
     "welch_bound",

@@ -2,12 +2,16 @@
 
 from functools import cached_property
 
+import numpy as np
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ..errors import OperatorError
-from .base import LinearOperator
+from ..kernels import over_rows
+from ..kernels.adapters import Array, rows, suits
+from .base import LinearOperator, Moments
+from .cholesky import diagonal_load
 
 
 class PartialDFT(LinearOperator):
@@ -102,6 +106,40 @@ class PartialDFT(LinearOperator):
         diagonal = self._taps(grid)
         return diagonal.real / self.n_measurements
 
+    def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
+        if not suits(y, self, g):
+            return super().posterior_moments(y, g, noise_variance)
+        from ..kernels.posterior import posterior
+
+        load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
+        spectrum = torch.fft.rfft(g, self.n_fft)
+        observed, spectra, loads = rows(self.without_delay(y), spectrum, load)
+        w, sums = np.empty_like(observed), np.zeros_like(spectra)
+        scalars = np.empty((3, len(w)), np.float32)
+        given = (spectra, loads, observed, self.n_fft, *self._folded_lags, w, sums, scalars)
+        over_rows(lambda start, end: posterior(*given, start, end), len(w), torch.get_num_threads())
+        if np.isnan(scalars[0]).any():  # a pivot was not positive
+            return super().posterior_moments(y, g, noise_variance)
+        misfit, trace, fit = (torch.from_numpy(row).reshape(load.shape) / self.n_measurements for row in scalars)
+        grid = torch.from_numpy(sums).reshape(spectrum.shape)
+        d = torch.fft.irfft(grid, self.n_fft, norm="forward")[..., : self.n_coefficients] / self.n_measurements
+        q = self.adjoint(self.with_delay(torch.from_numpy(w).reshape(y.shape)))
+        return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
+
+    def _solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        if not suits(y, self, g):
+            return super()._solution(y, g, noise_variance)
+        from ..kernels.posterior import solve
+
+        load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
+        observed, spectra, loads = rows(self.without_delay(y), torch.fft.rfft(g, self.n_fft), load)
+        w, solved = np.empty_like(observed), np.empty(len(observed), bool)
+        given = (spectra, loads, observed, *self._folded_lags, w, solved)
+        over_rows(lambda start, end: solve(*given, start, end), len(w), torch.get_num_threads())
+        if not solved.all():
+            return super()._solution(y, g, noise_variance)
+        return self.with_delay(torch.from_numpy(w).reshape(y.shape))
+
     # the pieces -------------------------------------------------------------------------------------------
 
     def _spectrum(self, x: Tensor) -> Tensor:
@@ -158,6 +196,18 @@ class PartialDFT(LinearOperator):
     def _differences(self) -> Tensor:
         """(*batch_shape, M, M): (k_m - k_m') mod n_fft."""
         return (self.bins.unsqueeze(-1) - self.bins.unsqueeze(-2)) % self.n_fft
+
+    @cached_property
+    def _folded_lags(self) -> tuple[Array, Array]:
+        """Pairs of pilots as entries of a spectrum (:mod:`chanest.kernels.posterior`), (M, M) both.
+
+        int32 k_i - k_j mod n_fft, folded into 0...n_fft // 2; float32 -1 where the folded entry is the conjugate.
+        """
+        bins = self.bins.numpy()
+        difference = (bins[:, None] - bins) % self.n_fft
+        folded = np.minimum(difference, self.n_fft - difference)
+        sign = np.where(2 * difference <= self.n_fft, 1.0, -1.0)
+        return folded.astype(np.int32), sign.astype(np.float32)
 
     @cached_property
     def _circulant(self) -> tuple[int, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OperatorError
-from .base import LinearOperator, kept
+from .base import LinearOperator, cached
 from .dense import DenseOperator
 
 _BLOCK = 128  # columns of W^H Phi at a time
@@ -76,14 +76,14 @@ class AnalyticWeights:
 
 
 def analytic_weights(phi: LinearOperator, ridge: float) -> AnalyticWeights:
-    """:class:`AnalyticWeights`, made once for each ridge and kept with the operator.
+    """:class:`AnalyticWeights`, made once for each ridge and cached with the operator.
 
     >>> from chanest.operators import DenseOperator
     >>> phi = DenseOperator(torch.randn(8, 16))
     >>> analytic_weights(phi, 0.1) is analytic_weights(phi, 0.1)
     True
     """
-    return kept(phi, ("analytic weights", ridge), lambda: AnalyticWeights(phi, ridge))
+    return cached(phi, ("analytic weights", ridge), lambda: AnalyticWeights(phi, ridge))
 
 
 class _Adjoint(Protocol):

@@ -137,12 +137,20 @@ class Problem(Frozen, ABC):
         peers: the estimators that are set beside each other where none is asked for.
         is_complex: whether observations are complex numbers.
         first_tap_samples: delay of the first coefficient; 0 where coefficients have no delay.
+        sensing_word: what makes the observations: ``pilot pattern`` or ``matrix``.
+        sample_word: what is estimated: ``channels`` or ``vectors``.
+        support_word: what the oracles are told: ``delays`` or ``support``.
+        footnote: what a reader of a table of its estimators should know; empty where there is nothing.
     """
 
     quantities: ClassVar[tuple[str, ...]]
     size_fields: ClassVar[tuple[str, ...]]
     peers: ClassVar[tuple[str, ...]]
     is_complex: ClassVar[bool]
+    sensing_word: ClassVar[str]
+    sample_word: ClassVar[str]
+    support_word: ClassVar[str]
+    footnote: ClassVar[str] = ""
 
     if TYPE_CHECKING:
         name: str
@@ -293,6 +301,12 @@ class Problem(Frozen, ABC):
     def trained_size(self) -> str:
         """What sizes a model trained for it serves, in words: ``24 to 200``."""
 
+    def training_words(self, seed: object) -> str:
+        """Sizes, and whether a model saw one pilot pattern or matrix, that of a seed, or a new one every step."""
+        word = self.sensing_word
+        seen = f"one fixed {word} (seed {seed})" if self.training.fixed else f"a new {word} every step"
+        return f"{self.size}, {seen}"
+
     @property
     def noise_convention(self) -> str:
         """What its SNR is relative to, where there are several conventions; else empty."""
@@ -300,13 +314,8 @@ class Problem(Frozen, ABC):
 
     @property
     @abstractmethod
-    def sensing_word(self) -> str:
-        """What makes the observations: ``pilot pattern`` or ``matrix``."""
-
-    @property
-    @abstractmethod
-    def sample_word(self) -> str:
-        """What is estimated: ``channels`` or ``vectors``."""
+    def trained_for(self) -> str:
+        """What a model trained for it was trained for, in words."""
 
     @abstractmethod
     def __str__(self) -> str:

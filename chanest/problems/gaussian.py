@@ -11,8 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..errors import ObservationError, ScenarioError
-from ..operators import DenseOperator
-from ..operators import kept as cached
+from ..operators import DenseOperator, cached
 from .base import (
     Batch,
     ForwardModel,
@@ -60,6 +59,10 @@ class GaussianScenario(Problem):
     size_fields: ClassVar[tuple[str, ...]] = ("n_measurements", "n_coefficients")
     peers: ClassVar[tuple[str, ...]] = ("ista", "fista", "alista", "na-alista", "vamp")
     is_complex: ClassVar[bool] = False
+    sensing_word: ClassVar[str] = "matrix"
+    sample_word: ClassVar[str] = "vectors"
+    support_word: ClassVar[str] = "support"
+    footnote: ClassVar[str] = "vamp is told the prior and the noise: the limit of large matrices"
 
     setting: Literal["synthetic"]
     name: Annotated[str, Field(min_length=1)]
@@ -90,8 +93,8 @@ class GaussianScenario(Problem):
             )
         return self
 
-    @property
-    def first_tap_samples(self) -> int:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def first_tap_samples(self) -> int:  # type: ignore[override, misc, unused-ignore]
         """Coefficients have no delay: 0."""
         return 0
 
@@ -174,8 +177,10 @@ class GaussianScenario(Problem):
         return f"made for OFDM pilots (scenario {made_for.name}), not for the vectors of {self.name}"
 
     def distance(self, made_for: Problem, n_measurements: int) -> tuple[float, ...] | None:
-        sizes = [(s.n_measurements, s.n_coefficients, s.sparsity) for s in (self, made_for) if not s.is_complex]
-        if len(sizes) < 2 or sizes[0] != sizes[1]:
+        if not isinstance(made_for, GaussianScenario):
+            return None
+        sizes = [(s.n_measurements, s.n_coefficients, s.sparsity) for s in (self, made_for)]
+        if sizes[0] != sizes[1]:
             return None
         return (abs(made_for.snr_db - self.snr_db),)
 
@@ -284,13 +289,13 @@ class GaussianScenario(Problem):
     def trained_size(self) -> str:
         return f"{self.n_measurements} x {self.n_coefficients}"
 
-    @property
-    def sensing_word(self) -> str:
-        return "matrix"
+    def training_words(self, seed: object) -> str:
+        denser = self.training.denser
+        return super().training_words(seed) + (f", every other vector {denser:g} times denser" if denser > 1 else "")
 
     @property
-    def sample_word(self) -> str:
-        return "vectors"
+    def trained_for(self) -> str:
+        return f"trained at {self.snr_db:g} dB"
 
     def __str__(self) -> str:
         return (

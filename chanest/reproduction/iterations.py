@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm
+from ..algorithms.proximal import IterativeShrinkage
 from ..models import Model
 from .charts import Illustration, Row, spearman
 
@@ -45,7 +45,7 @@ def follow(model: Model, n_samples: int, seed: int, device: torch.device, n_iter
     (torch.Size([5, 8]), torch.Size([4, 8]))
     """
     scenario, algorithm = model.scenario, model.algorithm
-    assert isinstance(algorithm, Algorithm)
+    assert isinstance(algorithm, IterativeShrinkage)
     drawn = scenario.sensing(seed)
     phi = drawn.to(device)
     w = algorithm.to(device, torch.float32).weights(phi)

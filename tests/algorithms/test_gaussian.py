@@ -8,17 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
-from chanest.algorithms.gaussian import (
-    LOADING,
-    cholesky,
-    covariance,
-    crowding,
-    inverse,
-    posterior_variance,
-    solve,
-)
+from chanest.algorithms.gaussian import log_rank_deficit, posterior_variance
 from chanest.algorithms.noise import estimate_noise, noise_level
 from chanest.models.model import noise_of_y, normalise
+from chanest.operators.cholesky import LOADING, cholesky, inverse, solve
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
 
@@ -66,18 +59,18 @@ def random_prior(*batch: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_covariance_is_the_dense_formula(case):
+def test_loaded_covariance_is_the_dense_formula(case):
     phi, dense = make(case)
     g, s = random_prior(4, 3)
     m = phi.n_measurements
     load = s + LOADING * g.sum(-1) / m
     expected = (dense * g.unsqueeze(-2)) @ dense.mH + load[..., None, None] * torch.eye(m)
-    torch.testing.assert_close(covariance(phi, g, s), expected)
+    torch.testing.assert_close(phi.loaded_covariance(g, s), expected)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_posterior_variance_is_the_diagonal_of_the_posterior_covariance(case):
-    """diag(F (G^-1 + Phi^H Phi / s)^-1 F^H), F = sqrt(M') Phi', the noise loaded as in covariance()."""
+    """diag(F (G^-1 + Phi^H Phi / s)^-1 F^H), F = sqrt(M') Phi', the noise loaded as in loaded_covariance()."""
     phi, dense = make(case)
     g, s = random_prior(3)
     load = s + LOADING * g.sum(-1) / phi.n_measurements
@@ -137,7 +130,7 @@ class TestInverse:
         found, expected = [], []
         for gradients, way in ((found, solve), (expected, torch.linalg.solve)):
             variable, noise = g.clone().requires_grad_(), s.clone().requires_grad_()
-            (y.conj() * way(covariance(phi, variable, noise), y)).real.sum().backward()
+            (y.conj() * way(phi.loaded_covariance(variable, noise), y)).real.sum().backward()
             gradients += [variable.grad, noise.grad]
         torch.testing.assert_close(found, expected)
 
@@ -177,7 +170,7 @@ class TestInverse:
         for spacing in (3, 4, 8, 25):
             phi = PilotPattern.comb(spacing).operator(256)
             for g in (torch.eye(256)[:2], torch.full((2, 256), 1e-8)):
-                c = covariance(phi, g, torch.zeros(2))
+                c = phi.loaded_covariance(g, torch.zeros(2))
                 assert bool(inverse(c).isfinite().all())
                 assert bool((cholesky(c).diagonal(dim1=-2, dim2=-1).real > 0).all())
 
@@ -237,28 +230,28 @@ class TestNoise:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_crowding_is_its_definition_and_knows_no_scale(case):
+def test_log_rank_deficit_is_its_definition_and_knows_no_scale(case):
     phi, dense = make(case)
     g = torch.rand(N_TAPS, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     c = (dense * g) @ dense.mH
     eigenvalues = torch.linalg.eigvalsh(c)
     expected = (eigenvalues.shape[-1] * eigenvalues.square().sum(-1) / eigenvalues.sum(-1).square()).log()
-    found = crowding(phi, g)
+    found = log_rank_deficit(phi, g)
     assert found.shape == phi.batch_shape
     torch.testing.assert_close(found, expected)
     assert bool((found > 0).all())
     for scale in (1e-12, 1e12):
-        torch.testing.assert_close(crowding(phi, scale * g), found)
+        torch.testing.assert_close(log_rank_deficit(phi, scale * g), found)
 
 
 @pytest.mark.parametrize("offset", [0, 3])
-def test_a_comb_is_not_crowded(offset):
+def test_a_comb_has_no_rank_deficit(offset):
     """256 bins, every eighth a pilot: 32 taps are orthogonal on 32 pilots, whatever the offset."""
     bins = torch.arange(offset, N_FFT, 8)
     angle = -2 * torch.pi * bins.double().unsqueeze(-1) * torch.arange(32) / N_FFT
     phi = DenseOperator(torch.polar(torch.ones_like(angle), angle) / 32**0.5)
-    assert abs(float(crowding(phi, torch.ones(32, dtype=torch.float64)))) < 1e-12
+    assert abs(float(log_rank_deficit(phi, torch.ones(32, dtype=torch.float64)))) < 1e-12
     phi = PilotPattern.comb(5, 2, Grid.around_dc(N_USED, N_FFT)).operator(N_TAPS, FIRST, dtype=torch.complex128)
     random = PilotPattern.random(30, 0, Grid.around_dc(N_USED, N_FFT)).operator(N_TAPS, FIRST, dtype=torch.complex128)
     g = torch.ones(N_TAPS, dtype=torch.float64)
-    assert float(crowding(phi, g)) < 0.5 * float(crowding(random, g))
+    assert float(log_rank_deficit(phi, g)) < 0.5 * float(log_rank_deficit(random, g))

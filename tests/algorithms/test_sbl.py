@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import stacked
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chanest import PartialDFT, PilotPattern, load_scenario
 from chanest.algorithms import NASBL, SBL, Algorithm
-from chanest.algorithms.gaussian import covariance
 from chanest.errors import AlgorithmError
 from chanest.models.model import Model
 from chanest.problems.random import seeded
@@ -184,75 +180,12 @@ IDS = ["sbl", "na-sbl", "na-sbl perturbed"]
 
 @pytest.mark.parametrize("algorithm", ALL, ids=IDS)
 class TestBoth:
-    def test_records_every_iteration_on_request(self, algorithm):
-        recovery = algorithm(signals(), operator(), record=True)
-        assert len(recovery.iterates) == 4
-        assert torch.equal(recovery.iterates[-1], recovery.x)
-        assert not any(torch.equal(x, recovery.x) for x in recovery.iterates[:-1])
-        plain = algorithm(signals(), operator())
-        assert plain.iterates == ()
-        assert torch.equal(plain.x, recovery.x)
-
     def test_the_posterior_has_the_mean_that_is_returned(self, algorithm):
         y, phi = signals(), operator()
         recovery = algorithm(y, phi)
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
-        w = torch.linalg.solve(covariance(phi, g, s), y)
+        w = torch.linalg.solve(phi.loaded_covariance(g, s), y)
         torch.testing.assert_close(recovery.x, g * phi.adjoint(w))
-
-    def test_batch_shape_does_not_matter(self, algorithm):
-        y, phi = signals(6), operator()
-        together = algorithm(y, phi).x
-        torch.testing.assert_close(algorithm(y.view(2, 3, -1), phi).x, together.view(2, 3, -1))
-        torch.testing.assert_close(algorithm(y[4], phi).x, together[4])
-
-    def test_one_pattern_per_entry(self, algorithm):
-        patterns = [PilotPattern.random(M, seed) for seed in range(3)]
-        y = signals()
-        together = algorithm(y, stacked(patterns, N, dtype=torch.complex128)).x
-        for i, pattern in enumerate(patterns):
-            alone = algorithm(y[i], pattern.operator(N, dtype=torch.complex128)).x
-            torch.testing.assert_close(together[i], alone)
-
-    @settings(max_examples=10, deadline=None)
-    @given(exponent=st.floats(-12, 12), phase=st.sampled_from([1, 1j, -1]), told=st.booleans())
-    def test_a_receivers_units_do_not_matter(self, algorithm, exponent, phase, told):
-        pattern = PilotPattern.random(30, 0)
-        data = WIDE.draw(pattern, 3, seeded(0, "test"))
-        received = data.observations.to(torch.complex128)
-        a, noise = 10**exponent, data.noise_variance.double()
-        model = Model(algorithm, WIDE)
-        options = [noise, a**2 * noise] if told else [None, None]
-        expected = model.estimate(received, pattern, options[0], error_variance=True)
-        found = model.estimate(a * phase * received, pattern, options[1], error_variance=True)
-        torch.testing.assert_close(found.cfr / (a * phase), expected.cfr, rtol=1e-6, atol=1e-6)
-        torch.testing.assert_close(found.error_variance / a**2, expected.error_variance, rtol=1e-5, atol=1e-9)
-
-    @pytest.mark.parametrize("told", [None, 0.1])
-    def test_one_sample_does_not_see_the_others(self, algorithm, told):
-        pattern = PilotPattern.random(30, 0)
-        received = WIDE.draw(pattern, 4, seeded(0, "test")).observations.to(torch.complex128)
-        loud = received.clone()
-        loud[0] = 1e6 * loud[0].real
-        model = Model(algorithm, WIDE)
-        quiet = model.estimate(received, pattern, told).cir[1:]
-        torch.testing.assert_close(model.estimate(loud, pattern, told).cir[1:], quiet)
-
-    def test_all_zero_pilots_give_a_zero_channel(self, algorithm):
-        pattern = PilotPattern.random(30, 0)
-        estimate = Model(algorithm, WIDE).estimate(torch.zeros(2, 30, dtype=torch.complex128), pattern)
-        assert bool((estimate.cir == 0).all() & (estimate.cfr == 0).all())
-
-    @pytest.mark.parametrize("wrong", [0, -1])
-    def test_impossible_iterations(self, algorithm, wrong):
-        with pytest.raises(AlgorithmError, match="at least 1"):
-            algorithm(signals(), operator(), wrong)
-
-
-def test_another_number_of_iterations():
-    assert len(SBL(4)(signals(), operator(), 7, record=True).iterates) == 7
-    with pytest.raises(AlgorithmError, match="parameters for each of its 4 iterations, asked for 7"):
-        NASBL(4).double()(signals(), operator(), 7)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +209,7 @@ def test_em_never_decreases_the_marginal_likelihood():
     values = []
     for k in range(1, 25):
         g = SBL(k)(y, phi, noise_variance=s).posterior.variances
-        c = covariance(phi, g, s)
+        c = phi.loaded_covariance(g, s)
         quadratic = (y.conj() * torch.linalg.solve(c, y)).real.sum(-1)
         values.append(-torch.linalg.slogdet(c).logabsdet - quadratic)
     rises = torch.stack(values).diff(dim=0)

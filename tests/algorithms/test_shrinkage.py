@@ -1,11 +1,15 @@
 """Soft threshold and support selection."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chanest.algorithms import AGLISTA, ALISTA, ALISTAAT, LISTA, LISTACPSS, NAALISTA, GatedLISTA
 from chanest.algorithms.shrinkage import soft_threshold, support_schedule
+from chanest.errors import AlgorithmError
 
 
 @settings(max_examples=50, deadline=None)
@@ -82,3 +86,31 @@ def test_the_schedule_is_the_published_linspace(n_iterations):
         ramp = torch.linspace(1.5 * sparsity // n_iterations, 1.5 * sparsity, n_iterations, dtype=torch.float64)
         expected = tuple(int(p) for p in ramp.clamp(3, 10))
         assert support_schedule(sparsity, n_iterations) == expected
+
+
+class TestSupportSelection:
+    def test_published_synthetic_schedule(self):
+        assert support_schedule(50, 16, "synthetic") == tuple(int(3.75 * k) for k in range(1, 17))
+        assert support_schedule(50, 12, "synthetic") == tuple(range(5, 61, 5))
+        assert support_schedule(50, 1, "synthetic") == (60,)
+        assert support_schedule(0, 3, "synthetic") == (0, 0, 0)
+        assert support_schedule(8, 16, "ofdm") == support_schedule(8, 16)
+        with pytest.raises(AlgorithmError, match="schedule: expected one of ofdm, published, synthetic, got linear"):
+            support_schedule(8, 16, "linear")
+
+    @pytest.mark.parametrize("cls", [ALISTA, NAALISTA, ALISTAAT, AGLISTA, LISTA, LISTACPSS, GatedLISTA])
+    def test_schedule_is_the_last_hyperparameter_and_not_written_when_none(self, cls):
+        assert list(inspect.signature(cls).parameters)[-1] == "schedule"
+        assert "schedule" not in cls().hyperparameters
+        chosen = cls(sparsity=50, schedule="synthetic")
+        assert chosen.hyperparameters["schedule"] == "synthetic"
+        assert chosen.exempt(16)[-1] == 60
+        with pytest.raises(AlgorithmError, match="schedule"):
+            cls(schedule="x")
+
+    def test_a_count_per_vector(self):
+        x = torch.randn(4, 9, dtype=torch.complex128)
+        counts = torch.tensor([[0], [2], [9], [30]])
+        found = soft_threshold(x, 0.4, counts)
+        for row, entry, count in zip(found, x, counts, strict=True):
+            torch.testing.assert_close(row, soft_threshold(entry, 0.4, int(count)))

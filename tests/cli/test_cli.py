@@ -22,7 +22,6 @@ from chanest.algorithms import ALGORITHMS, LISTA
 from chanest.files import arrays as arrayfile
 from chanest.files.arrays import ArrayReader
 from chanest.models.hdf5 import shipped_models, write_model
-from chanest.models.zoo import PEERS
 from chanest.problems.load import scenario_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -328,7 +327,7 @@ def test_a_scenario_name_in_a_file_is_no_markup(here, chanest, pilot_arrays):
 def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chanest):
     facts = chanest("estimate", "--pilots", 75, "--snr", 10, "--samples", 20, "--json").json
     assert list(facts) == KEYS
-    assert list(facts["algorithms"]) == [*PEERS, *REFERENCES]
+    assert list(facts["algorithms"]) == [*load_scenario("lte10").peers, *REFERENCES]
     assert facts["algorithms"]["linear"]["cir_nmse_db"] is None
     assert facts["algorithms"]["na-alista"] == {key: facts[key] for key in SCORE}
     told = {key: facts[key] for key in KEYS[:10]}
@@ -340,7 +339,7 @@ def test_json_of_a_simulation_has_the_whole_family_and_the_references(here, chan
 def test_the_table_of_a_simulation_shows_every_estimator(here, chanest):
     ran = chanest("estimate", "--samples", 8, "--model", "na.h5", "--output", "x.npz", "--plot", "x.svg")
     assert ran.code == 0, ran.err
-    for name in [*PEERS, *REFERENCES]:
+    for name in [*load_scenario("lte10").peers, *REFERENCES]:
         assert re.search(rf"│ {name} ", ran.out)
     assert "model na, " in ran.out
     with ArrayReader(Path("x.npz")) as reader:
@@ -390,7 +389,7 @@ def test_training_writes_a_model_that_estimates_and_leaves_no_checkpoint(here, c
 
 @pytest.mark.parametrize("algorithm", LEARNED)
 def test_every_learned_algorithm_trains_with_its_defaults(here, chanest, monkeypatch, algorithm):
-    monkeypatch.setattr("chanest.training.trainer.calibrate", lambda *_: None)  # it takes seconds
+    monkeypatch.setattr("chanest.training.trainer.fit_error_variance", lambda *_, **__: None)  # it takes seconds
     options = "--steps 1 --batch 8 --iterations 2 --pilots 20 --fixed-pattern --seed 3"
     assert chanest("train", "--algorithm", algorithm, *options.split(), "--output", "new.h5").code == 0
     options = "--model new.h5 --pilots 20 --samples 2 --seed 3 --json"
@@ -400,7 +399,7 @@ def test_every_learned_algorithm_trains_with_its_defaults(here, chanest, monkeyp
 
 
 def test_a_start_model_decides_the_algorithm_and_its_parameters_grow(here, chanest, monkeypatch):
-    monkeypatch.setattr("chanest.training.trainer.calibrate", lambda *_: None)
+    monkeypatch.setattr("chanest.training.trainer.fit_error_variance", lambda *_, **__: None)
     options = "--steps 1 --batch 8 --learning-rate 1e-12 --snr 5:15 --output new.h5"
     ran = chanest("train", "--start", "alista.h5", "--iterations", 6, *options.split())
     assert (ran.code, ran.err) == (0, "")
@@ -489,7 +488,7 @@ def test_a_million_observations_stream_through_in_two_gibibytes(tmp_path, small_
 
 
 def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
-    from chanest.evaluation import comparison as compare
+    from chanest.evaluation import comparison
 
     monkeypatch.chdir(tmp_path)
     grid = ["--scenarios", "lte10,etu", "--pilots", "40,75", "--snr", "0:20:20"]
@@ -502,10 +501,10 @@ def test_compare_resumes_with_the_same_rows(tmp_path, chanest, monkeypatch):
         done += 1
         if done == 3:
             raise KeyboardInterrupt
-        return compare_point(*arguments, **named)
+        return compare(*arguments, **named)
 
-    compare_point = compare.compare_point
-    monkeypatch.setattr("chanest.cli.compare.compare_point", dies_at_the_third)
+    compare = comparison.compare
+    monkeypatch.setattr("chanest.cli.compare.compare_estimators", dies_at_the_third)
     assert chanest("compare", *options, "--output", "cut.csv").code != 0
     assert len(Path("cut.csv").read_text().splitlines()) == 1 + 2 * 4
     assert_refused(chanest("compare", *options, "--output", "cut.csv"), "cut.csv: exists already")
@@ -535,7 +534,7 @@ def test_models_by_name_and_file_are_compared_beside_estimators(tmp_path, chanes
     assert found["lte10", "alista-lte10-m75"]["cfr_nmse_db"] == found["lte10", "alista"]["cfr_nmse_db"]
     assert found["lte10", "mine.h5"]["cfr_nmse_db"] != found["lte10", "alista"]["cfr_nmse_db"]
     assert [name for kind, name in found if kind == "synthetic"][:2] == ["alista", "alista-synthetic-40db"]
-    assert "left out: model mine: made for lte10, of another setting than synthetic" in ran.out
+    assert "left out: model mine: made for OFDM pilots (scenario lte10), not for the vectors of synthetic" in ran.out
     assert "left out: model alista-synthetic-40db: made for synthetic, of another setting than lte10" in ran.out
     shutil.copy(small_models["na-alista"], "mine.h5")
     assert_refused(chanest("compare", *compared, "--resume"), "algorithms: made with", "mine.h5@")

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from chanest.errors import ChanestError, FileError
-from chanest.evaluation import executors as engines
-from chanest.evaluation.executors import Task, engine
+from chanest.evaluation import executors
+from chanest.evaluation.executors import Task, executor
 from chanest.evaluation.sweep import Sweep
 
 distributed = pytest.importorskip("distributed")
@@ -34,7 +34,7 @@ def cluster():
 
 @pytest.fixture
 def on_dask(cluster):
-    with engine(cluster.scheduler_address) as made:
+    with executor(cluster.scheduler_address) as made:
         yield made
 
 
@@ -50,7 +50,7 @@ def assert_refused(ran, *said):
         assert words in ran.err
 
 
-# the engine -------------------------------------------------------------------------------------------------
+# the executor -------------------------------------------------------------------------------------------------
 
 
 def begins(folder, x, seconds, note):
@@ -135,27 +135,27 @@ def test_what_broke_is_tried_again_and_a_mistake_is_not(tmp_path, on_dask, error
 
 @pytest.mark.slow
 def test_a_point_that_kills_every_worker_is_named(monkeypatch):
-    monkeypatch.setattr(engines, "_RETRIES", 1)
-    with engine("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 2 times"):
+    monkeypatch.setattr(executors, "_RETRIES", 1)
+    with executor("local:1") as where, pytest.raises(ChanestError, match=r"--dask: point 7: its worker died 2 times"):
         list(where.results([Task((7,), dies)], print))
 
 
 def test_addresses_that_lead_nowhere(monkeypatch):
-    monkeypatch.setattr(engines, "_SECONDS_FOR_A_WORKER", 0.2)
+    monkeypatch.setattr(executors, "_SECONDS_FOR_A_WORKER", 0.2)
     with monkeypatch.context() as hurried:
-        hurried.setattr(engines, "_SECONDS_TO_CONNECT", 1)
+        hurried.setattr(executors, "_SECONDS_TO_CONNECT", 1)
         for address in ("127.0.0.1:1", "nonsense", "ftp://127.0.0.1:1"):
             with (
                 pytest.raises(ChanestError, match=f"--dask: no scheduler answers at {address}; start one with"),
-                engine(address),
+                executor(address),
             ):
                 pass
-    with pytest.raises(ChanestError, match=r"--dask: expected 1\.\.\.1000 workers, got local:0"), engine("local:0"):
+    with pytest.raises(ChanestError, match=r"--dask: expected 1\.\.\.1000 workers, got local:0"), executor("local:0"):
         pass
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address="localhost:0", silence_logs="CRITICAL") as empty,
         pytest.raises(ChanestError, match=r"has no worker; start some with `dask worker tcp://"),
-        engine(empty.scheduler_address),
+        executor(empty.scheduler_address),
     ):
         pass
 
@@ -225,7 +225,7 @@ def test_without_dask_the_extra_is_named_and_nothing_changes(tmp_path, monkeypat
 
 def test_what_dask_cannot_do_is_one_line(tmp_path, monkeypatch, chanest):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(engines, "_SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr(executors, "_SECONDS_TO_CONNECT", 1)
     assert_refused(
         chanest("compare", "--dask", "127.0.0.1:1", "--output", "x.csv"), "no scheduler answers at 127.0.0.1:1"
     )

@@ -161,8 +161,7 @@ def test_files_too_large_to_load_whole_are_refused(tmp_path, monkeypatch, suffix
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_rows_written_one_by_one_read_back(tmp_path, suffix):
     with ArrayWriter(tmp_path / f"x{suffix}") as writer:
-        writer.attribute("model", "a model")
-        writer.write("numbers", np.arange(5))
+        writer.header({"model": "a model"}, {"numbers": np.arange(5)})
         for at in row_slices((2, 3), 2):
             writer.write_rows("batch", (2, 3, 4), at, BATCH[at])
         assert not (tmp_path / f"x{suffix}").exists()
@@ -182,7 +181,7 @@ def test_a_failure_while_writing_leaves_what_was_there(tmp_path, suffix, old, fa
 
     def fail():
         with ArrayWriter(path, force=True) as writer:
-            writer.write("x", np.arange(3))
+            writer.header({}, {"x": np.arange(3)})
             raise failure
 
     with pytest.raises(FileError if isinstance(failure, OSError) else type(failure)):
@@ -197,7 +196,7 @@ def test_a_full_disk_at_the_end_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", full)
     said = r"x\.npz: cannot be written \(No space left on device\)"
     with pytest.raises(FileError, match=said), ArrayWriter(tmp_path / "x.npz") as writer:
-        writer.write("x", np.arange(3))
+        writer.header({}, {"x": np.arange(3)})
     assert not list(tmp_path.iterdir())
 
 
@@ -233,8 +232,7 @@ def test_outputs_in_the_way_or_out_of_place_are_refused(tmp_path):
 
 def test_matlab_v5_files_that_we_write_open_in_scipy(tmp_path):
     with ArrayWriter(tmp_path / "x.mat") as writer:
-        writer.write("used_subcarriers", np.arange(5))
-        writer.attribute("model", "m")
+        writer.header({"model": "m"}, {"used_subcarriers": np.arange(5)})
     loaded = scipy.io.loadmat(tmp_path / "x.mat", squeeze_me=True)
     assert loaded["used_subcarriers"].tolist() == [0, 1, 2, 3, 4]
     assert loaded["model"] == "m"

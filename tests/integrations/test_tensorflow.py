@@ -187,7 +187,8 @@ def test_gradients_are_finite():
 def test_cfr_on_other_subcarriers():
     pattern, used = PilotPattern.random(75, 1), np.array([-512, -3, 0, 1, 500])
     pilots = load_scenario("lte10").draw(pattern, 3, seeded(1, "test")).observations
-    found = SparseEstimator("na-alista-lte10-m75", used)(pilots.numpy(), pattern, 0.1, error_variance=True)
+    estimator = SparseEstimator("na-alista-lte10-m75", used)
+    found = estimator(pilots.numpy(), tf.constant(pattern.subcarriers), 0.1, error_variance=True)
     phases = np.exp(-2j * np.pi * np.outer(np.arange(256), used) / 1024)
     assert np.allclose(found.cfr, found.cir.numpy() @ phases, atol=1e-4)
     assert found.error_variance.shape == (3, 5)
@@ -257,7 +258,9 @@ def test_what_a_user_can_do_wrong(tmp_path, monkeypatch):
             export_savedmodel(load_model("alista-lte10-m75"), Path(taken))
     monkeypatch.setitem(sys.modules, "sionna", types.SimpleNamespace(__version__="2.2.0"))
     monkeypatch.delitem(sys.modules, "chanest.integrations.tensorflow.sionna1", raising=False)
-    with pytest.raises(ExtraError, match=r"found 2\.2\.0; for Sionna 2 take chanest\.link\.sionna\.SparseChannelEst"):
+    with pytest.raises(
+        ExtraError, match=r"found 2\.2\.0; for Sionna 2 take chanest\.integrations\.sionna\.SparseChannelEst"
+    ):
         import chanest.integrations.tensorflow.sionna1  # noqa: F401
 
 

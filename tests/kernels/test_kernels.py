@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from chanest import PartialDFT, PilotPattern, kernels, load_model, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA, NASBL, SBL, Algorithm
-from chanest.algorithms.sbl import moments, posterior_mean
 from chanest.kernels import elementwise as functions
 from chanest.kernels import na_sbl as tap_rules
 from chanest.kernels import threads
@@ -20,8 +19,6 @@ from chanest.models.hdf5 import shipped_models
 from chanest.operators import DenseOperator
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
-
-pytest.importorskip("numba")
 
 OFDM = [path.stem for path in shipped_models() if "synthetic" not in path.stem]
 
@@ -97,12 +94,13 @@ def test_moments_of_any_size_are_those_of_dense_matrices(m, n, n_fft, first, see
     y = torch.randn(3, m, dtype=torch.complex64, generator=generator)
     g = torch.rand(3, n, generator=generator)
     s = torch.full((3,), 0.3)
-    found, expected = moments(y, phi, g, s), moments(y.to(torch.complex128), exact, g.double(), s.double())
+    found = phi.posterior_moments(y, g, s)
+    expected = exact.posterior_moments(y.to(torch.complex128), g.double(), s.double())
     for name in ("mean", "q", "d", "fit", "noise"):
         torch.testing.assert_close(
             getattr(found, name).to(getattr(expected, name).dtype), getattr(expected, name), rtol=2e-3, atol=2e-4
         )
-    solved = posterior_mean(y, phi, g, s).to(torch.complex128)
+    solved = phi.posterior_mean(y, g, s).to(torch.complex128)
     torch.testing.assert_close(solved, expected.mean, rtol=2e-3, atol=2e-4)
 
 
@@ -256,13 +254,13 @@ def test_where_rounding_takes_positive_definiteness_torch_goes_on():
     g[:, 0] = 4.0
     g[1] = 1 / 256
     s = torch.tensor([-1e-6, 1e-3])  # takes more than the loading adds
-    found = moments(y, phi, g, s)
+    found = phi.posterior_moments(y, g, s)
     with kernels.plain():
-        expected = moments(y, phi, g, s)
+        expected = phi.posterior_moments(y, g, s)
     assert torch.isfinite(found.d).all()
     torch.testing.assert_close(found.q[1], expected.q[1], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.q[0], expected.q[0])
-    assert torch.isfinite(posterior_mean(y, phi, g, s).abs()).all()
+    assert torch.isfinite(phi.posterior_mean(y, g, s).abs()).all()
 
 
 def test_silence_pure_noise_and_sixty_db():
@@ -294,9 +292,3 @@ def test_an_error_in_a_thread_is_not_lost(monkeypatch):
     monkeypatch.setattr(threads, "_openmp", lambda: None)
     with pytest.raises(ValueError, match="in a thread"):
         kernels.over_rows(run, 100, 4)
-
-
-def test_without_numba_everything_runs_in_torch(monkeypatch):
-    monkeypatch.setattr(kernels, "_has_numba", lambda: False)
-    phi = PilotPattern.random(20, seed=0).operator(40)
-    assert not suits(sparse_observations(phi, 2), phi)

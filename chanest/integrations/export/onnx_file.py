@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from ...algorithms import ALISTA, NAALISTA, Algorithm
-from ...algorithms.error_calibration import ResidualCalibration
-from ...algorithms.na_alista import THRESHOLD
+from ...algorithms.error_calibration import ResidualCalibration, residual_base, residual_features
 from ...algorithms.noise import CEILING, FLOOR
+from ...algorithms.shrinkage import shrinking_gain
 from ...models import Model, noise_of_y
 from ...problems import PilotPattern
 from .extras import needed
@@ -92,19 +91,18 @@ class RealProgram(nn.Module):
         for exempt in self.exempt:
             b = x @ self.phi - y
             c = b @ self.adjoint
-            features = (network.features(_modulus(b), _modulus(c)) - network.feature_mean) / network.feature_deviation
-            state = network.next_state(features, state)
-            steps, thresholds = softplus(network.head(network.hidden(state[-1]).relu())).split(1, -1)
-            x = _soft_threshold(x - steps / self.lipschitz * c, thresholds * THRESHOLD, exempt)
+            state = network.next_state(network.standardised(network.features(_modulus(b), _modulus(c))), state)
+            steps, thresholds = (chosen.unsqueeze(-1) for chosen in network.chosen(state))
+            x = _soft_threshold(x - steps / self.lipschitz * c, thresholds, exempt)
         return x
 
     def _error_variance(self, residual: Tensor, noise_of_entry: Tensor) -> Tensor:
         """(batch, 1), relative to ||y|| = 1."""
         calibration = self.algorithm.calibration
         assert isinstance(calibration, ResidualCalibration)
-        base = residual.square().sum(-1).clamp_min(1e-6).log()
+        base = residual_base(residual.square().sum(-1))
         level = (noise_of_entry * self.n_pilots).clamp(FLOOR, CEILING).log()
-        features = calibration.features(base, level, self.n_pilots)
+        features = residual_features(base, level, self.n_pilots)
         return (base + calibration.correction(features)).exp().unsqueeze(-1)
 
 
@@ -153,7 +151,7 @@ def run_onnx(path: Path, inputs: Inputs) -> Outputs:
 
 def _soft_threshold(x: Tensor, threshold: Tensor, exempt: int) -> Tensor:
     modulus = _modulus(x)
-    gain = (modulus - threshold).clamp_min(0) / modulus.clamp_min(torch.finfo(x.dtype).tiny)
+    gain = shrinking_gain(modulus, threshold)
     if exempt:
         gain = gain.scatter(-1, modulus.topk(exempt, sorted=False).indices, 1.0)
     return torch.cat([gain, gain], -1) * x

@@ -1,8 +1,9 @@
 """Trained models in TensorFlow, from the same HDF5 files: ``pip install 'chanest[tensorflow]'``.
 
 :class:`SparseEstimator` estimates in eager or graph mode or compiled by XLA; :func:`export_savedmodel` writes a
-SavedModel; ``chanest.integrations.tensorflow.sionna1`` is the channel estimator for Sionna 1.2. The maths is that of
-chanest.algorithms in TensorFlow operations; tests/integrations/test_tensorflow.py holds the two together.
+SavedModel; ``chanest.integrations.tensorflow.sionna1`` is the channel estimator for Sionna 1.2. Features, updates and
+calibrations are chanest.algorithms' own, given the TensorFlow functions of :mod:`.namespace`; operators, factorisations
+and loops are written here. tests/integrations/test_tensorflow.py holds the two together.
 """
 
 from ...errors import ExtraError

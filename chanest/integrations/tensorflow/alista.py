@@ -1,20 +1,21 @@
 """ALISTA and NA-ALISTA: the loops of chanest.algorithms in TensorFlow."""
 
-import numpy as np
 import tensorflow as tf
 
-from ...algorithms.error_calibration import LOG_SCALE
-from ...algorithms.na_alista import THRESHOLD
-from ...algorithms.shrinkage import support_schedule
+from ...algorithms.error_calibration import residual_base, residual_features
+from ...algorithms.na_alista_rules import log_norms, steps_and_thresholds
+from ...algorithms.results import Recovery
+from ...algorithms.shrinkage import shrinking_gain, support_schedule
+from . import namespace as xp
 from .gaussian import noise_level
-from .operators import AnalyticWeights, Operator, PartialDFT, power
-from .parts import Recovery, TensorFlowAlgorithm
+from .operators import AnalyticWeights, Operator, PartialDFT
+from .parts import TensorFlowAlgorithm
 
 
 def soft_threshold(x: tf.Tensor, threshold: tf.Tensor, n_exempt: int) -> tf.Tensor:
     """Shrink the modulus, keep the phase; exactly ``n_exempt`` entries of largest modulus pass unshrunk."""
     modulus = tf.abs(x)
-    gain = tf.maximum(modulus - threshold, 0) / tf.maximum(modulus, np.finfo(modulus.dtype.as_numpy_dtype).tiny)
+    gain = shrinking_gain(modulus, threshold, xp)
     if n_exempt > 0:
         largest = tf.math.top_k(modulus, min(n_exempt, x.shape[-1]), sorted=False).indices
         exempt = tf.reduce_any(tf.one_hot(largest, x.shape[-1], on_value=True, off_value=False), -2)
@@ -37,13 +38,11 @@ class IterativeShrinkage(TensorFlowAlgorithm):
         self, found: Recovery, y: tf.Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: tf.Tensor | None
     ) -> tf.Tensor:
         """ResidualCalibration: one variance for all subcarriers."""
-        base = tf.math.log(tf.maximum(tf.reduce_sum(power(y - phi.forward(found.x)), -1), 1e-6))
+        base = residual_base(xp.sum(xp.abs2(y - phi.forward(found.x)), -1), xp)
         level = tf.math.log(noise_level(y, phi, noise_variance) * phi.n_measurements)
-        r, t = base / LOG_SCALE, level / LOG_SCALE
-        size = tf.fill(tf.shape(r), tf.math.log(phi.n_measurements / 75))
-        features = tf.stack([r, t, size, r * r, r * t, t * t], -1)
-        variance = tf.exp(base + self.linear("calibration.linear", features)[:, 0])
-        return tf.repeat(variance[:, tf.newaxis], band.n_pilots, axis=-1)
+        read = residual_features(base, level, phi.n_measurements, xp)
+        variance = tf.exp(base[:, tf.newaxis] + self.linear("calibration.linear", read))
+        return tf.repeat(variance, band.n_pilots, axis=-1)
 
 
 class ALISTA(IterativeShrinkage):
@@ -80,16 +79,14 @@ class NAALISTA(IterativeShrinkage):
                 b = None
                 c = w.gram(x) - z
             h, cell = self._lstm(self._features({"r": b, "u": c}, inputs), h, cell)
-            chosen = self.linear("head", tf.nn.relu(self.linear("hidden", cell)))
-            chosen = tf.where(chosen > 20, chosen, tf.nn.softplus(chosen))  # as PyTorch's softplus
-            gamma, theta = chosen[:, :1] / norm, chosen[:, 1:] * THRESHOLD
-            x = soft_threshold(x - tf.cast(gamma, x.dtype) * c, theta, n_exempt)
+            chosen = steps_and_thresholds(self.linear("head", tf.nn.relu(self.linear("hidden", cell))), xp)
+            gamma, theta = (one[:, tf.newaxis] for one in chosen)
+            x = soft_threshold(x - tf.cast(gamma / norm, x.dtype) * c, theta, n_exempt)
         return Recovery(x)
 
     def _features(self, read: dict[str, tf.Tensor], inputs: list[str]) -> tf.Tensor:
         """Logarithms of 1-norms, standardised: (batch, inputs)."""
-        norms = tf.stack([tf.reduce_sum(tf.abs(read[name]), -1) for name in inputs], -1)
-        logs = tf.math.log(tf.maximum(norms, np.finfo(norms.dtype.as_numpy_dtype).tiny))
+        logs = log_norms(tf.stack([tf.reduce_sum(tf.abs(read[name]), -1) for name in inputs], -1), xp)
         return (logs - self.parameter("feature_mean", logs)) / self.parameter("feature_deviation", logs)
 
     def _lstm(self, features: tf.Tensor, h: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from ...algorithms import Interpolator
 from ...errors import ModelError, ObservationError
-from ...models.model import Model
-from ...models.zoo import load_model
-from ...problems.ofdm.pilots import PilotPattern
+from ...models import Model, load_model, noise_of_y
+from ...problems import PilotPattern
+from . import namespace as xp
 from .alista import ALISTA, NAALISTA
 from .na_sbl import NASBL
-from .operators import PartialDFT, real
+from .operators import PartialDFT
 from .parts import TensorFlowAlgorithm
 
 ALGORITHMS: dict[str, type[TensorFlowAlgorithm]] = {"alista": ALISTA, "na-alista": NAALISTA, "na-sbl": NASBL}
@@ -109,7 +109,7 @@ class SparseEstimator(tf.Module):
         if noise_variance is not None:
             told = noise_variance if tf.is_tensor(noise_variance) else tf.constant(noise_variance, tf.float64)
             told = tf.broadcast_to(tf.cast(told, tf.float64), batch)
-            noise = noise_of_y(tf.reshape(told, [-1]), rms, phi)
+            noise = noise_of_y(tf.reshape(told, [-1]), rms, xp.double(phi.n_measurements), xp)
         found = self.algorithm(y, phi, noise)
         cir = tf.cast(rms, received.dtype) * found.x
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
@@ -161,14 +161,6 @@ def normalise(observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     rms = tf.sqrt(tf.reduce_mean(tf.reduce_sum(tf.square(relative), 0), -1, keepdims=True))
     y = relative / tf.where(rms > 0, rms, 1) / tf.sqrt(tf.cast(tf.shape(observations)[-1], rms.dtype))
     return tf.complex(y[0], y[1]), rms * peak
-
-
-def noise_of_y(noise_variance: tf.Tensor, rms: tf.Tensor, phi: PartialDFT) -> tf.Tensor:
-    """The noise variance (batch,) of an entry of y, from that of an observation: as chanest.models.model.noise_of_y."""
-    tiny = np.finfo(rms.dtype.as_numpy_dtype).tiny
-    per_rms = tf.sqrt(noise_variance) / tf.maximum(tf.cast(rms[:, 0], tf.float64), tiny)
-    relative = tf.minimum(tf.square(per_rms), 1e6)
-    return tf.cast(relative / tf.cast(phi.n_pilots, tf.float64), real(phi.dtype))
 
 
 def _with_batch(part: tf.Tensor, batch: tf.Tensor, known: tf.TensorShape) -> tf.Tensor:

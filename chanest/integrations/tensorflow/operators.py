@@ -8,17 +8,8 @@ from abc import ABC, abstractmethod
 import tensorflow as tf
 from scipy.fft import next_fast_len
 
-from ...operators.base import power_start
-
-
-def real(dtype: tf.DType) -> tf.DType:
-    """The real type of a complex one."""
-    return tf.float32 if dtype == tf.complex64 else tf.float64
-
-
-def power(z: tf.Tensor) -> tf.Tensor:
-    """|z|^2."""
-    return tf.square(tf.math.real(z)) + tf.square(tf.math.imag(z))
+from ...operators.base import POWER_ITERATIONS, power_start
+from . import namespace as xp
 
 
 class Operator(ABC):
@@ -35,15 +26,15 @@ class Operator(ABC):
     def gram(self, x: tf.Tensor) -> tf.Tensor:
         """W^H Phi x: (batch, N) -> (batch, N)."""
 
-    def squared_norm(self, n_iterations: int = 30) -> tf.Tensor:
+    def squared_norm(self, n_iterations: int = POWER_ITERATIONS) -> tf.Tensor:
         """The largest eigenvalue of W^H Phi, as LinearOperator.squared_norm finds it: a number."""
         x = tf.cast(tf.constant(power_start(self.n_coefficients).numpy()), self.dtype)[tf.newaxis]
 
         def step(x: tf.Tensor, norm: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             x = self.gram(x / tf.cast(norm, self.dtype))
-            return x, tf.sqrt(tf.reduce_sum(power(x)))
+            return x, tf.sqrt(xp.sum(xp.abs2(x)))
 
-        start = (x, tf.ones([], real(self.dtype)))
+        start = (x, tf.ones([], self.dtype.real_dtype))
         return tf.while_loop(lambda x, norm: True, step, start, maximum_iterations=n_iterations)[1]
 
 
@@ -62,10 +53,10 @@ class PartialDFT(Operator):
         self, subcarriers: tf.Tensor, n_taps: int, first_tap_samples: int, n_fft: int, dtype: tf.DType
     ) -> None:
         self.bins = tf.math.floormod(subcarriers, n_fft)
-        self.n_taps = self.n_coefficients = n_taps
+        self.n_coefficients, self.batch_shape = n_taps, ()
         self.first_tap_samples, self.n_fft, self.dtype = first_tap_samples, n_fft, dtype
         self.n_pilots = tf.size(self.bins)
-        self.n_measurements = tf.cast(self.n_pilots, real(dtype))
+        self.n_measurements = tf.cast(self.n_pilots, dtype.real_dtype)
         self._unit_phase = self._unit(-self.bins * first_tap_samples)
         self._phase = self._unit_phase / tf.cast(tf.sqrt(self.n_measurements), dtype)
         self._pilot_of_bin = self._inverse_of_bins()
@@ -73,7 +64,7 @@ class PartialDFT(Operator):
 
     def to(self, dtype: tf.DType) -> "PartialDFT":
         """The same operator in another precision."""
-        return PartialDFT(self.bins, self.n_taps, self.first_tap_samples, self.n_fft, dtype)
+        return PartialDFT(self.bins, self.n_coefficients, self.first_tap_samples, self.n_fft, dtype)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """Phi x: (batch, N) -> (batch, M)."""
@@ -85,16 +76,16 @@ class PartialDFT(Operator):
         return self._taps(tf.gather(with_nothing, self._pilot_of_bin, axis=-1))
 
     def gram(self, x: tf.Tensor) -> tf.Tensor:
-        padded = tf.pad(x, [[0, 0], [0, self._circulant.shape[0] - self.n_taps]])
+        padded = tf.pad(x, [[0, 0], [0, self._circulant.shape[0] - self.n_coefficients]])
         spectrum = tf.signal.fft(padded) * self._circulant
-        return tf.signal.ifft(spectrum)[:, : self.n_taps]
+        return tf.signal.ifft(spectrum)[:, : self.n_coefficients]
 
     def covariance(self, g: tf.Tensor) -> tf.Tensor:
-        """Phi diag(g) Phi^H for real g: (batch, N) -> (batch, M, M)."""
+        """Phi diag(g) Phi^H for real g: (..., N) -> (..., M, M)."""
         return self.cross_covariance(self, g)
 
     def cross_covariance(self, other: "PartialDFT", g: tf.Tensor) -> tf.Tensor:
-        """Phi diag(g) Phi'^H for real g and other subcarriers: (batch, M, M')."""
+        """Phi diag(g) Phi'^H for real g and other subcarriers: (..., M, M')."""
         spectrum = self._spectrum(tf.cast(g, self.dtype))
         lag = self._phase[:, tf.newaxis] * tf.math.conj(other._phase)
         return tf.gather(spectrum, self._differences(other), axis=-1) * lag
@@ -110,11 +101,12 @@ class PartialDFT(Operator):
     # the pieces -------------------------------------------------------------------------------------------
 
     def _spectrum(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.signal.fft(tf.pad(x, [[0, 0], [0, self.n_fft - self.n_taps]]))
+        beyond = [0, self.n_fft - self.n_coefficients]
+        return tf.signal.fft(tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [beyond]))
 
     def _taps(self, grid: tf.Tensor) -> tf.Tensor:
         """The first N outputs of the unnormalised inverse DFT: (batch, n_fft) -> (batch, N)."""
-        return tf.signal.ifft(grid)[:, : self.n_taps] * self.n_fft
+        return tf.signal.ifft(grid)[:, : self.n_coefficients] * self.n_fft
 
     def _inverse_of_bins(self) -> tf.Tensor:
         """(n_fft,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
@@ -127,7 +119,7 @@ class PartialDFT(Operator):
 
     def _toeplitz_eigenvalues(self) -> tf.Tensor:
         """Eigenvalues of a circulant matrix whose corner is Phi^H Phi; see chanest.PartialDFT."""
-        n, length = self.n_taps, next_fast_len(2 * self.n_taps - 1)
+        n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
         ones = tf.ones([self.n_pilots], tf.float64)
         occupied = tf.scatter_nd(self.bins[:, tf.newaxis], ones, tf.constant([self.n_fft], self.bins.dtype))
         per_bin = occupied * self.n_fft / tf.cast(self.n_pilots, tf.float64)
@@ -154,7 +146,7 @@ class AnalyticWeights(Operator):
     def __init__(self, phi: PartialDFT, ridge: float) -> None:
         self.phi, self.n_coefficients, self.dtype = phi, phi.n_coefficients, phi.dtype
         exact = phi.to(tf.complex128)
-        a = exact.covariance(tf.ones([1, phi.n_taps], tf.float64))
+        a = exact.covariance(tf.ones([1, phi.n_coefficients], tf.float64))
         load = ridge * tf.reduce_mean(tf.math.real(tf.linalg.diag_part(a)), -1)
         identity = tf.eye(phi.n_pilots, dtype=tf.complex128)
         loaded = a + tf.cast(load, a.dtype)[:, tf.newaxis, tf.newaxis] * identity

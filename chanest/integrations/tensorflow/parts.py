@@ -1,26 +1,11 @@
-"""What the algorithms share: their parameters, linear layers and perceptrons, and what they return."""
+"""What the algorithms share: their parameters, linear layers and perceptrons."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow as tf
 
-from ...algorithms import Algorithm
+from ...algorithms import Algorithm, Recovery
 from .operators import PartialDFT
-
-
-class Posterior(NamedTuple):
-    """Taps CN(0, diag(g)) before y = Phi x + CN(0, s I) was seen: ``variances`` (batch, N), ``noise_variance``."""
-
-    variances: tf.Tensor
-    noise_variance: tf.Tensor
-
-
-class Recovery(NamedTuple):
-    """What an algorithm found: x (batch, N), and its posterior where it has one."""
-
-    x: tf.Tensor
-    posterior: Posterior | None = None
 
 
 class TensorFlowAlgorithm(tf.Module):
@@ -59,11 +44,6 @@ class TensorFlowAlgorithm(tf.Module):
         x = tf.nn.silu(self.linear(f"{name}.input", x))
         x = tf.nn.silu(self.linear(f"{name}.hidden", x))
         return self.linear(f"{name}.output", x)[..., 0]
-
-
-def logit(p: tf.Tensor) -> tf.Tensor:
-    """log p/(1 - p)."""
-    return tf.math.log(p / (1 - p))
 
 
 def in_chunks(

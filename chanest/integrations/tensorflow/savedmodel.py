@@ -5,7 +5,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ...errors import FileError
-from ...models.model import Model
+from ...models import Model
 from .estimator import SparseEstimator
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import AlgorithmError, ExtraError, ObservationError, PilotError
-from ...models.model import Model
+from ...models import Model
 from .estimator import SparseEstimator
 from .parts import in_chunks
 

@@ -80,6 +80,9 @@ class Scenario(Problem):
         *("lmmse-true", "lmmse-exponential", "lmmse-flat", "spline", "linear"),
     )
     is_complex: ClassVar[bool] = True
+    sensing_word: ClassVar[str] = "pilot pattern"
+    sample_word: ClassVar[str] = "channels"
+    support_word: ClassVar[str] = "delays"
 
     name: Annotated[str, Field(min_length=1)]
     description: str
@@ -305,7 +308,7 @@ class Scenario(Problem):
 
     def trained_with(self, snr_db: Range | None, fixed: bool | None, resized: bool) -> Self:
         changed = {"snr_db": snr_db, "fixed_pattern": fixed}
-        training = {name: value for name, value in changed.items() if value is not None}
+        training: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
         if resized:
             training["n_pilots"] = None
         return self.replace(training={**self.training.model_dump(), **training}) if training else self
@@ -330,7 +333,7 @@ class Scenario(Problem):
 
     def file_rows(self, batch: Batch, header: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         received = {"received_pilots": batch.observations.numpy() * header["pilot_symbols"]}
-        truth = {name: batch.truth[name].numpy() for name in ("cfr", "cir") if name in batch.truth}
+        truth = {name: values.numpy() for name, values in batch.truth.items()}
         return {**received, **truth, "noise_variance": batch.noise_variance.numpy()}
 
     def estimate_header(self, sensing: PilotPattern) -> dict[str, np.ndarray]:
@@ -359,17 +362,17 @@ class Scenario(Problem):
     def trained_size(self) -> str:
         return words_of_range(self.training.n_pilots) if self.training.n_pilots else str(self.n_pilots)
 
+    def training_words(self, seed: object) -> str:
+        return super().training_words(seed).replace(self.size, f"{self.trained_size} pilots", 1)
+
     @property
     def noise_convention(self) -> str:
         return self.snr_convention
 
     @property
-    def sensing_word(self) -> str:
-        return "pilot pattern"
-
-    @property
-    def sample_word(self) -> str:
-        return "channels"
+    def trained_for(self) -> str:
+        span = self.training.n_pilots
+        return f"trained for {self.name}, {f'{span[0]}–{span[1]}' if span else self.n_pilots} pilots"
 
     def __str__(self) -> str:
         return (

@@ -1,0 +1,43 @@
+"""``chanest models``."""
+
+import math
+
+from rich.table import Table
+
+from ..models import describe_model, shipped_models
+from ..problems.base import words_of_range
+from .terminal import console
+
+
+def models() -> None:
+    """List the shipped models."""
+    table = Table()
+    for heading in ("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("validation NMSE (dB)")
+    for path in shipped_models():
+        facts = describe_model(path)
+        scenario = facts["scenario"]
+        n_parameters = sum(
+            math.prod(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters")
+        )
+        table.add_row(
+            path.stem,
+            facts["algorithm"],
+            scenario.name,
+            scenario.trained_size,
+            words_of_range(scenario.training.snr_db),
+            str(facts["hyperparameters"]["n_iterations"]),
+            f"{n_parameters:,}",
+            formatted(facts["training"].get("validation_nmse_db"), ".2f"),
+        )
+    console().print(table)
+
+
+def formatted(value: object, form: str) -> str:
+    """A number of a model file, or a question mark where it has none.
+
+    >>> formatted(-12.3456, ".2f"), formatted(None, ".2f")
+    ('-12.35', '?')
+    """
+    return format(value, form) if isinstance(value, int | float) else "?"

@@ -1,0 +1,47 @@
+"""The terminal: tables and progress bars."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, 120 columns in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def progress_bar(description: str, total: int, shown: bool = True) -> Iterator["Bar"]:
+    """A progress bar on a terminal, nothing in a pipe, or where it shall not be shown."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    quiet = not (shown and sys.stderr.isatty())
+    with Progress(*columns, console=Console(file=sys.stderr), disable=quiet, transient=True) as progress:
+        yield Bar(progress, progress.add_task(description, total=total, note=""))
+
+
+class Bar:
+    """One running bar."""
+
+    def __init__(self, progress: Progress, task: "int") -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        self._progress.advance(self._task, amount)  # type: ignore[arg-type]
+
+    def note(self, note: str) -> None:
+        """Say what is being done."""
+        self._progress.update(self._task, note=note)  # type: ignore[arg-type]
+
+    def at(self, completed: int, note: str = "") -> None:
+        """So much is done in all."""
+        self._progress.update(self._task, completed=completed, note=note)  # type: ignore[arg-type]

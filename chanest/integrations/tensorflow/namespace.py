@@ -1,0 +1,92 @@
+"""The functions of chanest.algorithms.namespace, in TensorFlow."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import torch
+
+Array = Any  # tf.Tensor, or a number
+
+astype = tf.cast
+broadcast_to = tf.broadcast_to
+concat = tf.concat
+conj = tf.math.conj
+diagonal = tf.linalg.diag_part
+eigh = tf.linalg.eigh
+exp = tf.exp
+logsumexp = tf.reduce_logsumexp
+matrix_transpose = tf.linalg.matrix_transpose
+matvec = tf.linalg.matvec
+max = tf.reduce_max
+maximum = tf.maximum
+real = tf.math.real
+softmax = tf.nn.softmax
+sqrt = tf.sqrt
+square = tf.square
+stack = tf.stack
+sum = tf.reduce_sum
+where = tf.where
+
+
+def abs2(x: tf.Tensor) -> tf.Tensor:
+    return tf.square(tf.math.real(x)) + tf.square(tf.math.imag(x))
+
+
+def arange(n: int, like: tf.Tensor) -> tf.Tensor:
+    return tf.range(n, dtype=tf.float64)
+
+
+def asarray(x: torch.Tensor, like: tf.Tensor) -> tf.Tensor:
+    return tf.constant(x.numpy())
+
+
+def clip(x: tf.Tensor, low: Array, high: Array | None = None) -> tf.Tensor:
+    return tf.maximum(x, low) if high is None else tf.clip_by_value(x, low, high)
+
+
+def double(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.complex128 if x.dtype.is_complex else tf.float64)
+
+
+def full_like(x: tf.Tensor, value: Array) -> tf.Tensor:
+    value = tf.convert_to_tensor(value, dtype_hint=x.dtype)  # a cast takes a number for float32
+    return tf.broadcast_to(tf.cast(value, x.dtype), tf.shape(x))
+
+
+def linspace(start: float, stop: float, n: int, like: tf.Tensor) -> tf.Tensor:
+    return tf.constant(np.linspace(start, stop, n), like.dtype)
+
+
+def log(x: Array) -> Array:
+    return tf.math.log(x) if tf.is_tensor(x) else math.log(x)
+
+
+def logit(x: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(x / (1 - x))
+
+
+def pad_rows(x: tf.Tensor) -> tf.Tensor:
+    return tf.pad(x, [[0, 0]] * (x.shape.rank - 2) + [[1, 1], [0, 0]])
+
+
+def rows(x: tf.Tensor, n: int) -> tf.Tensor:
+    return tf.repeat(x[..., tf.newaxis, :], n, -2)
+
+
+def softplus(x: tf.Tensor) -> tf.Tensor:
+    return tf.where(x > 20, x, tf.nn.softplus(x))  # as PyTorch's
+
+
+def tiny(x: tf.Tensor) -> float:
+    return np.finfo(x.dtype.as_numpy_dtype).tiny
+
+
+def unflatten(x: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    return tf.reshape(x, tf.concat([tf.shape(x)[:-1], sizes], 0))
+
+
+def unstack(x: tf.Tensor, axis: int) -> list[tf.Tensor]:
+    return tf.unstack(x, axis=axis)

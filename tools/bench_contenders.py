@@ -17,14 +17,11 @@ import torch
 from textbook import TextbookNAALISTA, TextbookNASBL
 from torch import Tensor
 
-from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
+from chanest import DenseOperator, Model, PartialDFT, PilotPattern, Scenario, load_scenario
 from chanest.algorithms import LMMSE, Interpolator
+from chanest.models import noise_of_y, normalise, pick_model
 from chanest.models.cuda_graph import CapturedEstimator
-from chanest.models.model import Model, cfr_of, noise_of_y, normalise
-from chanest.models.zoo import pick_model
-from chanest.problems.ofdm.draw import draw, draw_pattern
-from chanest.problems.ofdm.scenario import Scenario
-from chanest.problems.random import seeded
+from chanest.problems.ofdm.operator_cache import cfr_of
 
 ESTIMATORS = ("na-alista", "alista", "na-sbl", "sbl", "omp", "ep", "lmmse-true")
 CHUNK = 512  # estimates at a time, of what has matrices of M x N for each: 8192 would take gigabytes
@@ -66,13 +63,12 @@ class Data:
 def make_data(batch: int, device: torch.device) -> Data:
     """Seeded: the same in every run."""
     scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=SNR_DB)
-    pattern = draw_pattern(scenario, 0)
-    drawn = draw(scenario, pattern, batch, seeded(0, "test")).to(device)
+    pattern = scenario.sensing(0)
+    drawn = scenario.draw(pattern, batch, 0).to(device)
     y, scale = normalise(drawn.observations)
     noise = noise_of_y(drawn.noise_variance, scale, len(pattern))
     phi = pattern.operator(scenario.n_taps, scenario.first_tap_samples, device=device)
-    assert drawn.cir is not None
-    truth = drawn.cir, drawn.cfr
+    truth = drawn.truth["cir"], drawn.truth["cfr"]
     return Data(scenario, pattern, drawn.observations, drawn.noise_variance, y, scale, noise, phi, *truth)
 
 
@@ -114,7 +110,7 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
     algorithm = model.algorithm.to(device)
 
     def tapwise(run: Callable[[], Tensor], of: Data) -> Contender:
-        return Contender(run, len(of.y), lambda x: cfr_of(x * of.scale, of.scenario))
+        return Contender(run, len(of.y), lambda x: cfr_of(x * of.scale, of.pattern.grid))
 
     found["chanest"] = tapwise(lambda: algorithm(data.y, data.phi, noise_variance=data.noise).x, data)
     dense = DenseOperator(data.phi.dense().contiguous())
@@ -163,7 +159,7 @@ def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:
         real, imaginary = torch.from_numpy(x.reshape(2, a.shape[1], -1))
         return torch.complex(real, imaginary).mT
 
-    return {"scikit-learn": Contender(run, len(h), lambda x: cfr_of(x.to(data.y.dtype), data.scenario))}
+    return {"scikit-learn": Contender(run, len(h), lambda x: cfr_of(x.to(data.y.dtype), data.pattern.grid))}
 
 
 def _sionna(model: Model, data: Data) -> dict[str, Contender]:

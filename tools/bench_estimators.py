@@ -32,8 +32,8 @@ from bench_training import measure as measure_training
 from torch import Tensor
 
 from chanest.errors import ChanestError
-from chanest.files.arrays import refuse_existing
-from chanest.models.zoo import pick_model
+from chanest.files import refuse_existing
+from chanest.models import pick_model
 
 NMSE_SAMPLES = 512
 LARGE = Unit("large product", (1024,))  # for information
@@ -179,7 +179,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
 
     def integers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]

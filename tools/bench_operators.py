@@ -3,26 +3,23 @@
     python tools/bench_operators.py [--threads 2] [--device cpu] [--json]
 
 The gradient Phi^H (Phi x - y) three ways: by the Toeplitz gram with Phi^H y computed once, by a direct
-forward-adjoint pair, and by two dense matrix products. Rounds alternate between the ways, so that a change in
-the machine's speed hits all alike; a round is a few calls in a row, as in an algorithm's loop, the first of
-them not counted.
+forward-adjoint pair, and by two dense matrix products; and the forward product by pruned FFTs against a padded
+one. Laps alternate between the ways, so that a change in the machine's speed hits all alike.
 """
 
 import argparse
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from bench_laps import alternating
 from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from chanest import PilotPattern
-from chanest.problems.ofdm.grid import Grid
+from chanest import Grid, PilotPattern
 
 SIZES = {  # M, N, N_FFT, batch, used subcarriers
     "LTE 10 MHz": (75, 256, 1024, 512, 600),
@@ -61,24 +58,7 @@ def quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def interleaved(ways: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, float]:
-    """Median milliseconds of each way."""
-    laps: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, run in ways.items():
-            run()
-            for _ in range(4):
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                started = time.perf_counter()
-                run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-                laps[way].append(time.perf_counter() - started)
-    return {way: 1e3 * statistics.median(lap) for way, lap in laps.items()}
-
-
-def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
+def measure(name: str, device: torch.device, laps: int) -> dict[str, object]:
     """Median milliseconds, ratios to dense, and peak memory of every way, for one size."""
     m, n, n_fft, batch, used = SIZES[name]
     phi = PilotPattern.random(m, 0, Grid.around_dc(used, n_fft)).operator(n, device=device)
@@ -96,10 +76,13 @@ def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
     expected = ways["dense"]()
     for way in ways.values():
         assert float((way() - expected).norm() / expected.norm()) < 1e-4
-    milliseconds = interleaved(ways, device, rounds)
-    padded = PilotPattern.random(m, 0, Grid.around_dc(used, n_fft)).operator(n, device=device)
-    padded.__dict__["_n_blocks"] = 1
-    pruning = interleaved({"pruned": lambda: phi.forward(x), "padded": lambda: padded.forward(x)}, device, rounds)
+    forward: dict[str, Callable[[], torch.Tensor]] = {
+        "pruned": lambda: phi.forward(x),
+        "padded": lambda: torch.fft.fft(x, n_fft)[..., phi.bins] * m**-0.5,
+    }
+    assert float((forward["padded"]() - forward["pruned"]()).norm() / forward["pruned"]().norm()) < 1e-4
+    seconds, _ = alternating({**ways, **forward}, device, laps, most_seconds=60)
+    milliseconds = {way: 1e3 * seconds[way] for way in ways}
     return {
         "M": m,
         "N": n,
@@ -108,22 +91,22 @@ def measure(name: str, device: torch.device, rounds: int) -> dict[str, object]:
         "milliseconds": milliseconds,
         "times_faster_than_dense": {way: milliseconds["dense"] / ms for way, ms in milliseconds.items()},
         "peak_mebibytes": {way: peak_bytes(run, device) / 2**20 for way, run in ways.items()},
-        "forward_pruned_over_padded": pruning["pruned"] / pruning["padded"],
+        "forward_pruned_over_padded": seconds["pruned"] / seconds["padded"],
         "operator_mebibytes": {"dense": 2 * matrix.numel() * 8 / 2**20},
     }
 
 
 def main() -> None:
     """Print the table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--laps", type=int, default=60)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with torch.inference_mode():
-        results = {name: measure(name, torch.device(options.device), options.rounds) for name in SIZES}
+        results = {name: measure(name, torch.device(options.device), options.laps) for name in SIZES}
     if options.json:
         print(json.dumps(results))
         return

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,13 +11,10 @@ from textbook import TextbookNAALISTA, TextbookTraining
 from torch import Tensor
 
 from chanest import load_model
-from chanest.models.model import normalise
-from chanest.training.batches import Lesson, training_batch, training_lesson
-from chanest.training.distributed import Processes
-from chanest.training.loss import group_loss
-from chanest.training.trainer import TrainingSettings, _Trainer
+from chanest.training import TrainingBatch, TrainingSettings, group_loss, training_batch
 
 MODEL = "na-alista-lte10-m75"
+LEARNING_RATE = 6e-7  # of a first step: 3e-5, a fiftieth of it while it warms up
 
 
 def saved_bytes(run: Callable[[], object]) -> int:
@@ -44,47 +40,45 @@ class Training:
     """
 
     def __init__(self, batch: int, device: torch.device, seed: int = 0) -> None:
-        self.batch, self.device, self.seed = batch, device, seed
         model = load_model(MODEL)
-        self.settings = TrainingSettings(steps=1, batch_size=batch, learning_rate=3e-5)
-        self.groups = self.settings.snr_groups
-        self.lesson = self.draw()
-        simulation, pattern = training_batch(model.ofdm, seed, 1, batch, self.groups)
-        simulation = simulation.to(device)
-        self.y, self.scale = normalise(simulation.observations)
-        self.truth = simulation.cir
-        self.network = TextbookNAALISTA(model, pattern, device=device)
+        self.scenario, self.size, self.device, self.seed = model.ofdm, batch, device, seed
+        self.groups = TrainingSettings().snr_groups
+        self.batch = self.draw()
+        pattern = self.scenario.training_sensing(seed, 0)
         self.algorithm = deepcopy(model.algorithm).requires_grad_(True).to(device)
-        self.trainer = _Trainer(self.algorithm, model.ofdm, self.settings, Path("none.checkpoint"), device, Processes())
-        self.trainer._lesson = lambda step: self.lesson  # type: ignore[method-assign]
-        self.textbook = TextbookTraining(self.network, self.trainer.learning_rate, self.groups)
+        self.optimiser = torch.optim.Adam(self.algorithm.parameters(), lr=LEARNING_RATE)
+        self.textbook = TextbookTraining(TextbookNAALISTA(model, pattern, device=device), LEARNING_RATE, self.groups)
 
-    def draw(self) -> Lesson:
+    def draw(self) -> TrainingBatch:
         """The data of step 0."""
-        model = load_model(MODEL)
-        return training_lesson(model.ofdm, self.seed, 0, self.batch, self.groups, self.device)
+        return training_batch(self.scenario, self.seed, 0, self.size, self.groups, self.device)
 
     def our_step(self) -> float:
-        self.trainer.step = 0  # the learning rate is that of a first step, and stays
-        return self.trainer.advance()
+        """Loss, gradients, their norm, Adam; the NMSE in dB."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, nmse_db = group_loss(self.algorithm, self.batch, self.groups)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
+        assert bool(torch.isfinite(loss) & torch.isfinite(norm))
+        self.optimiser.step()
+        return nmse_db
 
     def textbook_step(self) -> float:
-        assert self.truth is not None
-        return self.textbook.step(self.y, self.scale, self.truth)
+        """The same by the textbook; the loss."""
+        return self.textbook.step(self.batch.y, self.batch.scale, self.batch.truth)
 
     def losses(self) -> tuple[float, float]:
         """Of both with the parameters that they have: equal before the first step."""
-        assert self.truth is not None
         with torch.no_grad():
-            ours, _ = group_loss(self.algorithm, self.lesson, self.groups)
-            return float(ours), float(self.textbook.loss(self.y, self.scale, self.truth))
+            ours, _ = group_loss(self.algorithm, self.batch, self.groups)
+            return float(ours), float(self.textbook.loss(self.batch.y, self.batch.scale, self.batch.truth))
 
 
 def measure(batch: int, device: torch.device, laps: int, most_seconds: float) -> dict[str, Any]:
     """Steps per second and bytes."""
     training = Training(batch, device)
     ours, theirs = training.losses()
-    runs = {"chanest": training.our_step, "textbook": training.textbook_step}
+    runs: dict[str, Callable[[], object]] = {"chanest": training.our_step, "textbook": training.textbook_step}
     memory = {
         way: {"saved_bytes": saved_bytes(run), "peak_bytes": peak_bytes(run, device)} for way, run in runs.items()
     }

@@ -15,14 +15,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from chanest.models.zoo import pick_model
-from chanest.problems.load import load_scenario
-from chanest.problems.ofdm.draw import draw_pattern, simulate
+from chanest import Scenario, load_scenario
+from chanest.models import pick_model
+from chanest.problems import ofdm
 
 
 def main() -> None:
     """Print the table, draw the plot."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--algorithm", default="na-sbl")
     parser.add_argument("--scenarios", default="lte10-reference,lte10,munich,tdl-c300,eva,etu")
     parser.add_argument("--pilots", default="75")
@@ -35,12 +35,12 @@ def main() -> None:
     names, pilots, snrs = (getattr(options, name).split(",") for name in ("scenarios", "pilots", "snr"))
     columns = ("scenario", "pilots", "SNR", "measured (dB)", "expected/measured (dB)", "worst decile (dB)")
     table = Table(*columns)
-    curves = {}
+    curves: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, m, snr in product(names, pilots, snrs):
         fixed = name == "lte10-reference"
         if fixed and snr != snrs[0]:
             continue
-        scenario = load_scenario(name).replace(n_pilots=int(m))
+        scenario = ofdm(load_scenario(name)).replace(n_pilots=int(m))
         scenario = scenario if fixed else scenario.replace(snr_db=float(snr))
         expected, measured = errors(scenario, options, 0 if fixed else options.seed)
         deciles = by_decile(expected, measured)
@@ -57,17 +57,17 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def errors(scenario, options: argparse.Namespace, seed: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+def errors(scenario: Scenario, options: argparse.Namespace, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Expected and measured squared errors of every channel and subcarrier, relative to a mean power of 1."""
-    pattern = draw_pattern(scenario, seed)
+    pattern = scenario.sensing(seed)
     model = pick_model(options.algorithm, scenario, len(pattern))
     expected, measured = [], []
-    for block in simulate(scenario, pattern, options.samples, seed):
+    for block in scenario.simulate(pattern, options.samples, seed):
         noise = None if options.unknown_noise else block.noise_variance
         estimate = model.estimate(block.observations, pattern, noise, error_variance=True)
         assert estimate.error_variance is not None
         expected.append(estimate.error_variance.numpy().ravel())
-        measured.append((estimate.cfr - block.cfr).abs().square().numpy().ravel())
+        measured.append((estimate.cfr - block.truth["cfr"]).abs().square().numpy().ravel())
     return np.concatenate(expected).astype(np.float64), np.concatenate(measured).astype(np.float64)
 
 

@@ -56,7 +56,7 @@ def report(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the options, report; a mistake is one line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS")
     parser.add_argument("--published", type=Path, required=True)
     which = parser.add_mutually_exclusive_group()

@@ -17,9 +17,8 @@ import torch
 
 from chanest import PilotPattern, load_model, nmse_db
 from chanest.integrations.tensorflow import SparseEstimator
-from chanest.models.hdf5 import shipped_models
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
+from chanest.models import shipped_models
+from chanest.problems import seeded
 
 LIMITS = {"alista": 1e-5, "na-alista": 1e-5, "na-sbl": 1e-2}
 
@@ -32,7 +31,7 @@ def compare(name: str, snr_db: float, n: int) -> dict[str, np.ndarray | float]:
     """Distances of n estimates by one model."""
     model = load_model(name)
     pattern = PilotPattern.random(model.ofdm.n_pilots, seed=1)
-    data = draw(model.ofdm.replace(snr_db=snr_db), pattern, n, seeded(3, "test"))
+    data = model.ofdm.replace(snr_db=snr_db).draw(pattern, n, seeded(3, "test"))
     noise = torch.as_tensor(data.noise_variance).double().expand(n)
     estimator = SparseEstimator(model)
     ours, theirs = [], []
@@ -40,7 +39,7 @@ def compare(name: str, snr_db: float, n: int) -> dict[str, np.ndarray | float]:
         pilots = data.observations.to(dtype)
         ours.append(model.estimate(pilots, pattern, noise).cfr)
         theirs.append(estimator(pilots.numpy(), pattern, noise.numpy()).cfr.numpy())
-    nmse = [float(nmse_db(cfr, data.cfr)) for cfr in (ours[0], torch.from_numpy(theirs[0]))]
+    nmse = [float(nmse_db(cfr, data.truth["cfr"])) for cfr in (ours[0], torch.from_numpy(theirs[0]))]
     return {
         "double": distances(theirs[1], ours[1].numpy()),
         "single": distances(theirs[0], ours[0].numpy()),

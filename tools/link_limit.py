@@ -15,13 +15,14 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from sionna.phy.ofdm import RemoveNulledSubcarriers
 
 from chanest import PilotPattern, load_scenario
-from chanest.evaluation.metrics import ErrorSums
+from chanest.evaluation import ErrorSums
 from chanest.integrations.link.simulation import ebno_at, simulate_point
 from chanest.integrations.link.transmission import Link, Slots
-from chanest.models.operator_cache import band_operator
-from chanest.problems.ofdm.draw import tap_variances
+from chanest.problems.ofdm.channels import TapChannel
+from chanest.problems.ofdm.operator_cache import whole_band
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,21 +93,26 @@ class LimitedLink(Link):
         """As there; "limit" is the posterior mean."""
         if name != "limit":
             return super().estimator(name)
-        scenario = self.scenario
-        symbols, places = self._pilot_places
-        pattern = PilotPattern(tuple(int(k) for k in scenario.used_subcarriers[places.numpy()]), scenario.n_fft)
+        scenario, channel = self.scenario, self.scenario.channel
+        assert isinstance(channel, TapChannel)
+        symbols, places = self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
+        used = RemoveNulledSubcarriers(self.grid)
+        pattern = PilotPattern(tuple(int(k) for k in scenario.used_subcarriers[places.numpy()]), scenario.grid)
         dtype = torch.complex128
         phi = pattern.operator(scenario.n_taps, dtype=dtype).dense() * len(pattern) ** 0.5
-        band = band_operator(scenario, scenario.n_taps, 0, dtype, "cpu").dense() * scenario.n_used**0.5
-        gram, v = (phi.mH @ phi).numpy(), tap_variances(scenario).numpy()
+        band = scenario.operator(whole_band(scenario.grid), dtype, "cpu").dense() * scenario.n_used**0.5
+        gram, v = (phi.mH @ phi).numpy(), channel.tap_variances(scenario.n_taps).numpy()
         rng = np.random.default_rng(self.seed)
         self.agreement = ErrorSums(), ErrorSums(), ErrorSums()  # one set of chains, the other, their mean
 
+        def over_symbols(values: torch.Tensor) -> torch.Tensor:
+            return values.expand(*values.shape[:-2], self.grid.num_ofdm_symbols, -1)
+
         def estimate(slots: Slots) -> tuple[torch.Tensor, torch.Tensor]:
             sent = self.grid.pilot_pattern.pilots[0, 0]
-            y = (self._used(slots.received)[:, 0, 0, symbols, places] / sent).to(dtype)
+            y = (used(slots.received)[:, 0, 0, symbols, places] / sent).to(dtype)
             s, truth = float(slots.noise_variance), slots.cfr[:, 0, 0, 0, 0, 0]
-            chains, n_active = [], int(scenario.channel.sparsity)
+            chains, n_active = [], channel.sparsity
             for pursuing in (True, False):
                 means, variances = [], []
                 for q in (y @ phi.conj()).numpy():
@@ -124,14 +130,14 @@ class LimitedLink(Link):
             variance = (chains[0][1] + chains[1][1]) / 2 + (first - both).abs().square()
             shape = len(both), 1, 1, 1, 1, 1, -1
             h, error = both.to(truth.dtype).reshape(shape), variance.float().reshape(shape)
-            return self._over_symbols(h), self._over_symbols(error)
+            return over_symbols(h), over_symbols(error)
 
         return estimate, ""
 
 
 def main() -> None:
     """Print BLER and NMSE at every Eb/N0, and the Eb/N0 at BLER 0.1."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--ebno", default="8.5,9")
     parser.add_argument("--slots", type=int, default=1024)
     parser.add_argument("--sweeps", type=int, default=2000)

@@ -8,12 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario, nmse_db
-from chanest.models.model import Model
-from chanest.models.zoo import pick_model, rescaled, unambiguous
-from chanest.problems.ofdm.draw import draw_paths
-from chanest.problems.ofdm.grid import Grid
-from chanest.problems.random import seeded
+from chanest import Grid, Model, PilotPattern, load_model, load_scenario, nmse_db
+from chanest.models import pick_model, rescaled, unambiguous
+from chanest.problems import seeded
 
 WIDE = load_scenario("wide")
 MODELS = {
@@ -26,7 +23,7 @@ MODELS = {
 
 def measured(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int) -> str:
     """NMSE in dB of the CFR on the pattern's band for TDL-C300, and its mean error variance over the error it has."""
-    delays, gains, _ = draw_paths(load_scenario("tdl-c300"), n_samples, seeded(0, "test"))
+    delays, gains, _ = load_scenario("tdl-c300").draw_paths(n_samples, seeded(0, "test"))
     turns = delays.unsqueeze(-1) * torch.from_numpy(pattern.used_subcarriers) / 1024
     cfr = (gains.unsqueeze(-1) * torch.exp(-2j * torch.pi * turns)).sum(1).to(torch.complex64)
     at = [pattern.grid.used_subcarriers.index(k) for k in pattern.subcarriers]
@@ -38,7 +35,7 @@ def measured(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--samples", type=int, default=48)
     n_samples = parser.parse_args().samples
     print("random pilots, 30 dB: band, pilots: DFT length: " + ", ".join(MODELS))

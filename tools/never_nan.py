@@ -12,19 +12,19 @@ import sys
 
 import torch
 from rich.progress import track
+from torch import Tensor
 
-from chanest import load_model
-from chanest.models.model import normalise
-from chanest.problems.ofdm.draw import draw
-from chanest.problems.random import seeded
-from chanest.training.batches import told_noise, training_batch, training_pattern
+from chanest import PilotPattern, Scenario, load_model
+from chanest.models import normalise
+from chanest.problems import seeded
+from chanest.training.batches import drawn_batch, told_noise
 
 BATCH = 512
 
 
 def main() -> None:
     """Estimate, count, exit."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--estimates", type=int, default=1_000_000)
     parser.add_argument("--model", default="na-sbl-wide")
     parser.add_argument("--seed", type=int, default=0)
@@ -33,7 +33,7 @@ def main() -> None:
     bad = done = 0
     with torch.inference_mode():
         for step in track(range(-(-options.estimates // BATCH)), disable=not sys.stderr.isatty()):
-            observations, pattern, noise = case(model.scenario, options.seed, 2**50 + step)
+            observations, pattern, noise = case(model.ofdm, options.seed, 2**50 + step)
             cfr = model.estimate(observations, pattern, noise).cfr
             bad += int((~torch.view_as_real(cfr).isfinite().flatten(1).all(-1)).sum())
             done += len(cfr)
@@ -41,23 +41,23 @@ def main() -> None:
     sys.exit(bad > 0)
 
 
-def case(scenario, seed: int, step: int):  # type: ignore[no-untyped-def]
+def case(scenario: Scenario, seed: int, step: int) -> tuple[Tensor, PilotPattern, Tensor | None]:
     """Observations, pattern and told noise variance of one batch."""
     if step % 10:
-        batch, pattern = training_batch(scenario, seed, step, BATCH, 8)
+        batch, pattern, _ = drawn_batch(scenario, seed, step - 1, BATCH, 8)
         _, rms = normalise(batch.observations)
         told = told_noise(batch.noise_variance, rms, len(pattern), seed, step)
         return batch.observations, pattern, None if told is None else told * len(pattern) * rms.squeeze(-1).square()
     generator = seeded(seed, "train", step)
-    pattern = training_pattern(scenario, seed, step)
+    pattern = scenario.training_sensing(seed, step - 1)
     kind = step // 10 % 8
     if kind < 3:
-        batch = draw(scenario, pattern, BATCH, generator, (-20.0, 60.0, 100.0)[kind])
+        batch = scenario.draw(pattern, BATCH, generator, (-20.0, 60.0, 100.0)[kind])
         return batch.observations, pattern, batch.noise_variance
-    batch = draw(scenario, pattern, BATCH, generator)
+    batch = scenario.draw(pattern, BATCH, generator)
     if kind == 5:
         one = scenario.replace(channel={**scenario.channel.model_dump(), "n_paths": (1, 1)})
-        batch = draw(one, pattern, BATCH, generator, 100.0)
+        batch = one.draw(pattern, BATCH, generator, 100.0)
         return batch.observations, pattern, torch.zeros(BATCH)
     if kind == 6:
         return torch.randn(BATCH, len(pattern), dtype=torch.complex64, generator=generator), pattern, None

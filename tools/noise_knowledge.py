@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest import PilotPattern, load_model, load_scenario
-from chanest.evaluation.metrics import ErrorSums
-from chanest.problems.ofdm.draw import simulate
+from chanest.evaluation import ErrorSums
 
 TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
 
@@ -20,7 +19,7 @@ TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
 @torch.inference_mode()
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="na-sbl-wide")
     parser.add_argument("--scenarios", default="wide,munich")
     parser.add_argument("--pilots", default="32,50,75,100,200,comb8")
@@ -37,10 +36,10 @@ def main() -> None:
         sums = {told: ErrorSums() for told in TOLD}
         for index in range(options.patterns):
             pattern = chosen_pattern(pilots, options.seed + index)
-            for block in simulate(scenario, pattern, options.samples // options.patterns, options.seed + index):
+            for block in scenario.simulate(pattern, options.samples // options.patterns, options.seed + index):
                 for told, factor in TOLD.items():
                     noise = None if factor is None else factor * block.noise_variance
-                    sums[told].add(model.estimate(block.observations, pattern, noise).cfr, block.cfr)
+                    sums[told].add(model.estimate(block.observations, pattern, noise).cfr, block.truth["cfr"])
         table.add_row(name, pilots, snr, *(f"{s.nmse_db:.2f}" for s in sums.values()))
     Console(width=120).print(table)
 

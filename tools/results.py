@@ -11,11 +11,9 @@ from pathlib import Path
 
 import torch
 
-from chanest.evaluation.scoring import Score, evaluate
-from chanest.models.zoo import pick_model
-from chanest.problems.load import load_scenario
-from chanest.problems.ofdm.draw import draw_pattern
-from chanest.problems.ofdm.scenario import Scenario
+from chanest import Scenario, load_scenario
+from chanest.evaluation import Score, evaluate
+from chanest.models import pick_model
 
 FAMILY = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")
@@ -23,7 +21,7 @@ ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")
 
 def scores(scenario: Scenario, samples: int, seed: int) -> dict[str, Score]:
     """Every estimator of the family, and the references, on one scenario."""
-    pattern = draw_pattern(scenario, seed)
+    pattern = scenario.sensing(seed)
     models = {name: pick_model(name, scenario, len(pattern)) for name in FAMILY}
     return evaluate(scenario, pattern, models, samples, seed, torch.device("cpu"))
 
@@ -44,7 +42,7 @@ def cell(value: float | None) -> str:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--published", type=Path)
     parser.add_argument("--samples", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -59,7 +57,7 @@ def main() -> None:
     print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
     for name in (row for row in ROWS if row != "linear"):
         cells = [
-            cell(column[name].cir_nmse_db) + (f" ({cell(theirs[name, m])})" if (name, m) in theirs else "")
+            cell(column[name].nmse_db.get("cir")) + (f" ({cell(theirs[name, m])})" if (name, m) in theirs else "")
             for m, column in zip(pilots, columns, strict=True)
         ]
         print(f"| {name} | " + " | ".join(cells) + " |")
@@ -73,7 +71,7 @@ def main() -> None:
         print(f"\nlte10, SNR per pilot, NMSE of the {metric.upper()} in dB, {options.samples} channels\n")
         print("| | " + " | ".join(f"M = {m}, {snr} dB" for m, snr in grid) + " |\n|---|" + "---|" * len(grid))
         for name in ROWS:
-            cells = [cell(getattr(column[name], f"{metric}_nmse_db")) for column in columns]
+            cells = [cell(column[name].nmse_db.get(metric)) for column in columns]
             print(f"| {name} | " + " | ".join(cells) + " |")
 
     print(f"\n75 pilots, 10 dB, NMSE of the CFR in dB, {options.samples} channels\n")
@@ -81,7 +79,7 @@ def main() -> None:
     columns = [scores(load_scenario(name), options.samples, options.seed + 2) for name in names]
     print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for name in ROWS:
-        print(f"| {name} | " + " | ".join(cell(column[name].cfr_nmse_db) for column in columns) + " |")
+        print(f"| {name} | " + " | ".join(cell(column[name].nmse_db.get("cfr")) for column in columns) + " |")
 
 
 if __name__ == "__main__":

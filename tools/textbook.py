@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu, softplus
 
-from chanest import PilotPattern
+from chanest import Model, PilotPattern
 from chanest.algorithms.shrinkage import support_schedule
-from chanest.models.model import Model
 from chanest.operators.base import power_start
 
 

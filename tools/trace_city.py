@@ -126,7 +126,7 @@ def summarise(delays: np.ndarray, gains: np.ndarray, sight: np.ndarray) -> None:
 
 def main() -> None:
     """Trace, normalise, write and summarise."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("scenarios/munich.h5"))
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     parser.add_argument("--scene", default="munich", help="the name of a scene of sionna.rt.scene")

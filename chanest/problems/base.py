@@ -26,7 +26,7 @@ class Frozen(BaseModel):
 
 
 class Penalties(Frozen):
-    """The l1 penalties of ISTA and FISTA, relative to observations of unit norm (tools/tune_penalties.py).
+    """The l1 penalties of ISTA and FISTA, relative to observations of unit norm (tools/tune_classical.py).
 
     ``ista_error`` and ``fista_error`` calibrate their error variances; empty where none was fitted.
     """

@@ -33,7 +33,7 @@ from .grid import Grid
 from .operator_cache import cached_operator, cfr_of, whole_band
 from .pilots import PilotPattern
 
-_EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_ep.py
+_EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_classical.py
 _NOISE = {"pilot": pilot_noise, "reference": reference_noise}
 
 

@@ -41,7 +41,6 @@ from chanest.algorithms import (
 from chanest.errors import AlgorithmError
 from chanest.models.model import Model
 from chanest.operators import LinearOperator
-from chanest.problems.load import load_any_scenario
 
 M, N, K = 20, 48, 4
 CALIBRATION = (0.1, -0.2, 0.05, 0.01, 0.0, 0.02, 0.3)
@@ -75,7 +74,7 @@ CASES: dict[str, Callable[[str], Estimator]] = {
     "linear": lambda field: LinearInterpolation(),
 }
 OFDM = load_scenario("lte10").replace(n_taps=N)
-GAUSSIAN = load_any_scenario("synthetic")
+GAUSSIAN = load_scenario("synthetic")
 PATTERNS = [PilotPattern.random(M, seed) for seed in range(3)]
 
 

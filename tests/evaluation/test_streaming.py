@@ -1,29 +1,14 @@
 """Files larger than memory: what a process holds does not grow with its file, and an output is whole or not there."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from child import COMMAND_LINE, MEBIBYTE, measurable, measured, started
 
-ROOT = Path(__file__).resolve().parents[2]
-MEBIBYTE = 2**20
-CODE = """
-import atexit, sys
-from chanest.cli import main
-def say():
-    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
-    print(line, file=sys.stderr)
-atexit.register(say)
-main()
-"""
-
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process in /proc")
+pytestmark = pytest.mark.skipif(not measurable, reason="reads the memory of a process in /proc")
 
 
 def write_pilots(path, n):
@@ -41,18 +26,11 @@ def write_pilots(path, n):
     return path
 
 
-def started(*arguments):
-    command = [sys.executable, "-c", CODE, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def peak(source, output):
     """Bytes of the most memory that estimating a file took."""
-    process = started("estimate", "--input", source, "--output", output, "--algorithm", "linear", "--json")
-    _, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
-    return int(err.split()[1]) * 1024
+    return measured(COMMAND_LINE, "estimate", "--input", source, "--output", output, "--algorithm", "linear", "--json")[
+        1
+    ]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
@@ -69,7 +47,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 
 def test_an_interrupted_estimation_leaves_no_output(tmp_path):
     source, output = write_pilots(tmp_path / "pilots.h5", 15_000), tmp_path / "channels.h5"
-    process = started("estimate", "--input", source, "--output", output, "--algorithm", "omp")
+    process = started(COMMAND_LINE, "estimate", "--input", source, "--output", output, "--algorithm", "omp")
     partial = tmp_path / ".channels.h5.partial"
     while not (partial.exists() and partial.stat().st_size > MEBIBYTE):
         assert process.poll() is None

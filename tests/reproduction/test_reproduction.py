@@ -21,11 +21,12 @@ from chanest.algorithms import ALGORITHMS, NAALISTA
 from chanest.cli.reproduce import FIGURES
 from chanest.errors import ChanestError, FileError
 from chanest.evaluation.plots import draw_charts
+from chanest.files.atomic import write_csv
 from chanest.models import read_model
 from chanest.reproduction import figures as illustrations
 from chanest.reproduction import iterations as course
 from chanest.reproduction import runner as reproduce
-from chanest.reproduction.charts import charts, write_rows
+from chanest.reproduction.charts import charts
 from chanest.reproduction.figures import ILLUSTRATIONS
 from chanest.reproduction.points import KEY, NMSE_FIGURES, Point, panels
 from chanest.reproduction.published import Distance, distances, read_published, read_results, summary
@@ -496,14 +497,14 @@ def test_a_course_is_told_in_the_units_of_x(followed):
     assert found.errors.shape == (17, 600)
     assert all(part.shape == (16, 600) for part in (found.u, found.u_without_noise, found.step_sizes, found.thresholds))
     scenario = model.scenario
-    phi = reproduce.draw_matrix(scenario, 0)
-    vectors = next(reproduce.simulate_vectors(scenario, phi, 8, 0))
-    torch.testing.assert_close(found.errors[0, :8], vectors.x.abs().sum(-1))
+    phi = scenario.sensing(0)
+    vectors = next(scenario.simulate(phi, 8, 0))
+    torch.testing.assert_close(found.errors[0, :8], vectors.truth["x"].abs().sum(-1))
     for scale in (1.0, 100.0):
         recovery = model.recover(scale * vectors.observations, phi, n_iterations=16, record=True)
         norms = torch.linalg.vector_norm(vectors.observations, dim=-1)
         torch.testing.assert_close(found.thresholds[:, :8], recovery.thresholds * norms, rtol=1e-3, atol=1e-6)
-        error = (recovery.x / scale - vectors.x).abs().sum(-1)
+        error = (recovery.x / scale - vectors.truth["x"]).abs().sum(-1)
         torch.testing.assert_close(found.errors[-1, :8], error, rtol=1e-3, atol=1e-5)
     w = model.algorithm.weights(phi)
     torch.testing.assert_close(found.u[0, :8], w.adjoint(vectors.observations).abs().sum(-1), rtol=1e-4, atol=1e-4)
@@ -522,7 +523,7 @@ def test_figures_2_6_and_8_come_from_a_course(followed, tmp_path):
     assert [row["k"] for row in bound.rows] == list(range(16))
     assert bound.rows[0]["error_mean"] == pytest.approx(float(found.errors[0].mean()))
     for figure, shown in (("2", pairs), ("6", steps), ("8", bound)):
-        write_rows(tmp_path / f"{figure}.csv", shown.rows)
+        write_csv(tmp_path / f"{figure}.csv", list(shown.rows[0]), shown.rows)
         draw_charts(tmp_path / f"{figure}.pdf", figure, charts(figure, shown.rows))
     assert len(list(tmp_path.iterdir())) == 6
 

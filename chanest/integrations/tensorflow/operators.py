@@ -138,7 +138,7 @@ class PartialDFT(Operator):
 
 
 class AnalyticWeights(Operator):
-    """W = A^-1 Phi, column-scaled to W_i^H Phi_i = 1, as chanest.AnalyticWeights.
+    """W = A^-1 Phi, column-scaled to W_i^H Phi_i = 1, as chanest.operators.AnalyticWeights.
 
     A^-1 by a Cholesky factor, since XLA knows no inverse: A = Phi Phi^H + ridge is positive definite.
     """

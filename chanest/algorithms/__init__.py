@@ -58,13 +58,11 @@ def algorithm(name: str, **hyperparameters: Any) -> Estimator:
     8
     """
     known: dict[str, Any] = {**ALGORITHMS, **INTERPOLATORS}
-    if name not in known:
-        raise AlgorithmError(f"expected one of {', '.join(known)}, got {name}", field="algorithm")
+    AlgorithmError.unless(name in known, f"one of {', '.join(known)}", name, "algorithm")
     try:
-        made: Estimator = known[name](**hyperparameters)
+        return known[name](**hyperparameters)
     except TypeError as error:
         raise AlgorithmError(f"{name}: {error}", field="algorithm") from None
-    return made
 
 
 __all__ = [

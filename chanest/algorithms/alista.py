@@ -109,8 +109,7 @@ class ALISTAAT(_LearnedSteps):
         schedule: str | None = None,
     ) -> None:
         super().__init__(n_iterations, sparsity, ridge, schedule)
-        if not epsilon > 0:
-            raise AlgorithmError(f"expected a positive number, got {epsilon}", field="epsilon")
+        AlgorithmError.unless(epsilon > 0, "a positive number", epsilon, "epsilon")
         self.hyperparameters["epsilon"] = self.epsilon = epsilon
 
     def adapted(self, theta: Tensor, x: Tensor) -> Tensor:

@@ -66,8 +66,7 @@ class ResidualCalibration(Calibration):
     def from_numbers(cls, numbers: Sequence[float]) -> "ResidualCalibration":
         """One with given weights and, last, the bias: 7 numbers; AlgorithmError when there are more or fewer."""
         made = cls()
-        if len(numbers) != 7:
-            raise AlgorithmError(f"expected 7 numbers, got {len(numbers)}", field="error_calibration")
+        AlgorithmError.unless(len(numbers) == 7, "7 numbers", len(numbers), "error_calibration")
         with torch.no_grad():
             made.linear.weight.copy_(torch.tensor([numbers[:6]]))
             made.linear.bias.fill_(numbers[6])
@@ -86,8 +85,7 @@ class ResidualCalibration(Calibration):
         return base.unsqueeze(-1), residual_features(base, level, phi.n_measurements).unsqueeze(-2)
 
     def correction(self, features: Tensor) -> Tensor:
-        corrected: Tensor = self.linear(features).squeeze(-1)
-        return corrected
+        return self.linear(features).squeeze(-1)
 
 
 class PosteriorCalibration(Perceptron, Calibration):
@@ -120,8 +118,8 @@ class PosteriorCalibration(Perceptron, Calibration):
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
         base = posterior_base(posterior_variance(phi, band, g, s), g)
         deficit = log_rank_deficit(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
-        r = y - phi.forward(recovery.x)
-        return base, posterior_features(base, y, r, g, s, phi.n_measurements, noise_variance is not None, deficit)
+        known, r = noise_variance is not None, y - phi.forward(recovery.x)
+        return base, posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit)
 
     def correction(self, features: Tensor) -> Tensor:
         return self.forward(features)
@@ -144,8 +142,7 @@ def residual_features(base: Array, level: Array, n_measurements: Array, xp: Modu
 
 def posterior_base(variance: Array, g: Array, xp: ModuleType = namespace) -> Array:
     """The base of :class:`PosteriorCalibration`, (*batch, n), from p[k] (*batch, n) and g (*batch, N)."""
-    total = xp.sum(g, -1)
-    floor = xp.log(xp.clip(1e-7 * total, TINY))
+    floor = xp.log(xp.clip(1e-7 * xp.sum(g, -1), TINY))
     return xp.maximum(xp.log(xp.clip(variance, TINY)), floor[..., None])
 
 
@@ -179,10 +176,12 @@ def posterior_features(
         xp.square(total) / xp.clip(xp.sum(xp.square(g), -1), TINY),
         xp.sum(xp.where(g < WEAK * total[..., None], g, 0.0), -1) / noise,
     )
-    of_all = [xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared]
-    of_all.append(xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)))
     numbers = xp.log(n_measurements / REFERENCE_PILOTS), float(known), deficit
-    of_all += [xp.full_like(s, number) for number in numbers]
+    of_all = (
+        *(xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared),
+        xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)),
+        *(xp.full_like(s, number) for number in numbers),
+    )
     own = (base - xp.log(noise)[..., None], base - xp.log(floored)[..., None])
     return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)
 

@@ -34,8 +34,7 @@ class Gates(nn.Module):
 
     def __init__(self, n_iterations: int, epsilon: float) -> None:
         super().__init__()
-        if not epsilon > 0:
-            raise AlgorithmError(f"expected a positive number, got {epsilon}", field="epsilon")
+        AlgorithmError.unless(epsilon > 0, "a positive number", epsilon, "epsilon")
         self.epsilon = epsilon
         self.log_gain = nn.Parameter(torch.full((n_iterations,), _START))
         self.log_gain_decay = nn.Parameter(torch.full((n_iterations,), _START))

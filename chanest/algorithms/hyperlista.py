@@ -57,8 +57,7 @@ class HyperLISTA(IterativeShrinkage):
     ) -> None:
         super().__init__(n_iterations, ridge=ridge, c1=c1, c2=c2, c3=c3, error_calibration=error_calibration)
         for name, value in (("c1", c1), ("c2", c2), ("c3", c3)):
-            if not value >= 0:
-                raise AlgorithmError(f"expected a number not below 0, got {value}", field=name)
+            AlgorithmError.unless(value >= 0, "a number not below 0", value, name)
         self.c1, self.c2, self.c3 = c1, c2, c3
 
     def weights(self, phi: LinearOperator) -> AnalyticWeights:
@@ -124,15 +123,12 @@ def tune_hyperlista(
     (0.1, 0.01, 3)
     """
 
-    def made(numbers: tuple[float, ...]) -> HyperLISTA:
-        c1, c2, c3 = numbers
-        return HyperLISTA(n_iterations, c1, c2, c3, ridge)
-
     w = analytic_weights(phi, ridge)
     mu = generalised_coherence(w, phi)
 
     def error(numbers: tuple[float, ...]) -> float:
-        found = made(numbers).iterate(y, phi, w, mu, n_iterations, Trace(False)).x
+        made = HyperLISTA(n_iterations, *numbers, ridge=ridge)
+        found = made.iterate(y, phi, w, mu, n_iterations, Trace(False)).x
         value = float((found - truth).abs().square().sum())
         return math.inf if math.isnan(value) else value
 
@@ -141,7 +137,7 @@ def tune_hyperlista(
     for _ in range(n_refinements):
         factor = factor**0.5
         best = min(product(*((c / factor, c, c * factor) for c in best)), key=error)
-    return made(best)
+    return HyperLISTA(n_iterations, *best, ridge=ridge)
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ class _Lasso(ProximalGradient):
 
     def __init__(self, n_iterations: int, penalty: float, **others: Any) -> None:
         super().__init__(n_iterations, penalty=penalty, **others)
-        if not penalty > 0:
-            raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
+        AlgorithmError.unless(penalty > 0, "a positive number", penalty, "penalty")
         self.penalty = penalty
 
 

@@ -37,12 +37,10 @@ class NeurallyAugmented(IterativeShrinkage):
         ridge: float = 0.0,
         schedule: str | None = None,
     ) -> None:
-        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
-        super().__init__(n_iterations, ridge=ridge, **others)
-        if lstm_inputs not in _FEATURES:
-            raise AlgorithmError(f'expected "r", "u" or "r,u", got "{lstm_inputs}"', field="lstm_inputs")
-        if lstm_hidden < 1:
-            raise AlgorithmError(f"expected at least 1, got {lstm_hidden}", field="lstm_hidden")
+        network = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs}
+        super().__init__(n_iterations, ridge=ridge, **network, sparsity=sparsity, schedule=schedule)
+        AlgorithmError.unless(lstm_inputs in _FEATURES, '"r", "u" or "r,u"', f'"{lstm_inputs}"', "lstm_inputs")
+        AlgorithmError.unless(lstm_hidden >= 1, "at least 1", lstm_hidden, "lstm_hidden")
         n_features = _FEATURES[lstm_inputs]
         self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
         self._remember(n_features)

@@ -22,8 +22,7 @@ class Perceptron(nn.Module):
         self.output = nn.Linear(n_hidden, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        value: Tensor = self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
-        return value
+        return self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

@@ -37,8 +37,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     if x.is_floating_point() and isinstance(n_exempt, int):
         threshold = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
         if torch.is_grad_enabled() and (x.requires_grad or threshold.requires_grad):
-            shrunk: Tensor = _RealShrinkage.apply(x, threshold, n_exempt)
-            return shrunk
+            return _RealShrinkage.apply(x, threshold, n_exempt)
         return _shrunk(x, threshold, _largest(x, n_exempt))
     modulus = x.abs()
     gain = shrinking_gain(modulus, threshold)
@@ -109,8 +108,7 @@ def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None
     >>> support_schedule(50, 8, "synthetic")
     (7, 15, 22, 30, 37, 45, 52, 60)
     """
-    if kind is not None and kind not in SCHEDULES:
-        raise AlgorithmError(f"expected one of {', '.join(SCHEDULES)}, got {kind}", field="schedule")
+    AlgorithmError.unless(kind in (None, *SCHEDULES), f"one of {', '.join(SCHEDULES)}", kind, "schedule")
     if sparsity == 0:
         return (0,) * n_iterations
     if kind == "synthetic":  # the hair keeps whole numbers whole

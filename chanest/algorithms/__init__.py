@@ -25,20 +25,14 @@ from .results import BandEstimate, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
-_CHANNEL_ESTIMATORS = (ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP)
-_PEERS_OF_THE_PAPER = (
-    StepsizeISTA,
-    LISTA,
-    LISTACPSS,
-    GatedLISTA,
-    ALISTAAT,
-    AGLISTA,
-    HyperLISTA,
-    NAALISTARNN,
-    NAALISTAMLP,
-    VAMP,
-)
-ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in (*_CHANNEL_ESTIMATORS, *_PEERS_OF_THE_PAPER)}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    cls.name: cls
+    for cls in (
+        *(ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP),  # for channels
+        *(StepsizeISTA, LISTA, LISTACPSS, GatedLISTA, ALISTAAT, AGLISTA, HyperLISTA),  # the paper's peers
+        *(NAALISTARNN, NAALISTAMLP, VAMP),
+    )
+}
 INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }

@@ -219,8 +219,7 @@ class Algorithm(Estimator):
             tensor = old[name]
             made.to(tensor.device, tensor.dtype)  # before values go in, lest double precision be lost
             if tensor.shape != new[name].shape:
-                last = tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])
-                old[name] = torch.cat([tensor, last])
+                old[name] = torch.cat([tensor, tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])])
         made.load_state_dict(old)
         return made
 

@@ -49,8 +49,7 @@ class EP(Algorithm):
         s = noise_level(y, phi, noise_variance)
         rho = min(self.sparsity / n, 0.999)
         profile = torch.exp(-self.decay * torch.arange(n, dtype=s.dtype, device=s.device) / n)
-        signal = (1 - phi.n_measurements * s).clamp_min(0.05).unsqueeze(-1)
-        v = signal * profile / profile.sum() / rho
+        v = (1 - phi.n_measurements * s).clamp_min(0.05).unsqueeze(-1) * profile / profile.sum() / rho
         g2 = (1 / (rho * v)).clamp(1 / _LARGEST, 1 / _SMALLEST)
         h2 = torch.zeros_like(g2, dtype=y.dtype)
         for _ in range(n_iterations):

@@ -123,12 +123,15 @@ def tune_hyperlista(
     (0.1, 0.01, 3)
     """
 
+    def made(numbers: tuple[float, ...]) -> HyperLISTA:
+        c1, c2, c3 = numbers
+        return HyperLISTA(n_iterations, c1, c2, c3, ridge)
+
     w = analytic_weights(phi, ridge)
     mu = generalised_coherence(w, phi)
 
     def error(numbers: tuple[float, ...]) -> float:
-        made = HyperLISTA(n_iterations, *numbers, ridge=ridge)
-        found = made.iterate(y, phi, w, mu, n_iterations, Trace(False)).x
+        found = made(numbers).iterate(y, phi, w, mu, n_iterations, Trace(False)).x
         value = float((found - truth).abs().square().sum())
         return math.inf if math.isnan(value) else value
 
@@ -137,7 +140,7 @@ def tune_hyperlista(
     for _ in range(n_refinements):
         factor = factor**0.5
         best = min(product(*((c / factor, c, c * factor) for c in best)), key=error)
-    return HyperLISTA(n_iterations, *best, ridge=ridge)
+    return made(best)
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..kernels import over_rows
-from ..kernels.adapters import prepared, rows, singles, suits
+from ..kernels.adapters import prepared, rows, run, singles, suits
 from ..kernels.constants import N_OWN, N_SHARED
 from ..operators import LinearOperator, Moments, cached
 from .base import Algorithm
@@ -124,8 +123,7 @@ class NASBL(Algorithm):
         limits = singles((SMALLEST, LARGEST, FLOOR / n_measurements, CEILING / n_measurements))
         new_g, new_s = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (g, s))
         made = new_g.view(-1, g.shape[-1]).numpy(), new_s.view(-1).numpy()
-        whole = (*given, log_p, constants, limits, *prepared(self, self._arrays)[k], *made)
-        over_rows(lambda start, end: update(*whole, start, end), len(made[1]), torch.get_num_threads())
+        run(update, len(made[1]), *given, log_p, constants, limits, *prepared(self, self._arrays)[k], *made)
         return new_g, new_s
 
     def _arrays(self) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:

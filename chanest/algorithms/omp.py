@@ -52,10 +52,9 @@ class OMP(Algorithm):
             active = residual.abs().square().sum(-1) > m * s
             if not bool(active.any()):
                 break
-            match = phi.adjoint(residual).abs().masked_fill(chosen, -1)
-            atom = match.argmax(-1, keepdim=True)
-            column = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
-            along, orthogonal = y.new_zeros(*batch, most), column
+            atom = phi.adjoint(residual).abs().masked_fill(chosen, -1).argmax(-1, keepdim=True)
+            along = y.new_zeros(*batch, most)
+            orthogonal = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
             for _ in range(2):  # Gram-Schmidt, twice is enough
                 step = (basis.conj() @ orthogonal.unsqueeze(-1)).squeeze(-1)
                 orthogonal = orthogonal - (step.unsqueeze(-2) @ basis).squeeze(-2)

@@ -1,11 +1,10 @@
 """NA-SBL's update of the tap and noise variances: features, two perceptrons, one estimate after the other."""
 
 import math
-from typing import Any
 
 import numpy as np
 
-from .compiling import compiled
+from .compiling import Array, Scalar, compiled
 from .constants import (
     EXPLAINED_MARGIN,
     LARGEST_EXPONENT,
@@ -18,8 +17,6 @@ from .constants import (
 from .elementwise import TINY, tanh
 from .simd import WIDE, add_real_rows
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 _LARGEST_EXPONENT = np.float32(LARGEST_EXPONENT)
 
 
@@ -108,7 +105,8 @@ def update(
     shift, of_shared = np.empty(n_hidden, np.float32), np.empty((3, n_hidden), np.float32)
     shared, read, out = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32), np.empty(width, np.float32)
     sixth, one, low = np.float32(1.0 / LOG_SCALE), np.float32(1.0), np.float32(OCCUPIED_MARGIN)
-    size = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
+    shared[2] = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
+    shared[3], shared[5] = told, rank_deficit
     for n in range(n_taps):
         taps[5, n] = np.float32(-1.0 + 2.0 * n / (n_taps - 1)) if n_taps > 1 else np.float32(-1.0)
     for b in range(start, end):
@@ -128,9 +126,7 @@ def update(
         explained = min(max(occupied / n_rows, np.float32(EXPLAINED_MARGIN)), np.float32(1.0 - EXPLAINED_MARGIN))
         shared[0] = np.float32(math.log(max(fit[b], TINY))) * sixth
         shared[1] = np.float32(math.log(max(em_noise[b], TINY) / s[b])) * sixth
-        shared[2], shared[3] = size, told
         shared[4] = np.float32(math.log(explained / (one - explained))) * sixth
-        shared[5] = rank_deficit
         read[:N_SHARED] = shared
         read[N_SHARED] = np.float32(math.log(n_rows * s[b])) * sixth
         for f in range(N_OWN):

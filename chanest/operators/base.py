@@ -74,8 +74,7 @@ class LinearOperator(ABC):
         """Phi as a matrix, (*batch_shape, M, N): for tests and small problems."""
         identity = torch.eye(self.n_coefficients, dtype=self.dtype, device=self.device)
         columns = identity.reshape(-1, *(1,) * len(self.batch_shape), self.n_coefficients)
-        columns = columns.expand(-1, *self.batch_shape, -1)
-        return self.forward(columns).movedim(0, -1)
+        return self.forward(columns.expand(-1, *self.batch_shape, -1)).movedim(0, -1)
 
     def covariance(self, g: Tensor) -> Tensor:
         """Phi diag(g) Phi^H for real g: (*batch, N) -> (*batch, M, M)."""

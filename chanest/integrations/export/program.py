@@ -36,8 +36,7 @@ class ChannelProgram(nn.Module):
         self.algorithm = traceable(model, TRACEABLE)
         self.scenario = model.ofdm
         self.band = model.band(torch.complex64, "cpu")
-        start = power_start(self.scenario.n_taps)  # made, and cached, before anything is traced
-        self.band.forward(start.to(torch.complex64))
+        self.band.forward(power_start(self.scenario.n_taps).to(torch.complex64))  # both cached before any tracing
 
     def forward(
         self, received_pilots: Tensor, pilot_subcarriers: Tensor, noise_variance: Tensor

@@ -63,5 +63,4 @@ def run_torch(path: Path, inputs: Inputs) -> Outputs:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ExportError(f"does not run without chanest ({reason})", path=path)
         with np.load(found) as arrays:
-            cfr, cir, variance = (torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(OUTPUTS)))
-    return cfr, cir, variance
+            return tuple(torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(OUTPUTS)))

@@ -95,22 +95,15 @@ class Link:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        if modulation not in MODULATIONS:
-            raise ChanestError(f"expected one of {', '.join(MODULATIONS)}, got {modulation}", field="modulation")
-        if not RATES[0] <= rate <= RATES[1]:
-            raise ChanestError(f"expected {RATES[0]:g}...{RATES[1]:g}, got {rate:g}", field="rate")
-        if not 1 <= n_symbols <= MOST_SYMBOLS:
-            raise ChanestError(f"expected 1...{MOST_SYMBOLS}, got {n_symbols}", field="n_symbols")
-        if not 1 <= n_pilot_symbols <= min(2, n_symbols):
-            raise ChanestError(f"expected 1...{min(2, n_symbols)}, got {n_pilot_symbols}", field="n_pilot_symbols")
-        if scenario.cp_samples > scenario.n_fft:
-            raise ChanestError(
-                f"expected at most n_fft = {scenario.n_fft}, got {scenario.cp_samples}", field="cp_samples"
-            )
+        ChanestError.unless(modulation in MODULATIONS, f"one of {', '.join(MODULATIONS)}", modulation, "modulation")
+        ChanestError.unless(RATES[0] <= rate <= RATES[1], f"{RATES[0]:g}...{RATES[1]:g}", f"{rate:g}", "rate")
+        ChanestError.unless(1 <= n_symbols <= MOST_SYMBOLS, f"1...{MOST_SYMBOLS}", n_symbols, "n_symbols")
+        most, n_fft = min(2, n_symbols), scenario.n_fft
+        ChanestError.unless(1 <= n_pilot_symbols <= most, f"1...{most}", n_pilot_symbols, "n_pilot_symbols")
+        ChanestError.unless(scenario.cp_samples <= n_fft, f"at most n_fft = {n_fft}", scenario.cp_samples, "cp_samples")
         self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
         self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
-        bits_per_symbol = MODULATIONS[modulation]
-        n_data = self.grid.num_data_symbols
+        bits_per_symbol, n_data = MODULATIONS[modulation], self.grid.num_data_symbols
         self.n_blocks = 1
         while int(n_data // self.n_blocks * bits_per_symbol * rate) > _MOST_BITS:
             self.n_blocks += 1
@@ -211,8 +204,7 @@ class Link:
         if name == SIONNA_LS:
             block, model = LSChannelEstimator(self.grid, "lin_time_avg", device=self.device), ""
         else:
-            n_pilots = len(torch.unique(self._pilot_places[1]))
-            picked = pick_named(name, self.scenario, n_pilots)
+            picked = pick_named(name, self.scenario, len(torch.unique(self._pilot_places[1])))
             block, model = SparseChannelEstimator(self.grid, picked, time="static", device=self.device), picked.name
         return lambda slots: block(slots.received, slots.noise_variance), model
 
@@ -220,10 +212,9 @@ class Link:
         return cfr.expand(*cfr.shape[:-2], self.grid.num_ofdm_symbols, -1)
 
     @cached_property
-    def _pilot_places(self) -> tuple[Tensor, Tensor]:
+    def _pilot_places(self) -> tuple[Tensor, ...]:
         """Symbol and place among the used subcarriers of every pilot, in Sionna's order."""
-        symbols, places = self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
-        return symbols, places
+        return self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
 
     def _true_delays(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """Least squares for the gains of a receiver that is told the delays, and its error variance."""

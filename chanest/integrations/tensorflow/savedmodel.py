@@ -41,8 +41,8 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     subcarriers = tf.TensorSpec([None], tf.int32, "pilot_subcarriers")
     noise = tf.TensorSpec([None], tf.float32, "noise_variance")
     signatures = {
-        "serving_default": served.known_noise.get_concrete_function(pilots, subcarriers, noise),
-        "unknown_noise": served.unknown_noise.get_concrete_function(pilots, subcarriers),
+        "serving_default": served.estimate.get_concrete_function(pilots, subcarriers, noise),
+        "unknown_noise": served.estimate.get_concrete_function(pilots, subcarriers),
     }
     try:
         tf.saved_model.save(served, str(folder), signatures)
@@ -51,25 +51,15 @@ def export_savedmodel(model: Model, folder: Path) -> None:
 
 
 class _Served(tf.Module):
-    """What a SavedModel holds: the estimator's variables, and a function for each signature."""
+    """What a SavedModel holds: the estimator's variables, and a function of both signatures."""
 
     def __init__(self, estimator: SparseEstimator) -> None:
         super().__init__()
         self.estimator = estimator
 
     @tf.function(autograph=False)
-    def known_noise(
-        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        return self._outputs(received_pilots, pilot_subcarriers, noise_variance)
-
-    @tf.function(autograph=False)
-    def unknown_noise(self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._outputs(received_pilots, pilot_subcarriers, None)
-
-    def _outputs(
-        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor | None
+    def estimate(
+        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         found = self.estimator(received_pilots, pilot_subcarriers, noise_variance, error_variance=True)
-        used = tf.constant(self.estimator.used_subcarriers, tf.int32)
-        return {**found._asdict(), "used_subcarriers": used}
+        return {**found._asdict(), "used_subcarriers": tf.constant(self.estimator.used_subcarriers, tf.int32)}

@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
 from ..operators import LinearOperator
 from . import namespace
 from .gaussian import log_rank_deficit, posterior_variance
-from .namespace import Array
+from .namespace import Array, Namespace
 from .noise import noise_level
 from .perceptron import Perceptron
 from .results import Recovery
@@ -121,26 +120,24 @@ class PosteriorCalibration(Perceptron, Calibration):
         known, r = noise_variance is not None, y - phi.forward(recovery.x)
         return base, posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit)
 
-    def correction(self, features: Tensor) -> Tensor:
-        return self.forward(features)
+    correction = Perceptron.forward
 
     def settled(self, log_variance: Tensor) -> Tensor:
         return nearer_to_the_mean(log_variance)
 
 
-def residual_base(energy: Array, xp: ModuleType = namespace) -> Array:
+def residual_base(energy: Array, xp: Namespace = namespace) -> Array:
     """From ||y - Phi x||^2: the base of :class:`ResidualCalibration`, (*batch,) both."""
     return xp.log(xp.clip(energy, 1e-6))
 
 
-def residual_features(base: Array, level: Array, n_measurements: Array, xp: ModuleType = namespace) -> Array:
+def residual_features(base: Array, level: Array, n_measurements: Array, xp: Namespace = namespace) -> Array:
     """From log ||y - Phi x||^2 and log M s, (*batch,) both: (*batch, 6)."""
     r, t = base / LOG_SCALE, level / LOG_SCALE
-    size = xp.full_like(r, xp.log(n_measurements / REFERENCE_PILOTS))
-    return xp.stack([r, t, size, r * r, r * t, t * t], -1)
+    return xp.stack([r, t, xp.full_like(r, xp.log(n_measurements / REFERENCE_PILOTS)), r * r, r * t, t * t], -1)
 
 
-def posterior_base(variance: Array, g: Array, xp: ModuleType = namespace) -> Array:
+def posterior_base(variance: Array, g: Array, xp: Namespace = namespace) -> Array:
     """The base of :class:`PosteriorCalibration`, (*batch, n), from p[k] (*batch, n) and g (*batch, N)."""
     floor = xp.log(xp.clip(1e-7 * xp.sum(g, -1), TINY))
     return xp.maximum(xp.log(xp.clip(variance, TINY)), floor[..., None])
@@ -155,7 +152,7 @@ def posterior_features(
     n_measurements: Array,
     known: bool,
     deficit: Array,
-    xp: ModuleType = namespace,
+    xp: Namespace = namespace,
 ) -> Array:
     """The features of :class:`PosteriorCalibration`, (*batch, n, 11).
 
@@ -186,7 +183,7 @@ def posterior_features(
     return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)
 
 
-def nearer_to_the_mean(log_variance: Array, xp: ModuleType = namespace) -> Array:
+def nearer_to_the_mean(log_variance: Array, xp: Namespace = namespace) -> Array:
     """Log variances (*batch, n) drawn to the log of their mean over n: :data:`SPREAD` of the distance is left."""
     mean = xp.logsumexp(log_variance, -1)[..., None] - math.log(log_variance.shape[-1])
     return mean + SPREAD * (log_variance - mean)

@@ -5,20 +5,18 @@ g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances
 give all of these (:meth:`LinearOperator.posterior_moments`).
 """
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
 from ..operators.cholesky import cholesky
 from . import namespace
-from .namespace import Array, Covariances
+from .namespace import Array, Covariances, Namespace
 
 CHUNK = 64
 
 
-def log_rank_deficit(phi: Covariances, g: Array, xp: ModuleType = namespace) -> Array:
+def log_rank_deficit(phi: Covariances, g: Array, xp: Namespace = namespace) -> Array:
     """log of M over the effective rank tr(C)^2 / ||C||^2 of C = Phi diag(g) Phi^H; 0 for a comb.
 
     Args:

@@ -174,11 +174,11 @@ class LMMSE(Interpolator):
         s = _noise(h, phi, noise_variance).to(eigenvalues)
         signal = (1 - s).clamp_min(0.01)
         gain = 1 / (eigenvalues.clamp_min(0) + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
-        estimate = (h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT
+        estimate = ((h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT).to(h.dtype)
         if not error_variance:
-            return estimate.to(h.dtype), None
+            return estimate, None
         error = signal.unsqueeze(-1) * (1 - gain @ cross.abs().square().mT).clamp_min(0)
-        return estimate.to(h.dtype), error.to(h.real.dtype)
+        return estimate, error.to(h.real.dtype)
 
     def _exponentials(self, phi: PartialDFT) -> Tensor:
         turns = phi.subcarriers.double().unsqueeze(-1) * self.delays.to(phi.device) / phi.n_fft

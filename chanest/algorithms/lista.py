@@ -109,9 +109,8 @@ class LISTA(_LearnedMatrices):
         self.w2 = self._zeros(layers, n_coefficients, n_coefficients)
 
     def _start(self, phi: Tensor, norm: Tensor) -> None:
-        identity = torch.eye(self.n_coefficients, dtype=phi.dtype, device=phi.device)
         self._store(self.w1, phi.mH / norm)
-        self._store(self.w2, identity - phi.mH @ phi / norm)
+        self._store(self.w2, torch.eye(self.n_coefficients, dtype=phi.dtype, device=phi.device) - phi.mH @ phi / norm)
 
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None

@@ -43,8 +43,7 @@ class NeurallyAugmented(IterativeShrinkage):
         n_features = _FEATURES[lstm_inputs]
         self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
         self._remember(n_features)
-        self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
-        self.head = nn.Linear(lstm_hidden, 2)
+        self.hidden, self.head = nn.Linear(lstm_hidden, lstm_hidden), nn.Linear(lstm_hidden, 2)
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_deviation", torch.ones(n_features))
         self.feature_mean: Tensor
@@ -159,8 +158,7 @@ class NAALISTA(NeurallyAugmented):
 
     def _remember(self, n_features: int) -> None:
         self.lstm = nn.LSTMCell(n_features, self.lstm_hidden)
-        self.initial_hidden = nn.Parameter(torch.zeros(self.lstm_hidden))
-        self.initial_cell = nn.Parameter(torch.zeros(self.lstm_hidden))
+        self.initial_hidden, self.initial_cell = (nn.Parameter(torch.zeros(self.lstm_hidden)) for _ in range(2))
 
     def initial_state(self, n: int) -> tuple[Tensor, ...]:
         return self.initial_hidden.expand(n, -1), self.initial_cell.expand(n, -1)

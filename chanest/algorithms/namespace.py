@@ -7,12 +7,14 @@ Python array API where it has them; arrays bring their operators and indexing th
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 Array = Any  # of the library at hand
+Namespace = ModuleType  # of these functions
 
 
 class Covariances(Protocol):

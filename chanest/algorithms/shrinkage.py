@@ -1,6 +1,5 @@
 """Shrinkage: one soft threshold for real and complex vectors, with or without support selection."""
 
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import AlgorithmError
 from . import namespace
-from .namespace import Array
+from .namespace import Array, Namespace
 
 SCHEDULES = ("ofdm", "published", "synthetic")
 _FEWEST, _MOST = 3, 10  # entries, of the schedules "ofdm" and "published"
@@ -50,7 +49,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     return gain * x
 
 
-def shrinking_gain(modulus: Array, threshold: Array, xp: ModuleType = namespace) -> Array:
+def shrinking_gain(modulus: Array, threshold: Array, xp: Namespace = namespace) -> Array:
     """What a soft threshold multiplies entries of a modulus by."""
     return xp.clip(modulus - threshold, 0) / xp.clip(modulus, xp.tiny(modulus))
 

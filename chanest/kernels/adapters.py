@@ -59,11 +59,8 @@ def _suits(y: Tensor, phi: Operator) -> bool:
 
 
 def _gradient_asked(*things: nn.Module | Tensor) -> bool:
-    return torch.is_grad_enabled() and any(map(_requires_grad, things))
-
-
-def _requires_grad(thing: nn.Module | Tensor) -> bool:
-    return thing.requires_grad if isinstance(thing, Tensor) else any(p.requires_grad for p in thing.parameters())
+    tensors = (t for thing in things for t in ([thing] if isinstance(thing, Tensor) else thing.parameters()))
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 def prepared(module: nn.Module, make: Callable[[], T]) -> T:

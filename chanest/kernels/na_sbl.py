@@ -35,12 +35,11 @@ def factor(f: Scalar) -> Scalar:
 
 @compiled
 def layer(inputs: Array, n_inputs: int, weight: Array, bias: Array, outputs: Array) -> None:
-    """outputs = silu(weight inputs + bias) for all taps, (K, width) to (H, width)."""
-    width = outputs.shape[1]
+    """outputs = weight inputs + bias for all taps, (K, width) to (H, width)."""
     for unit in range(outputs.shape[0]):
         total = outputs[unit]
         total[:] = bias[unit]
-        for column in range(0, width, WIDE):
+        for column in range(0, outputs.shape[1], WIDE):
             add_real_rows(inputs, weight[unit], n_inputs, column, total)
 
 
@@ -102,8 +101,9 @@ def update(
     width = (n_taps + WIDE - 1) // WIDE * WIDE
     inputs, taps = np.zeros((3 * N_OWN, width), np.float32), np.zeros((N_OWN, width), np.float32)
     first, second = np.empty((n_hidden, width), np.float32), np.empty((n_hidden, width), np.float32)
+    out = np.empty((1, width), np.float32)
     shift, of_shared = np.empty(n_hidden, np.float32), np.empty((3, n_hidden), np.float32)
-    shared, read, out = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32), np.empty(width, np.float32)
+    shared, read = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32)
     sixth, one, low = np.float32(1.0 / LOG_SCALE), np.float32(1.0), np.float32(OCCUPIED_MARGIN)
     shared[2] = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
     shared[3], shared[5] = told, rank_deficit
@@ -148,11 +148,9 @@ def update(
         activate(first)
         layer(first, n_hidden, weight, bias, second)
         activate(second)
-        out[:] = bias_out[0]
-        for column in range(0, width, WIDE):
-            add_real_rows(second, weight_out[0], n_hidden, column, out)
+        layer(second, n_hidden, weight_out, bias_out, out)
         for n in range(n_taps):
             mean = g[b, n] * g[b, n] * (q[b, n].real * q[b, n].real + q[b, n].imag * q[b, n].imag)
             variance = mean + g[b, n] * max(one - g[b, n] * d[b, n], np.float32(0.0))
-            new_g[b, n] = min(max(variance * factor(out[n]), limits[0]), limits[1])
+            new_g[b, n] = min(max(variance * factor(out[0, n]), limits[0]), limits[1])
         new_s[b] = min(max(base[b] * noise_factor(read, of_noise), limits[2]), limits[3])

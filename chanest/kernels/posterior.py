@@ -130,8 +130,7 @@ def posterior(
                 add_windows(inv_re, inv_im, offset, weights[0], weights[1], i, n_rows, column, row)
             for j in range(i):
                 # both of +-lag fall on the same entry at 0 and at the Nyquist lag
-                f = lag[i, j]
-                lags[b, f] += complex(row[0, j], row[1, j] * sign[i, j])
+                lags[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
             trace += row[0, i]
         lags[b, 0] = lags[b, 0] * two + trace
         if 2 * nyquist == n_fft:

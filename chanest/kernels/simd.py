@@ -155,5 +155,8 @@ def _spread(builder: Any, data: Any, index: Any) -> Any:
 
 def _arrays(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
     """The arguments that are arrays."""
-    pairs = zip(sig.args, args, strict=True)
-    return [context.make_array(kind)(context, builder, value) for kind, value in pairs if isinstance(kind, types.Array)]
+    return [
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(sig.args, args, strict=True)
+        if isinstance(kind, types.Array)
+    ]

@@ -114,11 +114,9 @@ class LinearOperator(ABC):
         """
         c_inverse = inverse(self.loaded_covariance(g, noise_variance))
         w = (c_inverse @ y.unsqueeze(-1)).squeeze(-1)
-        q = self.adjoint(w)
-        d = self.quadratic_diagonal(c_inverse)
+        q, d = self.adjoint(w), self.quadratic_diagonal(c_inverse)
         trace = c_inverse.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        misfit = w.abs().square().mean(-1)
-        noise = noise_variance * (1 + noise_variance * (misfit - trace))
+        noise = noise_variance * (1 + noise_variance * (w.abs().square().mean(-1) - trace))
         return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
 
     def posterior_mean(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:

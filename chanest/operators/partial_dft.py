@@ -107,8 +107,7 @@ class PartialDFT(LinearOperator):
         load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
         spectrum = torch.fft.rfft(g, self.n_fft)
         observed, spectra, loads = rows(self.without_delay(y), spectrum, load)
-        w, sums = np.empty_like(observed), np.zeros_like(spectra)
-        scalars = np.empty((3, len(w)), np.float32)
+        w, sums, scalars = np.empty_like(observed), np.zeros_like(spectra), np.empty((3, len(observed)), np.float32)
         run(posterior, len(w), spectra, loads, observed, self.n_fft, *self._folded_lags, w, sums, scalars)
         if np.isnan(scalars[0]).any():  # a pivot was not positive
             return super().posterior_moments(y, g, noise_variance)
@@ -191,9 +190,8 @@ class PartialDFT(LinearOperator):
         """
         bins = self.bins.numpy()
         difference = (bins[:, None] - bins) % self.n_fft
-        folded = np.minimum(difference, self.n_fft - difference)
         sign = np.where(2 * difference <= self.n_fft, 1.0, -1.0)
-        return folded.astype(np.int32), sign.astype(np.float32)
+        return np.minimum(difference, self.n_fft - difference).astype(np.int32), sign.astype(np.float32)
 
     @cached_property
     def _circulant(self) -> tuple[int, Tensor]:
@@ -202,16 +200,14 @@ class PartialDFT(LinearOperator):
         Its first column is t[n] = sum_m exp(2 pi i k_m n / n_fft) / M, wrapped Hermitian around zero; the
         shift by the first tap cancels.
         """
-        n = self.n_coefficients
-        length = next_fast_len(2 * n - 1)
+        n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
         nothing = torch.zeros(*self.batch_shape, self.n_fft, dtype=torch.complex128, device=self.device)
         occupied = nothing.scatter(-1, self.bins, 1.0)
         if length >= self.n_fft:
             return self.n_fft, (occupied.real * self.n_fft / self.n_measurements).to(self.dtype)
         t = torch.fft.ifft(occupied, norm="forward") / self.n_measurements
-        column = t.new_zeros(*self.batch_shape, length)
-        column[..., :n] = t[..., :n]
-        column[..., length - n + 1 :] = t[..., 1:n].conj().flip(-1)
+        gap = t.new_zeros(*self.batch_shape, length - 2 * n + 1)
+        column = torch.cat([t[..., :n], gap, t[..., 1:n].conj().flip(-1)], -1)
         return length, torch.fft.fft(column).real.to(self.dtype)
 
     def _unit(self, turns: Tensor) -> Tensor:

@@ -37,14 +37,12 @@ class AnalyticWeights:
     """
 
     def __init__(self, phi: LinearOperator, ridge: float) -> None:
-        self.phi = phi
-        self.n_coefficients, self.batch_shape = phi.n_coefficients, phi.batch_shape
+        self.phi, self.n_coefficients, self.batch_shape = phi, phi.n_coefficients, phi.batch_shape
         self.dtype, self.device = phi.dtype, phi.device
         ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
         a = phi.covariance(ones)
         load = ridge * a.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        identity = torch.eye(phi.n_measurements, dtype=phi.dtype, device=phi.device)
-        a = a + load[..., None, None] * identity
+        a = a + load[..., None, None] * torch.eye(phi.n_measurements, dtype=phi.dtype, device=phi.device)
         try:
             inverse = torch.linalg.inv(a.to(torch.promote_types(a.dtype, torch.float64))).to(phi.dtype)
         except torch.linalg.LinAlgError:

@@ -64,11 +64,10 @@ class ChannelProgram(nn.Module):
 
 def traceable(model: Model, kinds: tuple[type[Algorithm], ...]) -> Algorithm:
     """The model's algorithm; ModelError unless it is exactly one of these, for OFDM."""
-    names = " and ".join(kind.name for kind in kinds)
     if type(model.algorithm) not in kinds:
         raise ModelError(
-            f"model {model.name}: this format takes {names}, the model is {model.algorithm.name}; "
-            "--to hdf5 and --to mat take every model"
+            f"model {model.name}: this format takes {' and '.join(kind.name for kind in kinds)}, "
+            f"the model is {model.algorithm.name}; --to hdf5 and --to mat take every model"
         )
     assert isinstance(model.algorithm, Algorithm)
     _ = model.ofdm

@@ -34,8 +34,7 @@ def write_torch(path: Path, model: Model, pattern: PilotPattern) -> None:
         ModelError: the model is not alista, na-alista or na-sbl.
     """
     program = ChannelProgram(model).eval()
-    m = len(pattern)
-    example = torch.ones(2, m, dtype=torch.complex64), torch.tensor(pattern.subcarriers), torch.ones(2)
+    example = torch.ones(2, len(pattern), dtype=torch.complex64), torch.tensor(pattern.subcarriers), torch.ones(2)
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
         exported = torch.export.export(program, example, dynamic_shapes=({0: batch}, None, {0: batch}), strict=False)

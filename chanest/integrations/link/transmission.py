@@ -147,12 +147,11 @@ class Link:
         """The ``index``-th batch of slots: the same bits, channels and noise, up to its level, at every Eb/N0."""
         state = np.random.SeedSequence([self.seed % 2**32, self.seed >> 32, index]).generate_state(2, np.uint64) >> 1
         config.torch_rng(self.device).manual_seed(int(state[0]))
-        cir = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)
         bits = self._source([batch_size, self.n_blocks, self.k])
         symbols = self._mapper(self._encoder(bits)).flatten(1)
         padding = symbols[:, : self.grid.num_data_symbols - symbols.shape[1]]
         sent = self._fill(torch.cat([symbols, padding], 1).unflatten(0, (-1, 1, 1)))
-        a, tau = cir(batch_size, 1)
+        a, tau = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)(batch_size, 1)
         cfr = cir_to_ofdm_channel(self._frequencies, a, tau)
         no = ebnodb2no(
             ebno_db, MODULATIONS[self.modulation], self.k / self.n, resource_grid=self.grid, device=self.device
@@ -219,8 +218,7 @@ class Link:
     def _true_delays(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """Least squares for the gains of a receiver that is told the delays, and its error variance."""
         symbols, places = self._pilot_places
-        pilots = self.grid.pilot_pattern.pilots[0, 0]
-        at_pilots = self._used(slots.received)[:, 0, 0, symbols, places] / pilots
+        at_pilots = self._used(slots.received)[:, 0, 0, symbols, places] / self.grid.pilot_pattern.pilots[0, 0]
         used = torch.from_numpy(self.scenario.used_subcarriers).to(self.device)
         turns = used.double()[:, None] * slots.delays_s.double()[:, None] * self.scenario.subcarrier_spacing_hz
         response = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns) * (slots.gains != 0)[:, None]

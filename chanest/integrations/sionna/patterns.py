@@ -155,5 +155,6 @@ def random_pilot_pattern(
         owner = generator.permutation(np.arange(n_pilots * n_streams) % n_streams)
         values = np.exp(0.25j * np.pi * (2 * generator.integers(4, size=owner.size) + 1))
         pilots[owner, i, np.arange(owner.size)] = values
-    shaped = pilots.reshape(*streams, -1)
-    return SionnaPilotPattern(mask, shaped, precision=resource_grid.precision, device=resource_grid.device)
+    return SionnaPilotPattern(
+        mask, pilots.reshape(*streams, -1), precision=resource_grid.precision, device=resource_grid.device
+    )

@@ -108,8 +108,9 @@ class PartialDFT(Operator):
 
     def _inverse_of_bins(self) -> tf.Tensor:
         """(n_fft,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
-        nothing = tf.fill([self.n_fft], self.n_pilots)
-        return tf.tensor_scatter_nd_update(nothing, self.bins[:, tf.newaxis], tf.range(self.n_pilots))
+        return tf.tensor_scatter_nd_update(
+            tf.fill([self.n_fft], self.n_pilots), self.bins[:, tf.newaxis], tf.range(self.n_pilots)
+        )
 
     def _differences(self, other: "PartialDFT") -> tf.Tensor:
         """(M, M'): (k_m - k'_m') mod n_fft."""
@@ -141,8 +142,7 @@ class AnalyticWeights(Operator):
 
     def __init__(self, phi: PartialDFT, ridge: float) -> None:
         self.phi, self.n_coefficients, self.dtype = phi, phi.n_coefficients, phi.dtype
-        exact = phi.to(tf.complex128)
-        a = exact.covariance(tf.ones([1, phi.n_coefficients], tf.float64))
+        a = phi.to(tf.complex128).covariance(tf.ones([1, phi.n_coefficients], tf.float64))
         load = ridge * tf.reduce_mean(tf.math.real(tf.linalg.diag_part(a)), -1)
         identity = tf.eye(phi.n_pilots, dtype=tf.complex128)
         loaded = a + tf.cast(load, a.dtype)[:, tf.newaxis, tf.newaxis] * identity

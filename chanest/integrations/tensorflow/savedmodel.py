@@ -37,12 +37,14 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError("exists; give another folder or remove it", path=folder)
     served = _Served(estimator)
-    pilots = tf.TensorSpec([None, None], tf.complex64, "received_pilots")
-    subcarriers = tf.TensorSpec([None], tf.int32, "pilot_subcarriers")
-    noise = tf.TensorSpec([None], tf.float32, "noise_variance")
+    given = (
+        tf.TensorSpec([None, None], tf.complex64, "received_pilots"),
+        tf.TensorSpec([None], tf.int32, "pilot_subcarriers"),
+        tf.TensorSpec([None], tf.float32, "noise_variance"),
+    )
     signatures = {
-        "serving_default": served.estimate.get_concrete_function(pilots, subcarriers, noise),
-        "unknown_noise": served.estimate.get_concrete_function(pilots, subcarriers),
+        "serving_default": served.estimate.get_concrete_function(*given),
+        "unknown_noise": served.estimate.get_concrete_function(*given[:2]),
     }
     try:
         tf.saved_model.save(served, str(folder), signatures)

@@ -126,7 +126,8 @@ class SplineInterpolation(Interpolator):
     ) -> tuple[Tensor, Tensor | None]:
         from scipy.interpolate import CubicSpline
 
-        pilots, kind = phi.subcarriers, "natural" if phi.n_measurements > 2 else "not-a-knot"
+        pilots = phi.subcarriers
+        kind = "natural" if len(pilots) > 2 else "not-a-knot"
         spline = CubicSpline(pilots.cpu().numpy(), np.eye(len(pilots)), bc_type=kind)
         inside = band.subcarriers.clamp(pilots[0], pilots[-1]).cpu().numpy()
         weights = torch.from_numpy(spline(inside)).to(h.device, h.real.dtype)  # (n, M)

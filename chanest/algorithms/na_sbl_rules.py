@@ -56,7 +56,8 @@ def features(
     )
     place = xp.full_like(g, xp.linspace(-1, 1, g.shape[-1], g))
     own = xp.concat([xp.stack(of_taps, -1) / LOG_SCALE, place[..., None]], -1)
-    shared, level = xp.stack(of_all, -1), xp.log(n_measurements * s) / LOG_SCALE
+    shared = xp.stack(of_all, -1)
+    level = xp.log(n_measurements * s) / LOG_SCALE
     return xp.concat([own, xp.rows(shared, g.shape[-1])], -1), xp.concat([shared, level[..., None]], -1)
 
 

@@ -67,7 +67,8 @@ class RealProgram(nn.Module):
         relative = received_pilots.mT.flatten(1) / peak
         rms = (relative.square().sum(-1, keepdim=True) / self.n_pilots).sqrt()
         y = relative / torch.where(rms > 0, rms, 1.0) / self.n_pilots**0.5
-        scale, algorithm = rms * peak, self.algorithm
+        scale = rms * peak
+        algorithm = self.algorithm
         x = self._alista(algorithm, y) if isinstance(algorithm, ALISTA) else self._na_alista(algorithm, y)
         variance = self._error_variance(y - x @ self.phi, noise_of_y(noise_variance, scale, self.n_pilots))
         cir = x * scale

@@ -98,9 +98,10 @@ class Link:
         ChanestError.unless(modulation in MODULATIONS, f"one of {', '.join(MODULATIONS)}", modulation, "modulation")
         ChanestError.unless(RATES[0] <= rate <= RATES[1], f"{RATES[0]:g}...{RATES[1]:g}", f"{rate:g}", "rate")
         ChanestError.unless(1 <= n_symbols <= MOST_SYMBOLS, f"1...{MOST_SYMBOLS}", n_symbols, "n_symbols")
-        most, n_fft = min(2, n_symbols), scenario.n_fft
+        most = min(2, n_symbols)
         ChanestError.unless(1 <= n_pilot_symbols <= most, f"1...{most}", n_pilot_symbols, "n_pilot_symbols")
-        ChanestError.unless(scenario.cp_samples <= n_fft, f"at most n_fft = {n_fft}", scenario.cp_samples, "cp_samples")
+        cp, n_fft = scenario.cp_samples, scenario.n_fft
+        ChanestError.unless(cp <= n_fft, f"at most n_fft = {n_fft}", cp, "cp_samples")
         self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
         self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
         bits_per_symbol, n_data = MODULATIONS[modulation], self.grid.num_data_symbols

@@ -77,7 +77,9 @@ def cholesky(c: Tensor) -> Tensor:
     if not bool(info.any()):
         return factor
     failed = info != 0
-    return factor.index_put((failed,), _loaded_factor(c[failed]))
+    factor = factor.clone()
+    factor[failed] = _loaded_factor(c[failed])
+    return factor
 
 
 def _loaded_factor(c: Tensor) -> Tensor:

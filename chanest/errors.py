@@ -52,6 +52,15 @@ class ChanestError(Exception):
         named = f"{self.field or ''}{place}"
         return ": ".join(part for part in (str(self.path or ""), named, self.what) if part)
 
+    @classmethod
+    def unless(cls, holds: object, expected: str, got: object, field: str) -> None:
+        """Raise the error ``expected ..., got ...`` of a field, unless a condition holds.
+
+        >>> PilotError.unless(2 >= 2, "at least 2", 2, "pilots")
+        """
+        if not holds:
+            raise cls(f"expected {expected}, got {got}", field=field)
+
     def at(self, **places: object) -> Self:
         """The same error with another ``field``, ``index`` or ``path``.
 

@@ -25,20 +25,14 @@ from .results import BandEstimate, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
-_CHANNEL_ESTIMATORS = (ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP)
-_PEERS_OF_THE_PAPER = (
-    StepsizeISTA,
-    LISTA,
-    LISTACPSS,
-    GatedLISTA,
-    ALISTAAT,
-    AGLISTA,
-    HyperLISTA,
-    NAALISTARNN,
-    NAALISTAMLP,
-    VAMP,
-)
-ALGORITHMS: dict[str, type[Algorithm]] = {cls.name: cls for cls in (*_CHANNEL_ESTIMATORS, *_PEERS_OF_THE_PAPER)}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    cls.name: cls
+    for cls in (
+        *(ISTA, FISTA, ALISTA, NAALISTA, NASBL, OMP, SBL, EP),  # for channels
+        *(StepsizeISTA, LISTA, LISTACPSS, GatedLISTA, ALISTAAT, AGLISTA, HyperLISTA),  # the paper's peers
+        *(NAALISTARNN, NAALISTAMLP, VAMP),
+    )
+}
 INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
@@ -58,13 +52,11 @@ def algorithm(name: str, **hyperparameters: Any) -> Estimator:
     8
     """
     known: dict[str, Any] = {**ALGORITHMS, **INTERPOLATORS}
-    if name not in known:
-        raise AlgorithmError(f"expected one of {', '.join(known)}, got {name}", field="algorithm")
+    AlgorithmError.unless(name in known, f"one of {', '.join(known)}", name, "algorithm")
     try:
-        made: Estimator = known[name](**hyperparameters)
+        return known[name](**hyperparameters)
     except TypeError as error:
         raise AlgorithmError(f"{name}: {error}", field="algorithm") from None
-    return made
 
 
 __all__ = [

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..kernels.adapters import Array, prepared, recover, singles, suits
+from ..kernels.adapters import prepared, recover, singles, suits
 from ..operators import LinearOperator
 from ..operators.tables import tables
 from .error_calibration import ResidualCalibration
@@ -61,17 +61,10 @@ class ALISTA(_LearnedSteps):
             return None
         from ..kernels.alista import alista
 
-        made = tables(phi, self.weights(phi))
+        made, exempt = tables(phi, self.weights(phi)), np.minimum(self.exempt(n_iterations), phi.n_coefficients)
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
-        gamma, counts = (
-            gamma * np.float32(made.reciprocal_norm),
-            np.minimum(self.exempt(n_iterations), phi.n_coefficients),
-        )
-
-        def run(y: Array, x: Array, start: int, end: int) -> None:
-            alista(y, made.arrays, gamma, theta, counts, x, start, end)
-
-        return Recovery(recover(y, phi.n_coefficients, run))
+        gamma = gamma * np.float32(made.reciprocal_norm)
+        return Recovery(recover(y, phi.n_coefficients, alista, made.arrays, gamma, theta, exempt))
 
 
 class ALISTAAT(_LearnedSteps):
@@ -109,8 +102,7 @@ class ALISTAAT(_LearnedSteps):
         schedule: str | None = None,
     ) -> None:
         super().__init__(n_iterations, sparsity, ridge, schedule)
-        if not epsilon > 0:
-            raise AlgorithmError(f"expected a positive number, got {epsilon}", field="epsilon")
+        AlgorithmError.unless(epsilon > 0, "a positive number", epsilon, "epsilon")
         self.hyperparameters["epsilon"] = self.epsilon = epsilon
 
     def adapted(self, theta: Tensor, x: Tensor) -> Tensor:

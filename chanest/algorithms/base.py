@@ -79,8 +79,7 @@ class Estimator(nn.Module, ABC):
         """K when another one is asked for, or None; AlgorithmError when that is impossible."""
         if asked is None or asked == self.n_iterations:
             return self.n_iterations
-        if asked < 1:
-            raise AlgorithmError(f"expected at least 1, got {asked}", field="iterations")
+        AlgorithmError.unless(asked >= 1, "at least 1", asked, "iterations")
         if not self.any_n_iterations:
             raise AlgorithmError(
                 f"{self.name} has parameters for each of its {self.n_iterations} iterations, "
@@ -102,11 +101,10 @@ class Algorithm(Estimator):
 
     def __init__(self, n_iterations: int, **hyperparameters: Any) -> None:
         super().__init__()
-        if n_iterations < 1:
-            raise AlgorithmError(f"expected at least 1, got {n_iterations}", field="n_iterations")
+        AlgorithmError.unless(n_iterations >= 1, "at least 1", n_iterations, "n_iterations")
         self.n_iterations = n_iterations
-        given = {name: value for name, value in hyperparameters.items() if value is not None}
-        self.hyperparameters = {"n_iterations": n_iterations, **given}
+        given = {"n_iterations": n_iterations, **hyperparameters}
+        self.hyperparameters = {name: value for name, value in given.items() if value is not None}
         self.calibration: Calibration | None = None
 
     def forward(
@@ -182,8 +180,8 @@ class Algorithm(Estimator):
         """
         if self.calibration is not None:
             base, features = self.calibration.read(recovery, y, phi, band, noise_variance)
-            log_variance = self.calibration.settled(base + self.calibration.correction(features))
-            return log_variance.exp().expand(*y.shape[:-1], band.n_measurements)
+            settled = self.calibration.settled(base + self.calibration.correction(features))
+            return settled.exp().expand(*y.shape[:-1], band.n_measurements)
         if recovery.posterior is None:
             raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")
         return posterior_variance(phi, band, recovery.posterior.variances, recovery.posterior.noise_variance)
@@ -221,8 +219,7 @@ class Algorithm(Estimator):
             tensor = old[name]
             made.to(tensor.device, tensor.dtype)  # before values go in, lest double precision be lost
             if tensor.shape != new[name].shape:
-                last = tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])
-                old[name] = torch.cat([tensor, last])
+                old[name] = torch.cat([tensor, tensor[-1:].expand(n_iterations - self.n_iterations, *tensor.shape[1:])])
         made.load_state_dict(old)
         return made
 

@@ -38,10 +38,8 @@ class EP(Algorithm):
 
     def __init__(self, n_iterations: int = 8, sparsity: float = 8, decay: float = 0.0, damping: float = 0.5) -> None:
         super().__init__(n_iterations, sparsity=sparsity, decay=decay, damping=damping)
-        if not sparsity > 0:
-            raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
-        if not 0 < damping <= 1:
-            raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
+        AlgorithmError.unless(sparsity > 0, "a positive number", sparsity, "sparsity")
+        AlgorithmError.unless(0 < damping <= 1, "a number in 0...1", damping, "damping")
         self.sparsity, self.decay, self.damping = sparsity, decay, damping
 
     def _iterate(
@@ -51,8 +49,7 @@ class EP(Algorithm):
         s = noise_level(y, phi, noise_variance)
         rho = min(self.sparsity / n, 0.999)
         profile = torch.exp(-self.decay * torch.arange(n, dtype=s.dtype, device=s.device) / n)
-        signal = (1 - phi.n_measurements * s).clamp_min(0.05).unsqueeze(-1)
-        v = signal * profile / profile.sum() / rho
+        v = (1 - phi.n_measurements * s).clamp_min(0.05).unsqueeze(-1) * profile / profile.sum() / rho
         g2 = (1 / (rho * v)).clamp(1 / _LARGEST, 1 / _SMALLEST)
         h2 = torch.zeros_like(g2, dtype=y.dtype)
         for _ in range(n_iterations):
@@ -61,8 +58,7 @@ class EP(Algorithm):
             w = (c_inverse @ (y - phi.forward(d * h2)).unsqueeze(-1)).squeeze(-1)
             x2 = d * h2 + d * phi.adjoint(w)
             v2 = (d - d.square() * phi.quadratic_diagonal(c_inverse)).clamp_min(1e-3 * _SMALLEST)
-            g1 = (1 / v2 - g2).clamp_min(1 / (10 * _LARGEST))
-            h1 = x2 / v2 - h2
+            g1, h1 = (1 / v2 - g2).clamp_min(1 / (10 * _LARGEST)), x2 / v2 - h2
             x1, var = bernoulli_gaussian(h1 / g1, 1 / g1, rho, v)
             site = 1 / var - g1
             valid = site > 0
@@ -91,8 +87,8 @@ def bernoulli_gaussian(r: Tensor, tau: Tensor, rho: float, v: Tensor) -> tuple[T
     (tensor([1.+0.j]), tensor([0.5000]))
     """
     total = v + tau
-    energy = r.abs().square()
-    log_odds = torch.log(tau / total) + energy * (v / (tau * total))  # of "present" against "absent", priors apart
+    # of "present" against "absent", priors apart
+    log_odds = torch.log(tau / total) + r.abs().square() * (v / (tau * total))
     if not r.is_complex():
         log_odds = log_odds / 2
     odds = torch.log(torch.as_tensor(rho / max(1 - rho, 1e-30), dtype=tau.dtype, device=tau.device))

@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
 from ..operators import LinearOperator
 from . import namespace
 from .gaussian import log_rank_deficit, posterior_variance
-from .namespace import Array
+from .namespace import Array, Namespace
 from .noise import noise_level
 from .perceptron import Perceptron
 from .results import Recovery
@@ -66,8 +65,7 @@ class ResidualCalibration(Calibration):
     def from_numbers(cls, numbers: Sequence[float]) -> "ResidualCalibration":
         """One with given weights and, last, the bias: 7 numbers; AlgorithmError when there are more or fewer."""
         made = cls()
-        if len(numbers) != 7:
-            raise AlgorithmError(f"expected 7 numbers, got {len(numbers)}", field="error_calibration")
+        AlgorithmError.unless(len(numbers) == 7, "7 numbers", len(numbers), "error_calibration")
         with torch.no_grad():
             made.linear.weight.copy_(torch.tensor([numbers[:6]]))
             made.linear.bias.fill_(numbers[6])
@@ -86,8 +84,7 @@ class ResidualCalibration(Calibration):
         return base.unsqueeze(-1), residual_features(base, level, phi.n_measurements).unsqueeze(-2)
 
     def correction(self, features: Tensor) -> Tensor:
-        corrected: Tensor = self.linear(features).squeeze(-1)
-        return corrected
+        return self.linear(features).squeeze(-1)
 
 
 class PosteriorCalibration(Perceptron, Calibration):
@@ -120,32 +117,29 @@ class PosteriorCalibration(Perceptron, Calibration):
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
         base = posterior_base(posterior_variance(phi, band, g, s), g)
         deficit = log_rank_deficit(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
-        r = y - phi.forward(recovery.x)
-        return base, posterior_features(base, y, r, g, s, phi.n_measurements, noise_variance is not None, deficit)
+        known, r = noise_variance is not None, y - phi.forward(recovery.x)
+        return base, posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit)
 
-    def correction(self, features: Tensor) -> Tensor:
-        return self.forward(features)
+    correction = Perceptron.forward
 
     def settled(self, log_variance: Tensor) -> Tensor:
         return nearer_to_the_mean(log_variance)
 
 
-def residual_base(energy: Array, xp: ModuleType = namespace) -> Array:
+def residual_base(energy: Array, xp: Namespace = namespace) -> Array:
     """From ||y - Phi x||^2: the base of :class:`ResidualCalibration`, (*batch,) both."""
     return xp.log(xp.clip(energy, 1e-6))
 
 
-def residual_features(base: Array, level: Array, n_measurements: Array, xp: ModuleType = namespace) -> Array:
+def residual_features(base: Array, level: Array, n_measurements: Array, xp: Namespace = namespace) -> Array:
     """From log ||y - Phi x||^2 and log M s, (*batch,) both: (*batch, 6)."""
     r, t = base / LOG_SCALE, level / LOG_SCALE
-    size = xp.full_like(r, xp.log(n_measurements / REFERENCE_PILOTS))
-    return xp.stack([r, t, size, r * r, r * t, t * t], -1)
+    return xp.stack([r, t, xp.full_like(r, xp.log(n_measurements / REFERENCE_PILOTS)), r * r, r * t, t * t], -1)
 
 
-def posterior_base(variance: Array, g: Array, xp: ModuleType = namespace) -> Array:
+def posterior_base(variance: Array, g: Array, xp: Namespace = namespace) -> Array:
     """The base of :class:`PosteriorCalibration`, (*batch, n), from p[k] (*batch, n) and g (*batch, N)."""
-    total = xp.sum(g, -1)
-    floor = xp.log(xp.clip(1e-7 * total, TINY))
+    floor = xp.log(xp.clip(1e-7 * xp.sum(g, -1), TINY))
     return xp.maximum(xp.log(xp.clip(variance, TINY)), floor[..., None])
 
 
@@ -158,7 +152,7 @@ def posterior_features(
     n_measurements: Array,
     known: bool,
     deficit: Array,
-    xp: ModuleType = namespace,
+    xp: Namespace = namespace,
 ) -> Array:
     """The features of :class:`PosteriorCalibration`, (*batch, n, 11).
 
@@ -179,15 +173,17 @@ def posterior_features(
         xp.square(total) / xp.clip(xp.sum(xp.square(g), -1), TINY),
         xp.sum(xp.where(g < WEAK * total[..., None], g, 0.0), -1) / noise,
     )
-    of_all = [xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared]
-    of_all.append(xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)))
     numbers = xp.log(n_measurements / REFERENCE_PILOTS), float(known), deficit
-    of_all += [xp.full_like(s, number) for number in numbers]
+    of_all = (
+        *(xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in shared),
+        xp.log(xp.clip(xp.max(g, -1) / floored, 1e-6)),
+        *(xp.full_like(s, number) for number in numbers),
+    )
     own = (base - xp.log(noise)[..., None], base - xp.log(floored)[..., None])
     return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)
 
 
-def nearer_to_the_mean(log_variance: Array, xp: ModuleType = namespace) -> Array:
+def nearer_to_the_mean(log_variance: Array, xp: Namespace = namespace) -> Array:
     """Log variances (*batch, n) drawn to the log of their mean over n: :data:`SPREAD` of the distance is left."""
     mean = xp.logsumexp(log_variance, -1)[..., None] - math.log(log_variance.shape[-1])
     return mean + SPREAD * (log_variance - mean)

@@ -34,17 +34,15 @@ class Gates(nn.Module):
 
     def __init__(self, n_iterations: int, epsilon: float) -> None:
         super().__init__()
-        if not epsilon > 0:
-            raise AlgorithmError(f"expected a positive number, got {epsilon}", field="epsilon")
+        AlgorithmError.unless(epsilon > 0, "a positive number", epsilon, "epsilon")
         self.epsilon = epsilon
-        self.log_gain = nn.Parameter(torch.full((n_iterations,), _START))
-        self.log_gain_decay = nn.Parameter(torch.full((n_iterations,), _START))
+        self.log_gain, self.log_gain_decay = (nn.Parameter(torch.full((n_iterations,), _START)) for _ in range(2))
         self.relative_overshoot = nn.Parameter(torch.zeros(n_iterations))
 
     def gain(self, k: int, x: Tensor, theta: Tensor) -> Tensor:
         """g of iteration k, (*batch, N) real; theta (K,) are the thresholds of all iterations."""
-        strength = theta[max(k - 1, 0)] * self.log_gain[k].exp()
-        return 1 + strength * torch.exp(-self.log_gain_decay[k].exp() * x.abs())
+        nu, mu = self.log_gain[k].exp(), self.log_gain_decay[k].exp()
+        return 1 + theta[max(k - 1, 0)] * nu * torch.exp(-mu * x.abs())
 
     def overshoot(self, k: int, x: Tensor, v: Tensor) -> Tensor:
         """o of iteration k, (*batch, N) real."""

@@ -5,20 +5,18 @@ g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances
 give all of these (:meth:`LinearOperator.posterior_moments`).
 """
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
 from ..operators.cholesky import cholesky
 from . import namespace
-from .namespace import Array, Covariances
+from .namespace import Array, Covariances, Namespace
 
 CHUNK = 64
 
 
-def log_rank_deficit(phi: Covariances, g: Array, xp: ModuleType = namespace) -> Array:
+def log_rank_deficit(phi: Covariances, g: Array, xp: Namespace = namespace) -> Array:
     """log of M over the effective rank tr(C)^2 / ||C||^2 of C = Phi diag(g) Phi^H; 0 for a comb.
 
     Args:
@@ -54,9 +52,9 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
         (*batch, M') real, not negative.
     """
     batch = g.shape[:-1]
-    if torch.compiler.is_exporting():  # a batch of unknown size cannot be cut
-        return _explained_away(phi, band, g, noise_variance.expand(batch))
     rows_g, rows_s = g, noise_variance.expand(batch)
+    if torch.compiler.is_exporting():  # a batch of unknown size cannot be cut
+        return _explained_away(phi, band, rows_g, rows_s)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1
     if not phi.batch_shape:
         rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), CHUNK
@@ -67,6 +65,5 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
 def _explained_away(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
     """The variances of :func:`posterior_variance` for a batch that fits memory."""
     factor = cholesky(phi.loaded_covariance(g, noise_variance))
-    v = phi.cross_covariance(band, g)
-    explained = torch.linalg.solve_triangular(factor, v, upper=False).abs().square().sum(-2)
-    return (g.sum(-1, keepdim=True) - band.n_measurements * explained).clamp_min(0)
+    whitened = torch.linalg.solve_triangular(factor, phi.cross_covariance(band, g), upper=False)
+    return (g.sum(-1, keepdim=True) - band.n_measurements * whitened.abs().square().sum(-2)).clamp_min(0)

@@ -57,8 +57,7 @@ class HyperLISTA(IterativeShrinkage):
     ) -> None:
         super().__init__(n_iterations, ridge=ridge, c1=c1, c2=c2, c3=c3, error_calibration=error_calibration)
         for name, value in (("c1", c1), ("c2", c2), ("c3", c3)):
-            if not value >= 0:
-                raise AlgorithmError(f"expected a number not below 0, got {value}", field=name)
+            AlgorithmError.unless(value >= 0, "a number not below 0", value, name)
         self.c1, self.c2, self.c3 = c1, c2, c3
 
     def weights(self, phi: LinearOperator) -> AnalyticWeights:

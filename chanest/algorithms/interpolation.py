@@ -4,6 +4,7 @@ from abc import abstractmethod
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,11 +126,10 @@ class SplineInterpolation(Interpolator):
     ) -> tuple[Tensor, Tensor | None]:
         from scipy.interpolate import CubicSpline
 
-        pilots, subcarriers = phi.subcarriers, band.subcarriers
-        identity = torch.eye(len(pilots), dtype=torch.float64).numpy()
+        pilots = phi.subcarriers
         kind = "natural" if len(pilots) > 2 else "not-a-knot"
-        spline = CubicSpline(pilots.cpu().numpy(), identity, bc_type=kind)
-        inside = subcarriers.clamp(pilots[0], pilots[-1]).cpu().numpy()
+        spline = CubicSpline(pilots.cpu().numpy(), np.eye(len(pilots)), bc_type=kind)
+        inside = band.subcarriers.clamp(pilots[0], pilots[-1]).cpu().numpy()
         weights = torch.from_numpy(spline(inside)).to(h.device, h.real.dtype)  # (n, M)
         estimate = h @ weights.to(h.dtype).mT
         if not error_variance:
@@ -172,16 +172,14 @@ class LMMSE(Interpolator):
         weighted = at_pilots.conj() * self.powers.to(h.device)
         eigenvalues, basis = torch.linalg.eigh(at_pilots @ weighted.mT)  # R_pp
         cross = at_all @ weighted.mT @ basis  # R_ap U
-        eigenvalues = eigenvalues.clamp_min(0)
         s = _noise(h, phi, noise_variance).to(eigenvalues)
         signal = (1 - s).clamp_min(0.01)
-        gain = 1 / (eigenvalues + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
-        estimate = (h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT
+        gain = 1 / (eigenvalues.clamp_min(0) + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
+        estimate = ((h.to(basis.dtype) @ basis.conj() * gain) @ cross.mT).to(h.dtype)
         if not error_variance:
-            return estimate.to(h.dtype), None
-        explained = gain @ cross.abs().square().mT
-        error = signal.unsqueeze(-1) * (1 - explained).clamp_min(0)
-        return estimate.to(h.dtype), error.to(h.real.dtype)
+            return estimate, None
+        error = signal.unsqueeze(-1) * (1 - gain @ cross.abs().square().mT).clamp_min(0)
+        return estimate, error.to(h.real.dtype)
 
     def _exponentials(self, phi: PartialDFT) -> Tensor:
         turns = phi.subcarriers.double().unsqueeze(-1) * self.delays.to(phi.device) / phi.n_fft

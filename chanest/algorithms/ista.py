@@ -2,7 +2,6 @@
 
 from functools import cache
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +14,11 @@ from .proximal import ProximalGradient
 class _Lasso(ProximalGradient):
     """Threshold gamma penalty, so that iterates go to the minimum."""
 
-    def __init__(self, n_iterations: int, penalty: float, **others: Any) -> None:
-        super().__init__(n_iterations, penalty=penalty, **others)
-        if not penalty > 0:
-            raise AlgorithmError(f"expected a positive number, got {penalty}", field="penalty")
+    def __init__(
+        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] | None = None
+    ) -> None:
+        super().__init__(n_iterations, penalty=penalty, error_calibration=error_calibration)
+        AlgorithmError.unless(penalty > 0, "a positive number", penalty, "penalty")
         self.penalty = penalty
 
 
@@ -42,11 +42,6 @@ class ISTA(_Lasso):
     """
 
     name = "ista"
-
-    def __init__(
-        self, n_iterations: int = 16, penalty: float = 0.003, error_calibration: tuple[float, ...] | None = None
-    ) -> None:
-        super().__init__(n_iterations, penalty, error_calibration=error_calibration)
 
     def steps(self, norm: Tensor, n_iterations: int) -> tuple[Tensor, Tensor]:
         gamma = (1 / norm).expand(*norm.shape[:-1], n_iterations)

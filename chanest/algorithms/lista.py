@@ -32,10 +32,8 @@ class _LearnedMatrices(IterativeShrinkage):
             n_iterations, n_measurements=n_measurements, n_coefficients=n_coefficients, field=field, **others
         )
         for name, size in (("n_measurements", n_measurements), ("n_coefficients", n_coefficients)):
-            if size < 1:
-                raise AlgorithmError(f"expected at least 1, got {size}", field=name)
-        if field not in _FIELDS:
-            raise AlgorithmError(f"expected {' or '.join(_FIELDS)}, got {field}", field="field")
+            AlgorithmError.unless(size >= 1, "at least 1", size, name)
+        AlgorithmError.unless(field in _FIELDS, " or ".join(_FIELDS), field, "field")
         self.n_measurements, self.n_coefficients, self.field = n_measurements, n_coefficients, field
         self.log_threshold = nn.Parameter(torch.full((n_iterations,), math.log(0.02)))
         self.calibration = ResidualCalibration()
@@ -103,25 +101,22 @@ class LISTA(_LearnedMatrices):
         sparsity: float = 0,
         schedule: str | None = None,
     ) -> None:
-        others = {"shared": shared, "sparsity": sparsity, "schedule": schedule}
-        super().__init__(n_iterations, n_measurements, n_coefficients, field, **others)
-        if shared not in (0, 1):
-            raise AlgorithmError(f"expected 0 or 1, got {shared}", field="shared")
+        sizes = n_measurements, n_coefficients
+        super().__init__(n_iterations, *sizes, field, shared=shared, sparsity=sparsity, schedule=schedule)
+        AlgorithmError.unless(shared in (0, 1), "0 or 1", shared, "shared")
         layers = 1 if shared else n_iterations
         self.w1 = self._zeros(layers, n_coefficients, n_measurements)
         self.w2 = self._zeros(layers, n_coefficients, n_coefficients)
 
     def _start(self, phi: Tensor, norm: Tensor) -> None:
-        identity = torch.eye(self.n_coefficients, dtype=phi.dtype, device=phi.device)
         self._store(self.w1, phi.mH / norm)
-        self._store(self.w2, identity - phi.mH @ phi / norm)
+        self._store(self.w2, torch.eye(self.n_coefficients, dtype=phi.dtype, device=phi.device) - phi.mH @ phi / norm)
 
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        exempt = self.exempt(n_iterations)
         w1, w2 = (self._matrices(w).expand(n_iterations, -1, -1) for w in (self.w1, self.w2))
-        theta = self.log_threshold.exp()
+        theta, exempt = self.log_threshold.exp(), self.exempt(n_iterations)
         x = y.new_zeros(*y.shape[:-1], self.n_coefficients)
         for k in range(n_iterations):
             v = soft_threshold(y @ w1[k].mT + self.gained(k, x, theta) @ w2[k].mT, theta[k], exempt[k])
@@ -206,9 +201,7 @@ class LISTACPSS(_LearnedMatrices):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        exempt = self.exempt(n_iterations)
-        w = self._matrices(self.w)
-        theta = self.log_threshold.exp()
+        w, theta, exempt = self._matrices(self.w), self.log_threshold.exp(), self.exempt(n_iterations)
         x = y.new_zeros(*y.shape[:-1], self.n_coefficients)
         for k in range(n_iterations):
             x = soft_threshold(x - (phi.forward(x) - y) @ w[k].conj(), theta[k], exempt[k])

@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,14 @@ class NeurallyAugmented(IterativeShrinkage):
         ridge: float = 0.0,
         schedule: str | None = None,
     ) -> None:
-        others = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs, "sparsity": sparsity, "schedule": schedule}
-        super().__init__(n_iterations, ridge=ridge, **others)
-        if lstm_inputs not in _FEATURES:
-            raise AlgorithmError(f'expected "r", "u" or "r,u", got "{lstm_inputs}"', field="lstm_inputs")
-        if lstm_hidden < 1:
-            raise AlgorithmError(f"expected at least 1, got {lstm_hidden}", field="lstm_hidden")
+        network = {"lstm_hidden": lstm_hidden, "lstm_inputs": lstm_inputs}
+        super().__init__(n_iterations, ridge=ridge, **network, sparsity=sparsity, schedule=schedule)
+        AlgorithmError.unless(lstm_inputs in _FEATURES, '"r", "u" or "r,u"', f'"{lstm_inputs}"', "lstm_inputs")
+        AlgorithmError.unless(lstm_hidden >= 1, "at least 1", lstm_hidden, "lstm_hidden")
         n_features = _FEATURES[lstm_inputs]
         self.lstm_inputs, self.lstm_hidden = lstm_inputs, lstm_hidden
         self._remember(n_features)
-        self.hidden = nn.Linear(lstm_hidden, lstm_hidden)
-        self.head = nn.Linear(lstm_hidden, 2)
+        self.hidden, self.head = nn.Linear(lstm_hidden, lstm_hidden), nn.Linear(lstm_hidden, 2)
         self.register_buffer("feature_mean", torch.zeros(n_features))
         self.register_buffer("feature_deviation", torch.ones(n_features))
         self.feature_mean: Tensor
@@ -75,8 +71,7 @@ class NeurallyAugmented(IterativeShrinkage):
                 continue
             if "weight" in name:
                 bound = parameter.shape[-1] ** -0.5 * (0.1 if name.startswith("head") else 1)
-                drawn = torch.rand(parameter.shape, generator=generator)
-                parameter.copy_(2 * bound * drawn - bound)
+                parameter.copy_(2 * bound * torch.rand(parameter.shape, generator=generator) - bound)
             else:
                 parameter.zero_()
         self.head.bias.fill_(math.log(math.e - 1))  # softplus gives 1: gamma = 1/L, theta = 0.02
@@ -95,8 +90,7 @@ class NeurallyAugmented(IterativeShrinkage):
                 b = phi.forward(x) - y
                 c = w.adjoint(b)
             else:
-                b = None
-                c = w.gram(x) - z
+                b, c = None, w.gram(x) - z
             features = self.standardised(self.features(b, c))
             state = self.next_state(features.reshape(math.prod(batch), -1), state)
             gamma, theta = (chosen.reshape(*batch, 1) for chosen in self.chosen(state))
@@ -107,14 +101,8 @@ class NeurallyAugmented(IterativeShrinkage):
 
     def features(self, b: Tensor | None, c: Tensor) -> Tensor:
         """log ||b||_1 and/or log ||c||_1, as the network reads them: (*batch, inputs)."""
-        norms = [None if v is None else v.abs().sum(-1) for v in (b, c)]
-        return self.read(norms)
-
-    def read(self, norms: Sequence[Tensor | None] | Tensor) -> Tensor:
-        """Logarithms of the norms of b and/or c, as the network reads them: (*batch, inputs)."""
-        read = dict(zip(("r", "u"), norms, strict=True))
-        chosen = [norm for name in self.lstm_inputs.split(",") if (norm := read[name]) is not None]
-        return log_norms(torch.stack(chosen, -1))
+        vectors = ({"r": b, "u": c}[name] for name in self.lstm_inputs.split(","))
+        return log_norms(torch.stack([v.abs().sum(-1) for v in vectors if v is not None], -1))
 
     def standardised(self, features: Tensor) -> Tensor:
         """Features of mean 0 and deviation 1."""
@@ -128,14 +116,11 @@ class NeurallyAugmented(IterativeShrinkage):
     def fit_normalisation(self, y: Tensor, phi: LinearOperator) -> None:
         """Set mean and deviation of the features from one batch, along the untrained iterations."""
         w = self.weights(phi)
-        x = torch.zeros_like(w.adjoint(y))
-        rows = [self.features(phi.forward(x) - y, w.adjoint(phi.forward(x) - y))]
-        for x in self(y, phi, record=True).iterates[:-1]:
-            b = phi.forward(x) - y
-            rows.append(self.features(b, w.adjoint(b)))
-        gathered = torch.stack(rows).flatten(end_dim=-2)
-        self.feature_mean.copy_(gathered.mean(0))
-        self.feature_deviation.copy_(gathered.std(0).clamp_min(1e-3))
+        iterates = (torch.zeros_like(w.adjoint(y)), *self(y, phi, record=True).iterates[:-1])
+        residuals = (phi.forward(x) - y for x in iterates)
+        features = torch.stack([self.features(b, w.adjoint(b)) for b in residuals]).flatten(end_dim=-2)
+        self.feature_mean.copy_(features.mean(0))
+        self.feature_deviation.copy_(features.std(0).clamp_min(1e-3))
 
 
 class NAALISTA(NeurallyAugmented):
@@ -173,15 +158,13 @@ class NAALISTA(NeurallyAugmented):
 
     def _remember(self, n_features: int) -> None:
         self.lstm = nn.LSTMCell(n_features, self.lstm_hidden)
-        self.initial_hidden = nn.Parameter(torch.zeros(self.lstm_hidden))
-        self.initial_cell = nn.Parameter(torch.zeros(self.lstm_hidden))
+        self.initial_hidden, self.initial_cell = (nn.Parameter(torch.zeros(self.lstm_hidden)) for _ in range(2))
 
     def initial_state(self, n: int) -> tuple[Tensor, ...]:
         return self.initial_hidden.expand(n, -1), self.initial_cell.expand(n, -1)
 
     def next_state(self, features: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        h, cell = self.lstm(features, state)
-        return h, cell
+        return self.lstm(features, state)
 
     def _compiled(self, y: Tensor, phi: LinearOperator, n_iterations: int) -> Recovery | None:
         estimates = suits(y, phi, self)
@@ -196,17 +179,12 @@ class NAALISTA(NeurallyAugmented):
             return Recovery(x.reshape(*y.shape[:-1], -1))
         from ..kernels.na_alista import na_alista
 
-        def run(y: Array, x: Array, start: int, end: int) -> None:
-            na_alista(y, *loop, x, start, end)
-
-        return Recovery(recover(y, n, run))
+        return Recovery(recover(y, n, na_alista, *loop))
 
     def network(self) -> tuple[Tensor, ...]:
         """The parameters that iterations use."""
-        lstm, hidden, head = self.lstm, self.hidden, self.head
-        layers = (lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
-        heads = (hidden.weight, hidden.bias, head.weight, head.bias)
-        return (*layers, *heads, self.initial_hidden, self.initial_cell)
+        layers = (parameter for layer in (self.lstm, self.hidden, self.head) for parameter in layer.parameters())
+        return (*layers, self.initial_hidden, self.initial_cell)
 
     def scales(self, reciprocal_norm: float) -> Array:
         """The factors of the head's answers: float32 (2,), for gamma and theta."""

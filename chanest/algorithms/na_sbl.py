@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..kernels import over_rows
-from ..kernels.adapters import prepared, rows, singles, suits
+from ..kernels.adapters import prepared, rows, run, singles, suits
 from ..kernels.constants import N_OWN, N_SHARED
 from ..operators import LinearOperator, Moments, cached
 from .base import Algorithm
@@ -64,12 +63,9 @@ class NASBL(Algorithm):
 
     def __init__(self, n_iterations: int = 6, n_hidden: int = 32, decay: float = 0.0) -> None:
         super().__init__(n_iterations, n_hidden=n_hidden, decay=decay)
-        if n_iterations < 2:
-            raise AlgorithmError(f"expected at least 2, got {n_iterations}", field="n_iterations")
-        if n_hidden < 2:
-            raise AlgorithmError(f"expected at least 2, got {n_hidden}", field="n_hidden")
-        if not decay >= 0:
-            raise AlgorithmError(f"expected a number not below 0, got {decay}", field="decay")
+        AlgorithmError.unless(n_iterations >= 2, "at least 2", n_iterations, "n_iterations")
+        AlgorithmError.unless(n_hidden >= 2, "at least 2", n_hidden, "n_hidden")
+        AlgorithmError.unless(decay >= 0, "a number not below 0", decay, "decay")
         self.decay = decay
         self.tap_rules = nn.ModuleList(Perceptron(3 * (N_OWN + N_SHARED), n_hidden) for _ in range(n_iterations - 1))
         self.noise_rules = nn.ModuleList(Perceptron(N_SHARED + 1, n_hidden // 2) for _ in range(n_iterations - 1))
@@ -127,21 +123,17 @@ class NASBL(Algorithm):
         limits = singles((SMALLEST, LARGEST, FLOOR / n_measurements, CEILING / n_measurements))
         new_g, new_s = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (g, s))
         made = new_g.view(-1, g.shape[-1]).numpy(), new_s.view(-1).numpy()
-        whole = (*given, log_p, constants, limits, *prepared(self, self._arrays)[k], *made)
-        over_rows(lambda start, end: update(*whole, start, end), len(made[1]), torch.get_num_threads())
+        run(update, len(made[1]), *given, log_p, constants, limits, *prepared(self, self._arrays)[k], *made)
         return new_g, new_s
 
     def _arrays(self) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
         """The perceptrons of every iteration as the compiled loop takes them."""
         made = []
         for tap_rule, noise_rule in zip(self.tap_rules, self.noise_rules, strict=True):
-            assert isinstance(tap_rule, Perceptron)
-            assert isinstance(noise_rule, Perceptron)
-            weight = tap_rule.input.weight.unflatten(-1, (3, N_OWN + N_SHARED))
+            weight_in, *rest = tap_rule.parameters()
+            weight = weight_in.unflatten(-1, (3, N_OWN + N_SHARED))
             own, shared = weight[..., :N_OWN].flatten(-2), weight[..., N_OWN:].movedim(-2, 0)
-            layers = (tap_rule.hidden, tap_rule.output)
-            rest = (tap_rule.input.bias, *(tensor for layer in layers for tensor in (layer.weight, layer.bias)))
-            inputs, hidden, output = noise_rule.input, noise_rule.hidden, noise_rule.output
-            of_noise = (inputs.weight.mT, inputs.bias, hidden.weight.mT, hidden.bias, output.weight, output.bias)
+            weight_in, bias_in, weight, *others = noise_rule.parameters()
+            of_noise = (weight_in.mT, bias_in, weight.mT, *others)
             made.append((tuple(map(singles, (own, shared, *rest))), tuple(map(singles, of_noise))))
         return made

@@ -1,17 +1,15 @@
 """NA-SBL's rules: what its perceptrons read, and how their answers correct EM; in the arrays of any namespace."""
 
-from types import ModuleType
-
 from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, LOG_SCALE, OCCUPIED_MARGIN, REFERENCE_PILOTS
 from ..operators import Moments
 from . import namespace
-from .namespace import Array
+from .namespace import Array, Namespace
 from .sbl import em_variances
 
 SMALLEST, LARGEST = 1e-8, 4.0  # of g, for ||y|| = 1
 
 
-def prior(n_taps: int, decay: float, like: Array, xp: ModuleType = namespace) -> Array:
+def prior(n_taps: int, decay: float, like: Array, xp: Namespace = namespace) -> Array:
     """(N,): the prior variances exp(-decay n/N), of sum 1, in the precision of another array."""
     p = xp.exp(-decay * xp.arange(n_taps, like) / n_taps)
     return xp.astype(p / xp.sum(p, -1), like.dtype)
@@ -25,7 +23,7 @@ def features(
     n_measurements: Array,
     known: bool,
     deficit: Array,
-    xp: ModuleType = namespace,
+    xp: Namespace = namespace,
 ) -> tuple[Array, Array]:
     """What the perceptrons of the taps and of the noise read, (*batch, N, 12) and (*batch, 7); see :class:`NASBL`.
 
@@ -63,17 +61,17 @@ def features(
     return xp.concat([own, xp.rows(shared, g.shape[-1])], -1), xp.concat([shared, level[..., None]], -1)
 
 
-def beside_neighbours(features: Array, xp: ModuleType = namespace) -> Array:
+def beside_neighbours(features: Array, xp: Namespace = namespace) -> Array:
     """(*batch, N, F) -> (*batch, N, 3F): the tap before, this one, the next; zeros beyond the ends."""
     padded = xp.pad_rows(features)
     return xp.concat([padded[..., :-2, :], features, padded[..., 2:, :]], -1)
 
 
-def factor(f: Array, xp: ModuleType = namespace) -> Array:
+def factor(f: Array, xp: Namespace = namespace) -> Array:
     """exp(2 f), kept where float32 and its gradient stay finite."""
     return xp.exp(xp.clip(2 * f, -LARGEST_EXPONENT, LARGEST_EXPONENT))
 
 
-def updated(m: Moments, g: Array, f: Array, xp: ModuleType = namespace) -> Array:
+def updated(m: Moments, g: Array, f: Array, xp: Namespace = namespace) -> Array:
     """The EM update of the variances times exp(2 f), (*batch, N)."""
     return xp.clip(em_variances(m, g, xp) * factor(f, xp), SMALLEST, LARGEST)

@@ -7,12 +7,30 @@ Python array API where it has them; arrays bring their operators and indexing th
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import (  # noqa: F401
+    Tensor,
+    broadcast_to,
+    conj,
+    exp,
+    logit,
+    logsumexp,
+    maximum,
+    nn,
+    real,
+    softmax,
+    sqrt,
+    square,
+    stack,
+    sum,
+    where,
+)
 
 Array = Any  # of the library at hand
+Namespace = ModuleType  # of these functions
 
 
 class Covariances(Protocol):
@@ -25,24 +43,11 @@ class Covariances(Protocol):
     def covariance(self, g: Array, /) -> Array: ...
 
 
-broadcast_to = torch.broadcast_to
 concat = torch.cat
-conj = torch.conj
 eigh = torch.linalg.eigh
-exp = torch.exp
-logit = torch.logit
-logsumexp = torch.logsumexp
 max = torch.amax
-maximum = torch.maximum
-real = torch.real
-softmax = torch.softmax
 softplus = nn.functional.softplus
-sqrt = torch.sqrt
-square = torch.square
-stack = torch.stack
-sum = torch.sum
 unstack = torch.unbind
-where = torch.where
 
 
 def abs2(x: Tensor) -> Tensor:

@@ -1,18 +1,16 @@
 """The noise level of pilots that came without one."""
 
-from types import ModuleType
-
 import torch
 
 from . import namespace
-from .namespace import Array, Covariances
+from .namespace import Array, Covariances, Namespace
 
 FLOOR, CEILING = 1e-5, 4.0  # of the mean power of the entries of y
 DECAYS = (2.0, 6.0, 20.0, 60.0, 1e9)  # samples
 GRID = torch.logspace(-4, 0, 41, dtype=torch.float64)
 
 
-def noise_level(y: Array, phi: Covariances, noise_variance: Array | None, xp: ModuleType = namespace) -> Array:
+def noise_level(y: Array, phi: Covariances, noise_variance: Array | None, xp: Namespace = namespace) -> Array:
     """The noise variance of an entry of y, told or estimated, kept where float32 factorisations stay positive.
 
     >>> from chanest import PartialDFT, PilotPattern
@@ -25,7 +23,7 @@ def noise_level(y: Array, phi: Covariances, noise_variance: Array | None, xp: Mo
     return xp.clip(xp.full_like(xp.real(y)[..., 0], s), FLOOR / m, CEILING / m)
 
 
-def estimate_noise(y: Array, phi: Covariances, xp: ModuleType = namespace) -> Array:
+def estimate_noise(y: Array, phi: Covariances, xp: Namespace = namespace) -> Array:
     """Posterior mean of the noise variance when the taps follow some exponential profile.
 
     C = (1 - s) R_c + s/M I, with R_c the covariance of taps of variance proportional to exp(-n/c), scaled to the

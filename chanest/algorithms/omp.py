@@ -38,9 +38,8 @@ class OMP(Algorithm):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        m, n = phi.n_measurements, phi.n_coefficients
+        (*batch, m), n = y.shape, phi.n_coefficients
         most = min(n_iterations, m - 1, n)
-        batch = y.shape[:-1]
         s = noise_level(y, phi, noise_variance)
         chosen = torch.zeros(*batch, n, dtype=torch.bool, device=y.device)
         atoms = torch.zeros(*batch, most, dtype=torch.int64, device=y.device)
@@ -52,17 +51,15 @@ class OMP(Algorithm):
             active = residual.abs().square().sum(-1) > m * s
             if not bool(active.any()):
                 break
-            match = phi.adjoint(residual).abs().masked_fill(chosen, -1)
-            atom = match.argmax(-1, keepdim=True)
-            column = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
-            along, orthogonal = y.new_zeros(*batch, most), column
+            atom = phi.adjoint(residual).abs().masked_fill(chosen, -1).argmax(-1, keepdim=True)
+            along = y.new_zeros(*batch, most)
+            orthogonal = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
             for _ in range(2):  # Gram-Schmidt, twice is enough
                 step = (basis.conj() @ orthogonal.unsqueeze(-1)).squeeze(-1)
                 orthogonal = orthogonal - (step.unsqueeze(-2) @ basis).squeeze(-2)
                 along = along + step
             norm = torch.linalg.vector_norm(orthogonal, dim=-1, keepdim=True)
-            active = active & (norm.squeeze(-1) > 1e-4)  # else the atom lies in the span of the others
-            on = active.unsqueeze(-1)
+            on = active.unsqueeze(-1) & (norm > 1e-4)  # else the atom lies in the span of the others
             direction = torch.where(on, orthogonal / norm.clamp_min(1e-4), 0)
             amount = (direction.conj() * residual).sum(-1, keepdim=True)
             residual = residual - amount * direction
@@ -70,7 +67,7 @@ class OMP(Algorithm):
             basis[..., k, :] = direction
             triangle[..., k] = torch.where(on, along, triangle[..., k])
             projection[..., k] = amount.squeeze(-1)
-            atoms[..., k] = torch.where(active, atom.squeeze(-1), atoms[..., k])
+            atoms[..., k : k + 1] = torch.where(on, atom, atoms[..., k : k + 1])
             chosen = chosen.scatter(-1, atom, chosen.gather(-1, atom) | on)
             if trace.record:
                 trace.add(_spread(triangle, projection, atoms, n))

@@ -17,13 +17,11 @@ class Perceptron(nn.Module):
 
     def __init__(self, n_inputs: int, n_hidden: int) -> None:
         super().__init__()
-        self.input = nn.Linear(n_inputs, n_hidden)
-        self.hidden = nn.Linear(n_hidden, n_hidden)
+        self.input, self.hidden = nn.Linear(n_inputs, n_hidden), nn.Linear(n_hidden, n_hidden)
         self.output = nn.Linear(n_hidden, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        value: Tensor = self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
-        return value
+        return self.output(silu(self.hidden(silu(self.input(features))))).squeeze(-1)
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

@@ -30,8 +30,7 @@ class IterativeShrinkage(Algorithm):
         self.sparsity: float = hyperparameters.get("sparsity", 0)
         self.schedule: str | None = hyperparameters.get("schedule")
         for name, value in (("ridge", self.ridge), ("sparsity", self.sparsity)):
-            if not value >= 0:
-                raise AlgorithmError(f"expected a number not below 0, got {value}", field=name)
+            AlgorithmError.unless(value >= 0, "a number not below 0", value, name)
         support_schedule(0, 1, self.schedule)  # refuses an unknown one now, not when it is needed
         if "error_calibration" in self.hyperparameters:
             self.calibration = ResidualCalibration.from_numbers(self.hyperparameters["error_calibration"])

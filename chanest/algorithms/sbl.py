@@ -1,19 +1,17 @@
 """Sparse Bayesian learning by EM (Tipping 2001; Wipf & Rao 2004), on covariances built by FFT."""
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from ..operators import LinearOperator, Moments
 from . import namespace
 from .base import Algorithm
-from .namespace import Array
+from .namespace import Array, Namespace
 from .noise import noise_level
 from .results import Posterior, Recovery, Trace
 
 
-def em_variances(m: Moments, g: Array, xp: ModuleType = namespace) -> Array:
+def em_variances(m: Moments, g: Array, xp: Namespace = namespace) -> Array:
     """|mu|^2 + g (1 - g d), the second moment of every tap, (*batch, N)."""
     return xp.abs2(m.mean) + g * xp.clip(1 - g * m.d, 0)
 

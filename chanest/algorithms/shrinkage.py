@@ -1,6 +1,5 @@
 """Shrinkage: one soft threshold for real and complex vectors, with or without support selection."""
 
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import AlgorithmError
 from . import namespace
-from .namespace import Array
+from .namespace import Array, Namespace
 
 SCHEDULES = ("ofdm", "published", "synthetic")
 _FEWEST, _MOST = 3, 10  # entries, of the schedules "ofdm" and "published"
@@ -37,8 +36,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     if x.is_floating_point() and isinstance(n_exempt, int):
         threshold = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
         if torch.is_grad_enabled() and (x.requires_grad or threshold.requires_grad):
-            shrunk: Tensor = _RealShrinkage.apply(x, threshold, n_exempt)
-            return shrunk
+            return _RealShrinkage.apply(x, threshold, n_exempt)
         return _shrunk(x, threshold, _largest(x, n_exempt))
     modulus = x.abs()
     gain = shrinking_gain(modulus, threshold)
@@ -51,7 +49,7 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     return gain * x
 
 
-def shrinking_gain(modulus: Array, threshold: Array, xp: ModuleType = namespace) -> Array:
+def shrinking_gain(modulus: Array, threshold: Array, xp: Namespace = namespace) -> Array:
     """What a soft threshold multiplies entries of a modulus by."""
     return xp.clip(modulus - threshold, 0) / xp.clip(modulus, xp.tiny(modulus))
 
@@ -109,8 +107,7 @@ def support_schedule(sparsity: float, n_iterations: int, kind: str | None = None
     >>> support_schedule(50, 8, "synthetic")
     (7, 15, 22, 30, 37, 45, 52, 60)
     """
-    if kind is not None and kind not in SCHEDULES:
-        raise AlgorithmError(f"expected one of {', '.join(SCHEDULES)}, got {kind}", field="schedule")
+    AlgorithmError.unless(kind in (None, *SCHEDULES), f"one of {', '.join(SCHEDULES)}", kind, "schedule")
     if sparsity == 0:
         return (0,) * n_iterations
     if kind == "synthetic":  # the hair keeps whole numbers whole

@@ -7,6 +7,7 @@ from ..errors import AlgorithmError
 from ..operators import LinearOperator
 from .base import Algorithm
 from .ep import bernoulli_gaussian
+from .namespace import double
 from .noise import noise_level
 from .results import Posterior, Recovery, Trace
 
@@ -46,10 +47,8 @@ class VAMP(Algorithm):
 
     def __init__(self, n_iterations: int = 20, sparsity: float = 8, damping: float = 0.7) -> None:
         super().__init__(n_iterations, sparsity=sparsity, damping=damping)
-        if not sparsity > 0:
-            raise AlgorithmError(f"expected a positive number, got {sparsity}", field="sparsity")
-        if not 0 < damping <= 1:
-            raise AlgorithmError(f"expected a number in 0...1, got {damping}", field="damping")
+        AlgorithmError.unless(sparsity > 0, "a positive number", sparsity, "sparsity")
+        AlgorithmError.unless(0 < damping <= 1, "a number in 0...1", damping, "damping")
         self.sparsity, self.damping = sparsity, damping
 
     def _iterate(
@@ -67,8 +66,7 @@ class VAMP(Algorithm):
             left = g2 * s / (e + g2 * s)  # 1 - e/(e + g2 s), without cancellation
             a = (m - left.sum(-1, keepdim=True)) / n
             x2 = r2 + phi.adjoint(_apply(u, b / (e + g2 * s)))
-            g1 = _clamped(g2 * a / (1 - a))
-            r1 = r2 + (x2 - r2) / a
+            g1, r1 = _clamped(g2 * a / (1 - a)), r2 + (x2 - r2) / a
             x1, var = bernoulli_gaussian(r1, 1 / g1, rho, v)
             eta = 1 / var.mean(-1, keepdim=True)
             new_g = _clamped(eta - g1)
@@ -86,8 +84,7 @@ class VAMP(Algorithm):
 def _eigen(phi: LinearOperator) -> tuple[Tensor, Tensor]:
     """Eigenvalues (*batch_shape, M) and eigenvectors (*batch_shape, M, M) of Phi Phi^H."""
     ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
-    double = torch.complex128 if phi.dtype.is_complex else torch.float64
-    e, u = torch.linalg.eigh(phi.covariance(ones).to(double))
+    e, u = torch.linalg.eigh(double(phi.covariance(ones)))
     return e.clamp_min(0).to(ones.dtype), u.to(phi.dtype)
 
 

@@ -19,11 +19,8 @@ _cached: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], Any]] =
 class Operator(Protocol):
     """The type of an operator, and how many there are."""
 
-    @property
-    def dtype(self) -> torch.dtype: ...
-
-    @property
-    def batch_shape(self) -> torch.Size: ...
+    dtype: torch.dtype
+    batch_shape: torch.Size
 
 
 def suits(y: Tensor, phi: Operator, *others: nn.Module | Tensor) -> bool:
@@ -62,11 +59,8 @@ def _suits(y: Tensor, phi: Operator) -> bool:
 
 
 def _gradient_asked(*things: nn.Module | Tensor) -> bool:
-    return torch.is_grad_enabled() and any(map(_requires_grad, things))
-
-
-def _requires_grad(thing: nn.Module | Tensor) -> bool:
-    return thing.requires_grad if isinstance(thing, Tensor) else any(p.requires_grad for p in thing.parameters())
+    tensors = (t for thing in things for t in ([thing] if isinstance(thing, Tensor) else thing.parameters()))
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
 def prepared(module: nn.Module, make: Callable[[], T]) -> T:
@@ -78,8 +72,7 @@ def prepared(module: nn.Module, make: Callable[[], T]) -> T:
     cached = _cached.get(module)
     if cached is None or cached[0] != stamp:
         cached = _cached[module] = (stamp, make())
-    made: T = cached[1]
-    return made
+    return cached[1]
 
 
 def rows(y: Tensor, *others: Tensor) -> tuple[Array, ...]:
@@ -89,11 +82,16 @@ def rows(y: Tensor, *others: Tensor) -> tuple[Array, ...]:
     return tuple(np.ascontiguousarray(t.numpy()) for t in made)
 
 
-def recover(y: Tensor, n_coefficients: int, run: Callable[[Array, Array, int, int], None]) -> Tensor:
-    """x (*batch, N), filled by ``run`` with rows of y and of x, and which of them to do."""
+def run(loop: Callable[..., None], n_rows: int, *given: Any) -> None:
+    """loop(*given, start, end) for parts of 0...n_rows, on as many threads as torch takes."""
+    kernels.over_rows(lambda start, end: loop(*given, start, end), n_rows, torch.get_num_threads())
+
+
+def recover(y: Tensor, n_coefficients: int, loop: Callable[..., None], *given: Any) -> Tensor:
+    """x (*batch, N), filled by ``loop`` from rows of y, what else it is given, the rows of x, and which to do."""
     (observations,) = rows(y)
     x = np.empty((len(observations), n_coefficients), np.complex64)
-    kernels.over_rows(lambda start, end: run(observations, x, start, end), len(x), torch.get_num_threads())
+    run(loop, len(x), observations, *given, x)
     return torch.from_numpy(x).reshape(*y.shape[:-1], -1)
 
 

@@ -4,11 +4,9 @@ An iterate has few taps that are not zero, so Phi x takes those columns of Phi, 
 W^H Phi: for a partial DFT with W = Phi they are windows of one Toeplitz sequence, which stays in the first cache.
 """
 
-from typing import Any
-
 import numpy as np
 
-from .compiling import compiled
+from .compiling import Array, Scalar, compiled
 from .elementwise import TINY
 from .simd import (
     LANES,
@@ -18,9 +16,6 @@ from .simd import (
     add_real_rows_together,
     add_windows,
 )
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 
 
 @compiled
@@ -38,8 +33,7 @@ def add_columns(x: Array, active: Array, n_active: int, table: Array, first: Arr
 def start_from(values: Array, total: Array) -> None:
     """total = -values."""
     for n in range(total.shape[1]):
-        total[0, n] = -values[0, n]
-        total[1, n] = -values[1, n]
+        total[0, n], total[1, n] = -values[0, n], -values[1, n]
 
 
 @compiled
@@ -151,8 +145,7 @@ def empty(n: int, width: int) -> Array:
 def split(v: Array, parts: Array) -> None:
     """Complex (n,) to (2, n or more)."""
     for n in range(v.shape[0]):
-        parts[0, n] = v[n].real
-        parts[1, n] = v[n].imag
+        parts[0, n], parts[1, n] = v[n].real, v[n].imag
 
 
 @compiled

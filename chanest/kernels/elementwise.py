@@ -1,13 +1,10 @@
 """Functions of one number, in float32."""
 
 import math
-from typing import Any
 
 import numpy as np
 
-from .compiling import compiled
-
-Scalar = Any  # of numba, float32
+from .compiling import Scalar, compiled
 
 TINY = np.float32(1.1754944e-38)
 _LAST, _SEVEN = np.float32(1 / 135135), np.float32(28.0)

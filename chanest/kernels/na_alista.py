@@ -5,7 +5,6 @@ LANES; hidden units and every quarter of the gates to one of WIDE.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -20,12 +19,9 @@ from .alista import (
     sum_of_moduli,
     up,
 )
-from .compiling import compiled, inlined
+from .compiling import Array, Scalar, compiled, inlined
 from .elementwise import TINY, softplus, tanh
 from .simd import LANES, TOGETHER
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 
 
 @compiled
@@ -144,8 +140,7 @@ def iterate(
             else:
                 project(ys[i], adjoint, adjoint_first, zs[i])
             xs[0, place + i] = 0
-            hs[0, place + i] = initial[0]
-            cells[0, place + i] = initial[1]
+            hs[0, place + i], cells[0, place + i] = initial[0], initial[1]
             n_active[i] = 0
         for k in range(len(exempt)):
             slot, before, after = k % n_slots, k % n_states, (k + 1) % n_states
@@ -157,8 +152,7 @@ def iterate(
                 look(x, active[i], n_active[i], ys[i], zs[i], sizes, tables, reads, b, c, spare, norms[slot, r])
                 c[:, n_taps:] = 0
                 standardise(norms[slot, r], n_read, features, read[slot, r])
-                gates[slot, r] = bias
-                us[slot, r] = hidden_bias
+                gates[slot, r], us[slot, r] = bias, hidden_bias
                 if after > before:
                     cells[after, r] = cells[before, r]
             add_product(read[slot, places], n_read, weight_in, gates[slot, places], group)

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .adapters import LANES, WIDE, Array, rows, singles
-from .threads import over_rows
+from .adapters import LANES, WIDE, Array, rows, run, singles
 
 _CACHED = ("x", "c", "norms", "gains", "read", "gates", "h", "cell", "u")
 
@@ -27,8 +26,7 @@ def unrolled(y: Tensor, z: Tensor, loop: tuple[Any, ...], network: tuple[Tensor,
     >>> NAALISTA()(torch.ones(2, 75, dtype=torch.complex64) / 75**0.5, phi).x.grad_fn.name()
     'ViewBackward0'
     """
-    x: Tensor = _Unrolled.apply(loop, y, z, *network)
-    return x
+    return _Unrolled.apply(loop, y, z, *network)
 
 
 class _Workspace:
@@ -88,10 +86,9 @@ class _Unrolled(torch.autograd.Function):
         (n, n_taps), n_hidden = z.shape, initial.shape[-1]
         workspace = _Workspace(len(exempt), n, n_taps, n_hidden)
         x = torch.empty_like(z, memory_format=torch.contiguous_format)
-        given = (*rows(y, z), *loop, workspace.arrays(*_CACHED), True, x.numpy())
-        over_rows(lambda start, end: iterate(*given, start, end), len(y), torch.get_num_threads())
-        _, weight, _, _, hidden_weight, *_ = network
+        run(iterate, len(y), *rows(y, z), *loop, workspace.arrays(*_CACHED), True, x.numpy())
         ctx.loop, ctx.workspace = loop, workspace
+        _, weight, _, _, hidden_weight, *_ = network
         ctx.save_for_backward(y, weight, hidden_weight)
         return x
 
@@ -108,8 +105,7 @@ class _Unrolled(torch.autograd.Function):
         matrices = (_gates(weight), transposed, _filled(hidden_weight))
         given = (*rows(y), tables, scales, reads, features, matrices, head, workspace.arrays(*_CACHED))
         found = workspace.arrays("grad_gates", "grad_u", "grad_head", "grad_initial")
-        wanted = (_halves(grad_x).numpy(), (*found, grad_y.numpy(), grad_z.numpy()))
-        over_rows(lambda start, end: backward(*given, *wanted, start, end), len(y), torch.get_num_threads())
+        run(backward, len(y), *given, _halves(grad_x).numpy(), (*found, grad_y.numpy(), grad_z.numpy()))
 
         def every(t: Tensor, width: int) -> Tensor:
             """All iterations and rows in one dimension."""

@@ -3,18 +3,14 @@
 A gradient of a complex number is that of its real part and i times that of its imaginary part.
 """
 
-from typing import Any
-
 import numpy as np
 
 from .alista import add_columns, add_product, empty, split, start_from
-from .compiling import compiled
+from .compiling import Array, Scalar, compiled
 from .elementwise import TINY, sigmoid, softplus, tanh
 from .na_alista import chosen
 from .simd import TOGETHER
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 _NOTHING = np.float32(1e-30)  # its reciprocal times zero is zero
 
 
@@ -103,13 +99,10 @@ def backward(
                 for a in range(n_active[i]):
                     n = active[i, a]
                     begin, pilot = first[n], columns_first[n]
-                    p, q = product(gram[0, begin : begin + n_taps], gram[1, begin : begin + n_taps], d[i])
-                    grad_x[r, 0, n] += p
-                    grad_x[r, 1, n] += q
+                    add_inner(gram[0, begin : begin + n_taps], gram[1, begin : begin + n_taps], d[i], grad_x[r], n)
                     if reads[0]:
-                        p, q = product(columns[0, pilot : pilot + n_rows], columns[1, pilot : pilot + n_rows], b)
-                        grad_x[r, 0, n] += p
-                        grad_x[r, 1, n] += q
+                        re, im = columns[0, pilot : pilot + n_rows], columns[1, pilot : pilot + n_rows]
+                        add_inner(re, im, b, grad_x[r], n)
                 if len(grad_y):
                     for part in range(2):
                         for n in range(width):
@@ -117,8 +110,7 @@ def backward(
                         for n in range(n_rows):
                             grad_y[r, part, n] -= b[part, n]
         for i in range(group):
-            grad_initial[0, row + i] = grad_h[i]
-            grad_initial[1, row + i] = grad_cell[i]
+            grad_initial[0, row + i], grad_initial[1, row + i] = grad_h[i], grad_cell[i]
         row += group
 
 
@@ -176,13 +168,14 @@ def lstm_backward(
 
 
 @compiled
-def product(re: Array, im: Array, v: Array) -> tuple[Scalar, Scalar]:
-    """(re + i im)^H v."""
+def add_inner(re: Array, im: Array, v: Array, total: Array, n: int) -> None:
+    """total[:, n] += (re + i im)^H v."""
     p, q = np.float32(0.0), np.float32(0.0)
     for i in range(re.shape[0]):
         p += re[i] * v[0, i] + im[i] * v[1, i]
         q += re[i] * v[1, i] - im[i] * v[0, i]
-    return p, q
+    total[0, n] += p
+    total[1, n] += q
 
 
 @compiled

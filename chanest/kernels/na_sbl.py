@@ -1,11 +1,10 @@
 """NA-SBL's update of the tap and noise variances: features, two perceptrons, one estimate after the other."""
 
 import math
-from typing import Any
 
 import numpy as np
 
-from .compiling import compiled
+from .compiling import Array, Scalar, compiled
 from .constants import (
     EXPLAINED_MARGIN,
     LARGEST_EXPONENT,
@@ -18,8 +17,6 @@ from .constants import (
 from .elementwise import TINY, tanh
 from .simd import WIDE, add_real_rows
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 _LARGEST_EXPONENT = np.float32(LARGEST_EXPONENT)
 
 
@@ -38,12 +35,11 @@ def factor(f: Scalar) -> Scalar:
 
 @compiled
 def layer(inputs: Array, n_inputs: int, weight: Array, bias: Array, outputs: Array) -> None:
-    """outputs = silu(weight inputs + bias) for all taps, (K, width) to (H, width)."""
-    width = outputs.shape[1]
+    """outputs = weight inputs + bias for all taps, (K, width) to (H, width)."""
     for unit in range(outputs.shape[0]):
         total = outputs[unit]
         total[:] = bias[unit]
-        for column in range(0, width, WIDE):
+        for column in range(0, outputs.shape[1], WIDE):
             add_real_rows(inputs, weight[unit], n_inputs, column, total)
 
 
@@ -105,10 +101,12 @@ def update(
     width = (n_taps + WIDE - 1) // WIDE * WIDE
     inputs, taps = np.zeros((3 * N_OWN, width), np.float32), np.zeros((N_OWN, width), np.float32)
     first, second = np.empty((n_hidden, width), np.float32), np.empty((n_hidden, width), np.float32)
+    out = np.empty((1, width), np.float32)
     shift, of_shared = np.empty(n_hidden, np.float32), np.empty((3, n_hidden), np.float32)
-    shared, read, out = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32), np.empty(width, np.float32)
+    shared, read = np.empty(N_SHARED, np.float32), np.empty(N_SHARED + 1, np.float32)
     sixth, one, low = np.float32(1.0 / LOG_SCALE), np.float32(1.0), np.float32(OCCUPIED_MARGIN)
-    size = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
+    shared[2] = np.float32(math.log(n_rows / np.float32(REFERENCE_PILOTS)))
+    shared[3], shared[5] = told, rank_deficit
     for n in range(n_taps):
         taps[5, n] = np.float32(-1.0 + 2.0 * n / (n_taps - 1)) if n_taps > 1 else np.float32(-1.0)
     for b in range(start, end):
@@ -128,9 +126,7 @@ def update(
         explained = min(max(occupied / n_rows, np.float32(EXPLAINED_MARGIN)), np.float32(1.0 - EXPLAINED_MARGIN))
         shared[0] = np.float32(math.log(max(fit[b], TINY))) * sixth
         shared[1] = np.float32(math.log(max(em_noise[b], TINY) / s[b])) * sixth
-        shared[2], shared[3] = size, told
         shared[4] = np.float32(math.log(explained / (one - explained))) * sixth
-        shared[5] = rank_deficit
         read[:N_SHARED] = shared
         read[N_SHARED] = np.float32(math.log(n_rows * s[b])) * sixth
         for f in range(N_OWN):
@@ -152,11 +148,9 @@ def update(
         activate(first)
         layer(first, n_hidden, weight, bias, second)
         activate(second)
-        out[:] = bias_out[0]
-        for column in range(0, width, WIDE):
-            add_real_rows(second, weight_out[0], n_hidden, column, out)
+        layer(second, n_hidden, weight_out, bias_out, out)
         for n in range(n_taps):
             mean = g[b, n] * g[b, n] * (q[b, n].real * q[b, n].real + q[b, n].imag * q[b, n].imag)
             variance = mean + g[b, n] * max(one - g[b, n] * d[b, n], np.float32(0.0))
-            new_g[b, n] = min(max(variance * factor(out[n]), limits[0]), limits[1])
+            new_g[b, n] = min(max(variance * factor(out[0, n]), limits[0]), limits[1])
         new_s[b] = min(max(base[b] * noise_factor(read, of_noise), limits[2]), limits[3])

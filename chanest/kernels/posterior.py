@@ -5,16 +5,11 @@ every sum is over earlier rows, which lie in the first cache. Of C^-1 = U^-1 U^-
 differences of pilots are kept: all that diag(Phi^H C^-1 Phi) needs.
 """
 
-from typing import Any
-
 import numpy as np
 
 from .alista import split
-from .compiling import compiled
+from .compiling import Array, Scalar, compiled
 from .simd import LANES, add_windows
-
-Array = np.ndarray[Any, np.dtype[Any]]
-Scalar = Any  # of numba, float32
 
 
 @compiled
@@ -40,12 +35,10 @@ def factorise(
         row[:, start:] = 0
         for j in range(i, n_rows):
             value = spectrum[lag[i, j]]
-            row[0, j] = value.real * scale
-            row[1, j] = value.imag * scale * sign[i, j]
+            row[0, j], row[1, j] = value.real * scale, value.imag * scale * sign[i, j]
         row[0, i] += load
         for k in range(i):
-            weights[0, k] = -re[k, i]
-            weights[1, k] = im[k, i]
+            weights[0, k], weights[1, k] = -re[k, i], im[k, i]
         for column in range(start, width, LANES):
             add_windows(re, im, offset, weights[0], weights[1], 0, i, column, row)
         pivot = row[0, i]
@@ -53,8 +46,7 @@ def factorise(
             return False
         reciprocal = np.float32(1.0) / np.sqrt(pivot)
         for j in range(start, width):
-            re[i, j] = row[0, j] * reciprocal
-            im[i, j] = row[1, j] * reciprocal
+            re[i, j], im[i, j] = row[0, j] * reciprocal, row[1, j] * reciprocal
         re[i, start:i] = 0
         im[i, start : i + 1] = 0
     return True
@@ -69,19 +61,15 @@ def invert_factor(re: Array, im: Array, inv_re: Array, inv_im: Array, offset: Ar
         end = i // LANES * LANES + LANES
         row[:, :end] = 0
         for k in range(i):
-            weights[0, k] = -re[k, i]
-            weights[1, k] = im[k, i]
+            weights[0, k], weights[1, k] = -re[k, i], im[k, i]
         for column in range(0, i, LANES):  # row k ends with column k
             add_windows(inv_re, inv_im, offset, weights[0], weights[1], column, i, column, row)
         reciprocal = np.float32(1.0) / re[i, i]
         for j in range(end):
-            inv_re[i, j] = row[0, j] * reciprocal
-            inv_im[i, j] = row[1, j] * reciprocal
-        inv_re[i, i] = reciprocal
-        inv_im[i, i] = np.float32(0.0)
+            inv_re[i, j], inv_im[i, j] = row[0, j] * reciprocal, row[1, j] * reciprocal
+        inv_re[i, i], inv_im[i, i] = reciprocal, np.float32(0.0)
         for j in range(i + 1, width):
-            inv_re[i, j] = np.float32(0.0)
-            inv_im[i, j] = np.float32(0.0)
+            inv_re[i, j], inv_im[i, j] = np.float32(0.0), np.float32(0.0)
 
 
 @compiled
@@ -137,14 +125,12 @@ def posterior(
             stop = i // LANES * LANES + LANES
             row[:, :stop] = 0
             for k in range(i, n_rows):
-                weights[0, k] = inv_re[k, i]
-                weights[1, k] = -inv_im[k, i]
+                weights[0, k], weights[1, k] = inv_re[k, i], -inv_im[k, i]
             for column in range(0, stop, LANES):
                 add_windows(inv_re, inv_im, offset, weights[0], weights[1], i, n_rows, column, row)
             for j in range(i):
                 # both of +-lag fall on the same entry at 0 and at the Nyquist lag
-                f = lag[i, j]
-                lags[b, f] += complex(row[0, j], row[1, j] * sign[i, j])
+                lags[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
             trace += row[0, i]
         lags[b, 0] = lags[b, 0] * two + trace
         if 2 * nyquist == n_fft:
@@ -168,8 +154,7 @@ def solve(
         if not solved[b]:
             continue
         v[:] = 0
-        for i in range(n_rows):
-            v[0, i], v[1, i] = y[b, i].real, y[b, i].imag
+        split(y[b], v)
         for i in range(n_rows):  # U^H v = y, column after column of U^H
             p, q = v[0, i] / re[i, i], v[1, i] / re[i, i]
             for j in range(i // LANES * LANES, width):

@@ -3,6 +3,7 @@
 Plain loops over arrays that might overlap cost more in checks than in arithmetic on rows as short as these.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -15,6 +16,7 @@ TOGETHER = 4  # vectors that add_real_rows_together takes
 _UNROLLED = 2
 _FAST = ("contract", "reassoc", "nsz")
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_ZERO = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), 0.0)] * LANES)
 _intrinsic: Any = intrinsic
 
 
@@ -41,33 +43,21 @@ def add_windows(
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         re, im, offset, weight_re, weight_im, row = _arrays(context, builder, sig, args)
         first, last, column = args[5:8]
-        one = ir.Constant(column.type, 1)
         row_width = cgutils.unpack_tuple(builder, row.shape, 2)[1]
 
         def load(data: Any, index: Any) -> Any:
             return builder.load(_vector_at(builder, data, index), align=4)
 
-        def add_product(total: Any, a: Any, b: Any) -> None:
-            product = builder.fmul(a, b, flags=_FAST)
-            builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
-
-        zero = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), 0.0)] * LANES)
-        totals = [[cgutils.alloca_once_value(builder, zero) for _ in range(4)] for _ in range(_UNROLLED)]
+        totals = [[cgutils.alloca_once_value(builder, _ZERO) for _ in range(4)] for _ in range(_UNROLLED)]
 
         def add(k: Any, part: int) -> None:
             place = builder.add(builder.load(builder.gep(offset.data, [k])), column)
             v, u = load(re.data, place), load(im.data, place)
             p, q = _spread(builder, weight_re.data, k), _spread(builder, weight_im.data, k)
             for total, (a, b) in zip(totals[part], ((v, p), (u, q), (v, q), (u, p)), strict=True):
-                add_product(total, a, b)
+                _add_product(builder, total, a, b)
 
-        step = ir.Constant(column.type, _UNROLLED)
-        whole = builder.sub(last, builder.srem(builder.sub(last, first), step))
-        with cgutils.for_range_slice(builder, first, whole, step, inc=True) as (k, _):
-            for part in range(_UNROLLED):
-                add(builder.add(k, ir.Constant(column.type, part)), part)
-        with cgutils.for_range_slice(builder, whole, last, one, inc=True) as (k, _):
-            add(k, 0)
+        _unrolled(builder, first, last, _UNROLLED, add)
         sums = [[builder.load(total) for total in part] for part in totals]
         for half, (plus, other, combine) in enumerate(((0, 1, builder.fsub), (2, 3, builder.fadd))):
             start = builder.mul(ir.Constant(column.type, half), row_width)
@@ -110,29 +100,19 @@ def _add_products(rows: Any, weights: Any, total: Any, n_vectors: int) -> tuple[
         first_weights = [builder.mul(vector, stride) for vector in vectors]
         starts = [builder.add(builder.mul(vector, width), column) for vector in vectors]
         places = [[_vector_at(builder, total.data, builder.add(start, part)) for part in parts] for start in starts]
-        zero = ir.Constant(_VECTOR, [ir.Constant(ir.FloatType(), 0.0)] * LANES)
+        chains = [
+            [[cgutils.alloca_once_value(builder, _ZERO) for _ in parts] for _ in vectors] for _ in range(n_chains)
+        ]
 
-        def zeros() -> list[list[Any]]:
-            return [[cgutils.alloca_once_value(builder, zero) for _ in parts] for _ in vectors]
-
-        chains = [zeros() for _ in range(n_chains)]
-
-        def add(k: Any, sums: list[list[Any]]) -> None:
+        def add(k: Any, chain: int) -> None:
             first = builder.add(builder.mul(k, width), column)
             values = [builder.load(_vector_at(builder, rows.data, builder.add(first, part)), align=4) for part in parts]
-            for start, of_vector in zip(first_weights, sums, strict=True):
+            for start, of_vector in zip(first_weights, chains[chain], strict=True):
                 weight = _spread(builder, weights.data, builder.add(start, k))
                 for value, running in zip(values, of_vector, strict=True):
-                    product = builder.fmul(value, weight, flags=_FAST)
-                    builder.store(builder.fadd(builder.load(running), product, flags=_FAST), running)
+                    _add_product(builder, running, value, weight)
 
-        step, one = ir.Constant(column.type, n_chains), ir.Constant(column.type, 1)
-        whole = builder.sub(last, builder.srem(last, step))
-        with cgutils.for_range_slice(builder, ir.Constant(column.type, 0), whole, step, inc=True) as (k, _):
-            for chain, sums in enumerate(chains):
-                add(builder.add(k, ir.Constant(column.type, chain)), sums)
-        with cgutils.for_range_slice(builder, whole, last, one, inc=True) as (k, _):
-            add(k, chains[0])
+        _unrolled(builder, ir.Constant(column.type, 0), last, n_chains, add)
         for vector, row in enumerate(places):
             for part, place in enumerate(row):
                 value = builder.load(place, align=4)
@@ -142,6 +122,23 @@ def _add_products(rows: Any, weights: Any, total: Any, n_vectors: int) -> tuple[
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+def _unrolled(builder: Any, first: Any, last: Any, n_parts: int, add: Callable[[Any, int], None]) -> None:
+    """add(k, part) for k in first...last - 1: n_parts at a time, each into its own, what is left into the first."""
+    step = ir.Constant(last.type, n_parts)
+    whole = builder.sub(last, builder.srem(builder.sub(last, first), step))
+    with cgutils.for_range_slice(builder, first, whole, step, inc=True) as (k, _):
+        for part in range(n_parts):
+            add(builder.add(k, ir.Constant(last.type, part)), part)
+    with cgutils.for_range_slice(builder, whole, last, ir.Constant(last.type, 1), inc=True) as (k, _):
+        add(k, 0)
+
+
+def _add_product(builder: Any, total: Any, a: Any, b: Any) -> None:
+    """total += a b, of vectors."""
+    product = builder.fmul(a, b, flags=_FAST)
+    builder.store(builder.fadd(builder.load(total), product, flags=_FAST), total)
 
 
 def _vector_at(builder: Any, data: Any, index: Any) -> Any:
@@ -158,5 +155,8 @@ def _spread(builder: Any, data: Any, index: Any) -> Any:
 
 def _arrays(context: Any, builder: Any, sig: Any, args: Any) -> list[Any]:
     """The arguments that are arrays."""
-    pairs = zip(sig.args, args, strict=True)
-    return [context.make_array(kind)(context, builder, value) for kind, value in pairs if isinstance(kind, types.Array)]
+    return [
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(sig.args, args, strict=True)
+        if isinstance(kind, types.Array)
+    ]

@@ -12,9 +12,6 @@ import torch
 
 SHARE = 8  # rows that are worth a thread
 PIECES = 8  # for every thread
-_pools: dict[int, ThreadPoolExecutor] = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
 
 
 def over_rows(run: Callable[[int, int], None], n_rows: int, n_threads: int) -> None:
@@ -36,10 +33,8 @@ def over_rows(run: Callable[[int, int], None], n_rows: int, n_threads: int) -> N
         for start in starts:
             run(start, min(start + size, n_rows))
 
-    if _openmp() is not None:
-        _in_team(work, n_threads)
-    else:
-        _in_pool(work, n_threads)
+    spread = _in_pool if _openmp() is None else _in_team
+    spread(work, n_threads)
 
 
 def _in_team(work: Callable[[], None], n_threads: int) -> None:
@@ -58,10 +53,7 @@ def _in_team(work: Callable[[], None], n_threads: int) -> None:
 
 
 def _in_pool(work: Callable[[], None], n_threads: int) -> None:
-    pool = _pools.get(n_threads)
-    if pool is None:
-        pool = _pools.setdefault(n_threads, ThreadPoolExecutor(n_threads - 1, "chanest"))
-    others = [pool.submit(work) for _ in range(n_threads - 1)]
+    others = [_pool(n_threads).submit(work) for _ in range(n_threads - 1)]
     try:
         work()
     finally:
@@ -69,6 +61,13 @@ def _in_pool(work: Callable[[], None], n_threads: int) -> None:
             other.result()
 
 
+@cache
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads - 1, "chanest")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 _MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 

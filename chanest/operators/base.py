@@ -74,8 +74,7 @@ class LinearOperator(ABC):
         """Phi as a matrix, (*batch_shape, M, N): for tests and small problems."""
         identity = torch.eye(self.n_coefficients, dtype=self.dtype, device=self.device)
         columns = identity.reshape(-1, *(1,) * len(self.batch_shape), self.n_coefficients)
-        columns = columns.expand(-1, *self.batch_shape, -1)
-        return self.forward(columns).movedim(0, -1)
+        return self.forward(columns.expand(-1, *self.batch_shape, -1)).movedim(0, -1)
 
     def covariance(self, g: Tensor) -> Tensor:
         """Phi diag(g) Phi^H for real g: (*batch, N) -> (*batch, M, M)."""
@@ -115,11 +114,9 @@ class LinearOperator(ABC):
         """
         c_inverse = inverse(self.loaded_covariance(g, noise_variance))
         w = (c_inverse @ y.unsqueeze(-1)).squeeze(-1)
-        q = self.adjoint(w)
-        d = self.quadratic_diagonal(c_inverse)
+        q, d = self.adjoint(w), self.quadratic_diagonal(c_inverse)
         trace = c_inverse.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        misfit = w.abs().square().mean(-1)
-        noise = noise_variance * (1 + noise_variance * (misfit - trace))
+        noise = noise_variance * (1 + noise_variance * (w.abs().square().mean(-1) - trace))
         return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
 
     def posterior_mean(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:

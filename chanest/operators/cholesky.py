@@ -96,8 +96,7 @@ def _loaded_factor(c: Tensor) -> Tensor:
 
 def _mended(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
     """The factors of :func:`cholesky` where some entries failed, without looking at values, for torch.export."""
-    failed = info != 0
-    identity = torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
+    failed, identity = info != 0, torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
     exact, load_of_one = _exact(torch.where(failed[..., None, None], c, identity))
     found, pending = torch.zeros_like(exact), torch.ones_like(failed.any())
     for load in _LOADS:
@@ -114,6 +113,5 @@ def _unchanged(c: Tensor, factor: Tensor, info: Tensor) -> Tensor:
 def _exact(c: Tensor) -> tuple[Tensor, Tensor]:
     """c in double precision, and the load that is one mean diagonal entry."""
     exact = c.to(torch.complex128 if c.is_complex() else torch.float64)
-    identity = torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)
     scale = exact.diagonal(dim1=-2, dim2=-1).real.abs().mean(-1)[..., None, None]
-    return exact, torch.where(scale > 0, scale, 1.0) * identity
+    return exact, torch.where(scale > 0, scale, 1.0) * torch.eye(c.shape[-1], dtype=exact.dtype, device=c.device)

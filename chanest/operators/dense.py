@@ -37,6 +37,4 @@ class DenseOperator(LinearOperator):
         return self.matrix
 
     def _apply(self, matrix: Tensor, v: Tensor) -> Tensor:
-        if self.batch_shape:
-            return (matrix @ v.unsqueeze(-1)).squeeze(-1)
-        return v @ matrix.mT
+        return (matrix @ v.unsqueeze(-1)).squeeze(-1) if self.batch_shape else v @ matrix.mT

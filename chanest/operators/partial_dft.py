@@ -8,8 +8,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ..errors import OperatorError
-from ..kernels import over_rows
-from ..kernels.adapters import Array, rows, suits
+from ..kernels.adapters import Array, rows, run, suits
 from .base import LinearOperator, Moments
 from .cholesky import diagonal_load
 
@@ -48,8 +47,7 @@ class PartialDFT(LinearOperator):
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
     ) -> None:
-        if not 1 <= n_taps <= n_fft:
-            raise OperatorError(f"expected 1...n_fft = {n_fft}, got {n_taps}", field="n_taps")
+        OperatorError.unless(1 <= n_taps <= n_fft, f"1...n_fft = {n_fft}", n_taps, "n_taps")
         if subcarriers.shape[-1] < 1:
             raise OperatorError("expected at least one per batch entry", field="subcarriers")
         self.subcarriers = subcarriers.to(device, torch.int64)
@@ -60,7 +58,7 @@ class PartialDFT(LinearOperator):
         self.dtype, self.device = dtype, self.bins.device
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._gather(self._spectrum(x)) * self._phase
+        return self._take(self._spectrum(x), self._positions) * self._phase
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self._taps(self._scatter(y * self._phase.conj()))
@@ -75,16 +73,12 @@ class PartialDFT(LinearOperator):
 
     def gram(self, x: Tensor) -> Tensor:
         length, eigenvalues = self._circulant
-        spectrum = torch.fft.fft(x, length).mul_(eigenvalues)
-        return torch.fft.ifft(spectrum)[..., : self.n_coefficients]
+        return torch.fft.ifft(torch.fft.fft(x, length).mul_(eigenvalues))[..., : self.n_coefficients]
 
     def covariance(self, g: Tensor) -> Tensor:
         spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
         differences = self._differences
-        if self.batch_shape:
-            flat = self._take(spectrum, differences.flatten(-2))
-        else:
-            flat = spectrum[..., differences.flatten()]
+        flat = self._take(spectrum, differences.flatten(-2))
         # exp(-2 pi i (k - k') first_tap / n_fft), the taps' common delay
         phase = self._phase * self.n_measurements**0.5
         lag = phase.unsqueeze(-1) * phase.conj().unsqueeze(-2)
@@ -103,8 +97,7 @@ class PartialDFT(LinearOperator):
         lag = (phase.conj().unsqueeze(-1) * phase.unsqueeze(-2)).expand(c.shape)
         index = self._differences.expand(c.shape).flatten(-2)
         grid = c.new_zeros(*c.shape[:-2], self.n_fft).scatter_add_(-1, index, (c * lag).flatten(-2))
-        diagonal = self._taps(grid)
-        return diagonal.real / self.n_measurements
+        return self._taps(grid).real / self.n_measurements
 
     def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
         if not suits(y, self, g):
@@ -114,10 +107,8 @@ class PartialDFT(LinearOperator):
         load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
         spectrum = torch.fft.rfft(g, self.n_fft)
         observed, spectra, loads = rows(self.without_delay(y), spectrum, load)
-        w, sums = np.empty_like(observed), np.zeros_like(spectra)
-        scalars = np.empty((3, len(w)), np.float32)
-        given = (spectra, loads, observed, self.n_fft, *self._folded_lags, w, sums, scalars)
-        over_rows(lambda start, end: posterior(*given, start, end), len(w), torch.get_num_threads())
+        w, sums, scalars = np.empty_like(observed), np.zeros_like(spectra), np.empty((3, len(observed)), np.float32)
+        run(posterior, len(w), spectra, loads, observed, self.n_fft, *self._folded_lags, w, sums, scalars)
         if np.isnan(scalars[0]).any():  # a pivot was not positive
             return super().posterior_moments(y, g, noise_variance)
         misfit, trace, fit = (torch.from_numpy(row).reshape(load.shape) / self.n_measurements for row in scalars)
@@ -134,8 +125,7 @@ class PartialDFT(LinearOperator):
         load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
         observed, spectra, loads = rows(self.without_delay(y), torch.fft.rfft(g, self.n_fft), load)
         w, solved = np.empty_like(observed), np.empty(len(observed), bool)
-        given = (spectra, loads, observed, *self._folded_lags, w, solved)
-        over_rows(lambda start, end: solve(*given, start, end), len(w), torch.get_num_threads())
+        run(solve, len(w), spectra, loads, observed, *self._folded_lags, w, solved)
         if not solved.all():
             return super()._solution(y, g, noise_variance)
         return self.with_delay(torch.from_numpy(w).reshape(y.shape))
@@ -144,23 +134,18 @@ class PartialDFT(LinearOperator):
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """All n_fft bins of x, (*batch, N) -> (*batch, n_fft); pruned where x fills whole decimated blocks."""
-        n_blocks = self._n_blocks
-        if n_blocks == 1:
+        if self._n_blocks == 1:
             return torch.fft.fft(x, self.n_fft)
         # X[n_blocks q + r] = sum_n (x[n] exp(-2 pi i r n / n_fft)) exp(-2 pi i q n / (n_fft / n_blocks))
-        return torch.fft.fft(x.unsqueeze(-2) * self._twiddles, self.n_fft // n_blocks).flatten(-2)
+        return torch.fft.fft(x.unsqueeze(-2) * self._twiddles, self.n_fft // self._n_blocks).flatten(-2)
 
     def _taps(self, grid: Tensor) -> Tensor:
         """The first N outputs of the unnormalised inverse DFT: (*batch, n_fft) -> (*batch, N)."""
         return torch.fft.ifft(grid, norm="forward")[..., : self.n_coefficients]
 
-    def _gather(self, spectrum: Tensor) -> Tensor:
-        if self.batch_shape:
-            return self._take(spectrum, self._positions)
-        return spectrum[..., self._positions]
-
     def _take(self, spectrum: Tensor, index: Tensor) -> Tensor:
-        return spectrum.gather(-1, index.expand(*spectrum.shape[:-1], -1))
+        """Entries of spectra (*batch, n_fft), by indices (*batch_shape, n)."""
+        return spectrum.gather(-1, index.expand(*spectrum.shape[:-1], -1)) if self.batch_shape else spectrum[..., index]
 
     def _scatter(self, y: Tensor) -> Tensor:
         grid = y.new_zeros(*y.shape[:-1], self.n_fft)
@@ -205,9 +190,8 @@ class PartialDFT(LinearOperator):
         """
         bins = self.bins.numpy()
         difference = (bins[:, None] - bins) % self.n_fft
-        folded = np.minimum(difference, self.n_fft - difference)
         sign = np.where(2 * difference <= self.n_fft, 1.0, -1.0)
-        return folded.astype(np.int32), sign.astype(np.float32)
+        return np.minimum(difference, self.n_fft - difference).astype(np.int32), sign.astype(np.float32)
 
     @cached_property
     def _circulant(self) -> tuple[int, Tensor]:
@@ -216,16 +200,14 @@ class PartialDFT(LinearOperator):
         Its first column is t[n] = sum_m exp(2 pi i k_m n / n_fft) / M, wrapped Hermitian around zero; the
         shift by the first tap cancels.
         """
-        n = self.n_coefficients
-        length = next_fast_len(2 * n - 1)
-        occupied = torch.zeros(*self.batch_shape, self.n_fft, dtype=torch.complex128, device=self.device)
-        occupied = occupied.scatter(-1, self.bins, 1.0)
+        n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
+        nothing = torch.zeros(*self.batch_shape, self.n_fft, dtype=torch.complex128, device=self.device)
+        occupied = nothing.scatter(-1, self.bins, 1.0)
         if length >= self.n_fft:
             return self.n_fft, (occupied.real * self.n_fft / self.n_measurements).to(self.dtype)
         t = torch.fft.ifft(occupied, norm="forward") / self.n_measurements
-        column = t.new_zeros(*self.batch_shape, length)
-        column[..., :n] = t[..., :n]
-        column[..., length - n + 1 :] = t[..., 1:n].conj().flip(-1)
+        gap = t.new_zeros(*self.batch_shape, length - 2 * n + 1)
+        column = torch.cat([t[..., :n], gap, t[..., 1:n].conj().flip(-1)], -1)
         return length, torch.fft.fft(column).real.to(self.dtype)
 
     def _unit(self, turns: Tensor) -> Tensor:

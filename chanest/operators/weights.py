@@ -4,13 +4,12 @@ Beside it, the paper's way to the same W by projected gradient descent, and what
 """
 
 from math import sqrt
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import OperatorError
-from .base import LinearOperator, cached
+from .base import LinearOperator, Weights, cached
 from .dense import DenseOperator
 
 _BLOCK = 128  # columns of W^H Phi at a time
@@ -38,16 +37,14 @@ class AnalyticWeights:
     """
 
     def __init__(self, phi: LinearOperator, ridge: float) -> None:
-        self.phi = phi
-        self.n_coefficients, self.batch_shape = phi.n_coefficients, phi.batch_shape
+        self.phi, self.n_coefficients, self.batch_shape = phi, phi.n_coefficients, phi.batch_shape
         self.dtype, self.device = phi.dtype, phi.device
         ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
         a = phi.covariance(ones)
         load = ridge * a.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        identity = torch.eye(phi.n_measurements, dtype=phi.dtype, device=phi.device)
-        a = (a + load[..., None, None] * identity).to(_double(phi.dtype))
+        a = a + load[..., None, None] * torch.eye(phi.n_measurements, dtype=phi.dtype, device=phi.device)
         try:
-            inverse = torch.linalg.inv(a).to(phi.dtype)
+            inverse = torch.linalg.inv(a.to(torch.promote_types(a.dtype, torch.float64))).to(phi.dtype)
         except torch.linalg.LinAlgError:
             raise OperatorError(f"Phi Phi^H is singular, expected more than {ridge:g}", field="ridge") from None
         self.inverse = (inverse + inverse.mH) / 2
@@ -63,9 +60,9 @@ class AnalyticWeights:
 
     def pseudo_inverse(self, b: Tensor) -> Tensor:
         """Phi^H A^-1 b, W^H b but for the column scaling: (*batch, M) -> (*batch, N)."""
-        batched = bool(self.phi.batch_shape)
-        whitened = (self.inverse @ b.unsqueeze(-1)).squeeze(-1) if batched else b @ self.inverse.mT
-        return self.phi.adjoint(whitened)
+        if self.phi.batch_shape:
+            return self.phi.adjoint((self.inverse @ b.unsqueeze(-1)).squeeze(-1))
+        return self.phi.adjoint(b @ self.inverse.mT)
 
     def gram(self, x: Tensor) -> Tensor:
         """W^H Phi x: (*batch, N) -> (*batch, N)."""
@@ -86,11 +83,7 @@ def analytic_weights(phi: LinearOperator, ridge: float) -> AnalyticWeights:
     return cached(phi, ("analytic weights", ridge), lambda: AnalyticWeights(phi, ridge))
 
 
-class _Adjoint(Protocol):
-    def adjoint(self, b: Tensor, /) -> Tensor: ...
-
-
-def generalised_coherence(w: _Adjoint, phi: LinearOperator) -> Tensor:
+def generalised_coherence(w: Weights, phi: LinearOperator) -> Tensor:
     """max over i != j of |W_i^H Phi_j|, with the columns of W scaled to W_i^H Phi_i = 1 (paper, eq. 4).
 
     With W = Phi the coherence of Phi. Costs N adjoints, a block of them at a time.
@@ -157,7 +150,3 @@ def projected_gradient_weights(
         w = w - step_size * decay**t * 2 * covariance @ w
         w = w + phi * (1 - (phi.conj() * w).sum(-2, keepdim=True)) / energy
     return w
-
-
-def _double(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex128 if dtype.is_complex else torch.float64

@@ -8,7 +8,6 @@ from ...algorithms import Algorithm, Interpolator
 from ...errors import ExportError, ModelError
 from ...models import Model, read_model, write_model
 from ...problems import PilotPattern
-from ...problems.base import Sensing
 from . import onnx_file, savedmodel, torch_file
 from .matlab import read_mat, write_mat
 from .program import TRACEABLE, ChannelProgram, traceable
@@ -49,8 +48,7 @@ def export_model(
     ...     export_model(load_model("alista-lte10-m75"), "mat", Path(folder, "alista.mat"))
     {'cfr': 0.0, 'cir': 0.0, 'error_variance': 0.0}
     """
-    if to not in SUFFIXES:
-        raise ExportError(f"expected one of {', '.join(SUFFIXES)}, got {to}", field="to")
+    ExportError.unless(to in SUFFIXES, f"one of {', '.join(SUFFIXES)}", to, "to")
     if to == "savedmodel" and savedmodel_writer is None:
         raise ExportError(
             "give savedmodel_writer, or call chanest.integrations.tensorflow.export_savedmodel", field="savedmodel"
@@ -58,42 +56,42 @@ def export_model(
     if isinstance(model.algorithm, Interpolator):
         raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
     sensing = model.scenario.sensing(seed=0) if pattern is None else pattern
-    if to in ("hdf5", "mat"):
-        return _export_parameters(model, model.algorithm, to, path, sensing)
-    algorithm = traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
-    pattern = sensing
-    inputs = Inputs.random(model, pattern)
-    expected = inputs.estimate(model)
+    if to not in ("hdf5", "mat"):
+        traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
+    inputs = Inputs.random(model, sensing)
+    write: Writer
+    run: Callable[[Path], Outputs]
     match to:
+        case "hdf5":
+            write, run, tolerances = partial(_write_hdf5, model=model), partial(_run, _read_hdf5, model, inputs), _EXACT
+        case "mat":
+            write, run, tolerances = partial(write_mat, model=model), partial(_run, read_mat, model, inputs), _EXACT
         case "torch-export":
-            write = partial(torch_file.write_torch, model=model, pattern=pattern)
-            return verified(path, write, partial(torch_file.run_torch, inputs=inputs), expected, torch_file.TOLERANCES)
+            write = partial(torch_file.write_torch, model=model, pattern=sensing)
+            run, tolerances = partial(torch_file.run_torch, inputs=inputs), torch_file.TOLERANCES
         case "onnx":
-            write = partial(onnx_file.write_onnx, model=model, pattern=pattern)
-            return verified(path, write, partial(onnx_file.run_onnx, inputs=inputs), expected, onnx_file.TOLERANCES)
+            write = partial(onnx_file.write_onnx, model=model, pattern=sensing)
+            run, tolerances = partial(onnx_file.run_onnx, inputs=inputs), onnx_file.TOLERANCES
         case _:
             assert savedmodel_writer is not None
-            run = partial(savedmodel.run_savedmodel, inputs=inputs)
-            return verified(path, savedmodel_writer, run, expected, savedmodel.TOLERANCES[algorithm.name])
+            write, run = savedmodel_writer, partial(savedmodel.run_savedmodel, inputs=inputs)
+            tolerances = savedmodel.TOLERANCES[model.algorithm.name]
+    return verified(path, write, run, inputs.estimate(model), tolerances)
 
 
-def _export_parameters(model: Model, algorithm: Algorithm, to: str, path: Path, sensing: Sensing) -> dict[str, float]:
-    """Files of parameters, of any algorithm and either setting."""
-    inputs = Inputs.random(model, sensing)
+def _write_hdf5(path: Path, model: Model) -> None:
+    assert isinstance(model.algorithm, Algorithm)
+    write_model(path, model.algorithm, model.scenario, model.training)
 
-    def write(to_path: Path) -> None:
-        if to == "mat":
-            write_mat(to_path, model)
-        else:
-            write_model(to_path, algorithm, model.scenario, model.training)
 
-    def run(written: Path) -> Outputs:
-        if to == "mat":
-            return inputs.estimate(read_mat(written, model))
-        found, scenario, _ = read_model(written)
-        return inputs.estimate(Model(found.requires_grad_(False), scenario, model.name))
+def _read_hdf5(path: Path, model: Model) -> Model:
+    algorithm, scenario, _ = read_model(path)
+    return Model(algorithm.requires_grad_(False), scenario, model.name)
 
-    return verified(path, write, run, inputs.estimate(model), _EXACT)
+
+def _run(read: Callable[[Path, Model], Model], model: Model, inputs: Inputs, path: Path) -> Outputs:
+    """What the model in a file of parameters makes of the inputs."""
+    return inputs.estimate(read(path, model))
 
 
 __all__ = [

@@ -57,11 +57,8 @@ class RealProgram(nn.Module):
         self.n_pilots, self.n_used = phi.n_measurements, band.n_measurements
         self.lipschitz = float(weights.squared_norm())
         rows = weights.adjoint(torch.eye(self.n_pilots, dtype=torch.complex128))
-        for name, matrix in (("phi", phi.dense().mT), ("adjoint", rows), ("band", band.dense().mT * self.n_used**0.5)):
-            self.register_buffer(name, _real(matrix))
-        self.phi: Tensor
-        self.adjoint: Tensor
-        self.band: Tensor
+        self.phi, self.adjoint = nn.Buffer(_real(phi.dense().mT)), nn.Buffer(_real(rows))
+        self.band = nn.Buffer(_real(band.dense().mT * self.n_used**0.5))
 
     def forward(self, received_pilots: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As :meth:`ChannelProgram.forward`, (batch, n_pilots, 2) for complex (batch, n_pilots)."""
@@ -75,8 +72,7 @@ class RealProgram(nn.Module):
         x = self._alista(algorithm, y) if isinstance(algorithm, ALISTA) else self._na_alista(algorithm, y)
         variance = self._error_variance(y - x @ self.phi, noise_of_y(noise_variance, scale, self.n_pilots))
         cir = x * scale
-        variance = (variance * scale.square()).expand(-1, self.n_used)
-        return _pairs(cir @ self.band), _pairs(cir), variance
+        return _pairs(cir @ self.band), _pairs(cir), (variance * scale.square()).expand(-1, self.n_used)
 
     def _alista(self, algorithm: ALISTA, y: Tensor) -> Tensor:
         gamma, theta = algorithm.log_step_size.exp() / self.lipschitz, algorithm.log_threshold.exp()

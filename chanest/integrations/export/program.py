@@ -36,8 +36,7 @@ class ChannelProgram(nn.Module):
         self.algorithm = traceable(model, TRACEABLE)
         self.scenario = model.ofdm
         self.band = model.band(torch.complex64, "cpu")
-        start = power_start(self.scenario.n_taps)  # made, and cached, before anything is traced
-        self.band.forward(start.to(torch.complex64))
+        self.band.forward(power_start(self.scenario.n_taps).to(torch.complex64))  # both cached before any tracing
 
     def forward(
         self, received_pilots: Tensor, pilot_subcarriers: Tensor, noise_variance: Tensor
@@ -65,11 +64,10 @@ class ChannelProgram(nn.Module):
 
 def traceable(model: Model, kinds: tuple[type[Algorithm], ...]) -> Algorithm:
     """The model's algorithm; ModelError unless it is exactly one of these, for OFDM."""
-    names = " and ".join(kind.name for kind in kinds)
     if type(model.algorithm) not in kinds:
         raise ModelError(
-            f"model {model.name}: this format takes {names}, the model is {model.algorithm.name}; "
-            "--to hdf5 and --to mat take every model"
+            f"model {model.name}: this format takes {' and '.join(kind.name for kind in kinds)}, "
+            f"the model is {model.algorithm.name}; --to hdf5 and --to mat take every model"
         )
     assert isinstance(model.algorithm, Algorithm)
     _ = model.ofdm

@@ -28,5 +28,4 @@ def run_savedmodel(folder: Path, inputs: Inputs) -> Outputs:
             NOISE: tf.constant(inputs.noise_variance.numpy()),
         }
     )
-    cfr, cir, variance = (torch.from_numpy(np.array(found[name])) for name in OUTPUTS)
-    return cfr, cir, variance
+    return tuple(torch.from_numpy(np.array(found[name])) for name in OUTPUTS)

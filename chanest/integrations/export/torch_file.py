@@ -34,8 +34,7 @@ def write_torch(path: Path, model: Model, pattern: PilotPattern) -> None:
         ModelError: the model is not alista, na-alista or na-sbl.
     """
     program = ChannelProgram(model).eval()
-    m = len(pattern)
-    example = torch.ones(2, m, dtype=torch.complex64), torch.tensor(pattern.subcarriers), torch.ones(2)
+    example = torch.ones(2, len(pattern), dtype=torch.complex64), torch.tensor(pattern.subcarriers), torch.ones(2)
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad():
         exported = torch.export.export(program, example, dynamic_shapes=({0: batch}, None, {0: batch}), strict=False)
@@ -63,5 +62,4 @@ def run_torch(path: Path, inputs: Inputs) -> Outputs:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise ExportError(f"does not run without chanest ({reason})", path=path)
         with np.load(found) as arrays:
-            cfr, cir, variance = (torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(OUTPUTS)))
-    return cfr, cir, variance
+            return tuple(torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(OUTPUTS)))

@@ -52,9 +52,8 @@ class Inputs:
         def uniform(low: float, high: float) -> Tensor:
             return low + (high - low) * torch.rand(SAMPLES, 1, generator=generator)
 
-        taps = torch.randn(SAMPLES, n, dtype=dtype, generator=generator)
-        taps = taps * (torch.rand(SAMPLES, n, generator=generator) < _PATHS / n)
-        clean = phi.forward(taps) * m**0.5
+        gains = torch.randn(SAMPLES, n, dtype=dtype, generator=generator)
+        clean = phi.forward(gains * (torch.rand(SAMPLES, n, generator=generator) < _PATHS / n)) * m**0.5
         deviation = 10 ** uniform(-1.5, 0) * _PATHS**0.5
         noise = torch.randn(SAMPLES, m, dtype=dtype, generator=generator) * deviation
         units = 10 ** uniform(-6, 6)

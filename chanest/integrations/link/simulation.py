@@ -180,8 +180,9 @@ def measure_point(
     8
     """
     where = f"{case[0].n_pilots} pilots, {case[1]}, {ebno_db:g} dB"
-    link = link_of(*case)
-    return simulate_point(link, estimators, ebno_db, n_slots, target_errors, lambda name: note(f"{where}: {name}"))
+    return simulate_point(
+        link_of(*case), estimators, ebno_db, n_slots, target_errors, lambda name: note(f"{where}: {name}")
+    )
 
 
 def _count(

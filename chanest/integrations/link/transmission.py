@@ -95,22 +95,16 @@ class Link:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        if modulation not in MODULATIONS:
-            raise ChanestError(f"expected one of {', '.join(MODULATIONS)}, got {modulation}", field="modulation")
-        if not RATES[0] <= rate <= RATES[1]:
-            raise ChanestError(f"expected {RATES[0]:g}...{RATES[1]:g}, got {rate:g}", field="rate")
-        if not 1 <= n_symbols <= MOST_SYMBOLS:
-            raise ChanestError(f"expected 1...{MOST_SYMBOLS}, got {n_symbols}", field="n_symbols")
-        if not 1 <= n_pilot_symbols <= min(2, n_symbols):
-            raise ChanestError(f"expected 1...{min(2, n_symbols)}, got {n_pilot_symbols}", field="n_pilot_symbols")
-        if scenario.cp_samples > scenario.n_fft:
-            raise ChanestError(
-                f"expected at most n_fft = {scenario.n_fft}, got {scenario.cp_samples}", field="cp_samples"
-            )
+        ChanestError.unless(modulation in MODULATIONS, f"one of {', '.join(MODULATIONS)}", modulation, "modulation")
+        ChanestError.unless(RATES[0] <= rate <= RATES[1], f"{RATES[0]:g}...{RATES[1]:g}", f"{rate:g}", "rate")
+        ChanestError.unless(1 <= n_symbols <= MOST_SYMBOLS, f"1...{MOST_SYMBOLS}", n_symbols, "n_symbols")
+        most = min(2, n_symbols)
+        ChanestError.unless(1 <= n_pilot_symbols <= most, f"1...{most}", n_pilot_symbols, "n_pilot_symbols")
+        cp, n_fft = scenario.cp_samples, scenario.n_fft
+        ChanestError.unless(cp <= n_fft, f"at most n_fft = {n_fft}", cp, "cp_samples")
         self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
         self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
-        bits_per_symbol = MODULATIONS[modulation]
-        n_data = self.grid.num_data_symbols
+        bits_per_symbol, n_data = MODULATIONS[modulation], self.grid.num_data_symbols
         self.n_blocks = 1
         while int(n_data // self.n_blocks * bits_per_symbol * rate) > _MOST_BITS:
             self.n_blocks += 1
@@ -154,12 +148,11 @@ class Link:
         """The ``index``-th batch of slots: the same bits, channels and noise, up to its level, at every Eb/N0."""
         state = np.random.SeedSequence([self.seed % 2**32, self.seed >> 32, index]).generate_state(2, np.uint64) >> 1
         config.torch_rng(self.device).manual_seed(int(state[0]))
-        cir = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)
         bits = self._source([batch_size, self.n_blocks, self.k])
         symbols = self._mapper(self._encoder(bits)).flatten(1)
         padding = symbols[:, : self.grid.num_data_symbols - symbols.shape[1]]
         sent = self._fill(torch.cat([symbols, padding], 1).unflatten(0, (-1, 1, 1)))
-        a, tau = cir(batch_size, 1)
+        a, tau = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)(batch_size, 1)
         cfr = cir_to_ofdm_channel(self._frequencies, a, tau)
         no = ebnodb2no(
             ebno_db, MODULATIONS[self.modulation], self.k / self.n, resource_grid=self.grid, device=self.device
@@ -211,8 +204,7 @@ class Link:
         if name == SIONNA_LS:
             block, model = LSChannelEstimator(self.grid, "lin_time_avg", device=self.device), ""
         else:
-            n_pilots = len(torch.unique(self._pilot_places[1]))
-            picked = pick_named(name, self.scenario, n_pilots)
+            picked = pick_named(name, self.scenario, len(torch.unique(self._pilot_places[1])))
             block, model = SparseChannelEstimator(self.grid, picked, time="static", device=self.device), picked.name
         return lambda slots: block(slots.received, slots.noise_variance), model
 
@@ -220,16 +212,14 @@ class Link:
         return cfr.expand(*cfr.shape[:-2], self.grid.num_ofdm_symbols, -1)
 
     @cached_property
-    def _pilot_places(self) -> tuple[Tensor, Tensor]:
+    def _pilot_places(self) -> tuple[Tensor, ...]:
         """Symbol and place among the used subcarriers of every pilot, in Sionna's order."""
-        symbols, places = self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
-        return symbols, places
+        return self.grid.pilot_pattern.mask[0, 0].nonzero(as_tuple=True)
 
     def _true_delays(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """Least squares for the gains of a receiver that is told the delays, and its error variance."""
         symbols, places = self._pilot_places
-        pilots = self.grid.pilot_pattern.pilots[0, 0]
-        at_pilots = self._used(slots.received)[:, 0, 0, symbols, places] / pilots
+        at_pilots = self._used(slots.received)[:, 0, 0, symbols, places] / self.grid.pilot_pattern.pilots[0, 0]
         used = torch.from_numpy(self.scenario.used_subcarriers).to(self.device)
         turns = used.double()[:, None] * slots.delays_s.double()[:, None] * self.scenario.subcarrier_spacing_hz
         response = torch.polar(torch.ones_like(turns), -2 * torch.pi * turns) * (slots.gains != 0)[:, None]

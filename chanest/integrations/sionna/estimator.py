@@ -93,8 +93,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         device: str | None = None,
     ) -> None:
         super().__init__(resource_grid, precision=precision, device=device)
-        if time not in ("linear", "static"):
-            raise AlgorithmError(f'expected "linear" or "static", got {time!r}', field="time")
+        AlgorithmError.unless(time in ("linear", "static"), '"linear" or "static"', repr(time), "time")
         self._grid_shape = resource_grid.num_ofdm_symbols, resource_grid.fft_size
         picked = _picked(resource_grid, model, algorithm, scenario, n_iterations)
         self.model = rescaled(picked, _dft_length(picked.ofdm.n_fft, resource_grid))
@@ -147,18 +146,16 @@ class SparseChannelEstimator(BaseChannelEstimator):
 
     def _estimate(self, observations: Tensor, noise: Tensor, pattern: PilotPattern) -> tuple[Tensor, Tensor]:
         """CFR and its error variance on the band from (*batch, n_pilots) observations."""
-        batch = noise.shape
         model = unambiguous(self.model, pattern)
         size = max(1, _CHUNK // (len(pattern) * max(len(pattern), model.ofdm.n_taps)))
         chunks = zip(observations.flatten(0, -2).split(size), noise.flatten().split(size), strict=True)
-        cfrs: list[Tensor] = []
-        errors: list[Tensor] = []
-        for h, variance in chunks:
-            found = model.estimate(h, pattern, variance, n_iterations=self.n_iterations, error_variance=True)
-            assert found.error_variance is not None
-            cfrs.append(found.cfr)
-            errors.append(found.error_variance)
-        return torch.cat(cfrs).unflatten(0, batch), torch.cat(errors).detach().unflatten(0, batch)
+        estimates = (
+            model.estimate(h, pattern, variance, n_iterations=self.n_iterations, error_variance=True)
+            for h, variance in chunks
+        )
+        parts = zip(*((found.cfr, found.error_variance) for found in estimates), strict=True)
+        cfr, error = (torch.cat(part).unflatten(0, noise.shape) for part in parts)
+        return cfr, error.detach()
 
 
 def _dft_length(n_fft: int, resource_grid: ResourceGrid) -> int:

@@ -93,8 +93,8 @@ def pilot_patterns(resource_grid: ResourceGrid, n_fft: int | None = None) -> lis
     >>> [(p.tx, p.ofdm_symbol, len(p.pattern), int(p.pattern.bins[0])) for p in pilot_patterns(grid)]
     [(0, 2, 26, 38), (0, 11, 26, 38), (1, 2, 26, 39), (1, 11, 26, 39)]
     """
-    n_fft = resource_grid.fft_size if n_fft is None else n_fft
-    band, found = grid_band(resource_grid), []
+    n_fft, band = n_fft or resource_grid.fft_size, grid_band(resource_grid)
+    found = []
     for elements in pilot_elements(resource_grid):
         for symbol in np.unique(elements.symbols).tolist():
             here = elements.symbols == symbol
@@ -140,18 +140,12 @@ def random_pilot_pattern(
     """
     symbols = sorted(ofdm_symbols)
     n_symbols, band = resource_grid.num_ofdm_symbols, grid_band(resource_grid)
-    if not symbols or len(set(symbols)) < len(symbols) or not 0 <= symbols[0] <= symbols[-1] < n_symbols:
-        raise PilotError(
-            f"expected distinct ones in 0...{n_symbols - 1}, got {list(ofdm_symbols)}", field="ofdm_symbols"
-        )
+    distinct = symbols and len(set(symbols)) == len(symbols) and 0 <= symbols[0] <= symbols[-1] < n_symbols
+    PilotError.unless(distinct, f"distinct ones in 0...{n_symbols - 1}", list(ofdm_symbols), "ofdm_symbols")
     streams = resource_grid.num_tx, resource_grid.num_streams_per_tx
     n_streams = streams[0] * streams[1]
-    if n_pilots < 2 or n_pilots * n_streams > len(band):
-        raise PilotError(
-            f"expected 2...{len(band) // n_streams} for each of {n_streams} streams on {len(band)} "
-            f"subcarriers, got {n_pilots}",
-            field="n_pilots",
-        )
+    most = f"2...{len(band) // n_streams} for each of {n_streams} streams on {len(band)} subcarriers"
+    PilotError.unless(2 <= n_pilots <= len(band) // n_streams, most, n_pilots, "n_pilots")
     mask = np.zeros((*streams, n_symbols, len(band)), dtype=bool)
     pilots = np.zeros((n_streams, len(symbols), n_pilots * n_streams), dtype=np.complex128)
     generator = np.random.default_rng([seed, n_pilots, n_streams])
@@ -161,5 +155,6 @@ def random_pilot_pattern(
         owner = generator.permutation(np.arange(n_pilots * n_streams) % n_streams)
         values = np.exp(0.25j * np.pi * (2 * generator.integers(4, size=owner.size) + 1))
         pilots[owner, i, np.arange(owner.size)] = values
-    shaped = pilots.reshape(*streams, -1)
-    return SionnaPilotPattern(mask, shaped, precision=resource_grid.precision, device=resource_grid.device)
+    return SionnaPilotPattern(
+        mask, pilots.reshape(*streams, -1), precision=resource_grid.precision, device=resource_grid.device
+    )

@@ -76,8 +76,7 @@ class NAALISTA(IterativeShrinkage):
                 b = phi.forward(x) - y
                 c = w.adjoint(b)
             else:
-                b = None
-                c = w.gram(x) - z
+                b, c = None, w.gram(x) - z
             h, cell = self._lstm(self._features({"r": b, "u": c}, inputs), h, cell)
             chosen = steps_and_thresholds(self.linear("head", tf.nn.relu(self.linear("hidden", cell))), xp)
             gamma, theta = (one[:, tf.newaxis] for one in chosen)

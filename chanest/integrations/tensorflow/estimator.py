@@ -65,14 +65,11 @@ class SparseEstimator(tf.Module):
         scenario = model.ofdm
         self.model_name, self.n_fft, self.n_taps = model.name, scenario.n_fft, scenario.n_taps
         self.first_tap_samples = scenario.first_tap_samples
-        used = np.asarray(scenario.used_subcarriers if used_subcarriers is None else used_subcarriers, np.int64)
-        if np.abs(used).max() > self.n_fft // 2:
-            raise ModelError(
-                f"expected at most {self.n_fft // 2} from DC, half the DFT length of model "
-                f"{model.name}, got {np.abs(used).max()}",
-                field="used_subcarriers",
-            )
-        self.used_subcarriers = used
+        used = scenario.used_subcarriers if used_subcarriers is None else used_subcarriers
+        self.used_subcarriers = np.asarray(used, np.int64)
+        most, found = self.n_fft // 2, np.abs(self.used_subcarriers).max()
+        expected = f"at most {most} from DC, half the DFT length of model {model.name}"
+        ModelError.unless(found <= most, expected, found, "used_subcarriers")
         self.algorithm = ALGORITHMS[algorithm.name](algorithm)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and tracing takes a third of the time
@@ -113,12 +110,10 @@ class SparseEstimator(tf.Module):
         found = self.algorithm(y, phi, noise)
         cir = tf.cast(rms, received.dtype) * found.x
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
-        variance = None
+        parts = [cir, cfr]
         if error_variance:
-            variance = self.algorithm.error_variance(found, y, phi, band, noise) * tf.square(rms)
-        lead = received.shape[:-1]
-        parts = (None if part is None else _with_batch(part, batch, lead) for part in (cir, cfr, variance))
-        return ChannelEstimate(*parts)
+            parts.append(self.algorithm.error_variance(found, y, phi, band, noise) * tf.square(rms))
+        return ChannelEstimate(*(_with_batch(part, batch, received.shape[:-1]) for part in parts))
 
     def _operator(self, subcarriers: tf.Tensor, dtype: tf.DType) -> PartialDFT:
         return PartialDFT(subcarriers, self.n_taps, self.first_tap_samples, self.n_fft, dtype)
@@ -138,10 +133,8 @@ class SparseEstimator(tf.Module):
                 )
             pattern = tf.constant(pattern.subcarriers, tf.int64)
         subcarriers = tf.cast(pattern, tf.int64)
-        if received.dtype not in (tf.complex64, tf.complex128):
-            raise ObservationError(
-                f"expected complex64 or complex128, got {received.dtype.name}", field="received_pilots"
-            )
+        dtype = received.dtype
+        ObservationError.unless(dtype.is_complex, "complex64 or complex128", dtype.name, "received_pilots")
         if not received.shape[-1:].is_compatible_with(subcarriers.shape):
             raise ObservationError(
                 f"expected shape (*batch, {subcarriers.shape[0]}) for as many pilot subcarriers, "

@@ -33,8 +33,7 @@ def cholesky(c: tf.Tensor) -> tf.Tensor:
 
 def inverse(c: tf.Tensor) -> tf.Tensor:
     """C^-1 of Hermitian positive definite matrices."""
-    identity = tf.eye(tf.shape(c)[-1], batch_shape=tf.shape(c)[:-2], dtype=c.dtype)
-    return tf.linalg.cholesky_solve(cholesky(c), identity)
+    return tf.linalg.cholesky_solve(cholesky(c), tf.eye(tf.shape(c)[-1], batch_shape=tf.shape(c)[:-2], dtype=c.dtype))
 
 
 def posterior_variance(phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor) -> tf.Tensor:

@@ -7,28 +7,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import torch
+from tensorflow import broadcast_to, concat, exp, maximum, sqrt, square, stack, where  # noqa: F401
+from tensorflow.linalg import eigh, matrix_transpose, matvec  # noqa: F401
+from tensorflow.math import conj, real  # noqa: F401
 
 Array = Any  # tf.Tensor, or a number
 
 astype = tf.cast
-broadcast_to = tf.broadcast_to
-concat = tf.concat
-conj = tf.math.conj
 diagonal = tf.linalg.diag_part
-eigh = tf.linalg.eigh
-exp = tf.exp
 logsumexp = tf.reduce_logsumexp
-matrix_transpose = tf.linalg.matrix_transpose
-matvec = tf.linalg.matvec
 max = tf.reduce_max
-maximum = tf.maximum
-real = tf.math.real
 softmax = tf.nn.softmax
-sqrt = tf.sqrt
-square = tf.square
-stack = tf.stack
 sum = tf.reduce_sum
-where = tf.where
 
 
 def abs2(x: tf.Tensor) -> tf.Tensor:

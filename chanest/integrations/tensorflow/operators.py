@@ -3,6 +3,7 @@
 Vectors have the shape (batch, n), matrices (batch, m, m).
 """
 
+import math
 from abc import ABC, abstractmethod
 
 import tensorflow as tf
@@ -77,8 +78,7 @@ class PartialDFT(Operator):
 
     def gram(self, x: tf.Tensor) -> tf.Tensor:
         padded = tf.pad(x, [[0, 0], [0, self._circulant.shape[0] - self.n_coefficients]])
-        spectrum = tf.signal.fft(padded) * self._circulant
-        return tf.signal.ifft(spectrum)[:, : self.n_coefficients]
+        return tf.signal.ifft(tf.signal.fft(padded) * self._circulant)[:, : self.n_coefficients]
 
     def covariance(self, g: tf.Tensor) -> tf.Tensor:
         """Phi diag(g) Phi^H for real g: (..., N) -> (..., M, M)."""
@@ -93,16 +93,14 @@ class PartialDFT(Operator):
     def quadratic_diagonal(self, c: tf.Tensor) -> tf.Tensor:
         """diag(Phi^H C Phi), real, for Hermitian C: (batch, M, M) -> (batch, N)."""
         lag = tf.math.conj(self._unit_phase)[:, tf.newaxis] * self._unit_phase
-        entries = tf.reshape(c * lag, [tf.shape(c)[0], -1])
-        index = tf.reshape(self._differences(self), [-1])
+        entries, index = tf.reshape(c * lag, [tf.shape(c)[0], -1]), tf.reshape(self._differences(self), [-1])
         grid = tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(entries), index, self.n_fft))
         return tf.math.real(self._taps(grid)) / self.n_measurements
 
     # the pieces -------------------------------------------------------------------------------------------
 
     def _spectrum(self, x: tf.Tensor) -> tf.Tensor:
-        beyond = [0, self.n_fft - self.n_coefficients]
-        return tf.signal.fft(tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [beyond]))
+        return tf.signal.fft(tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, self.n_fft - self.n_coefficients]]))
 
     def _taps(self, grid: tf.Tensor) -> tf.Tensor:
         """The first N outputs of the unnormalised inverse DFT: (batch, n_fft) -> (batch, N)."""
@@ -110,8 +108,9 @@ class PartialDFT(Operator):
 
     def _inverse_of_bins(self) -> tf.Tensor:
         """(n_fft,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
-        nothing = tf.fill([self.n_fft], self.n_pilots)
-        return tf.tensor_scatter_nd_update(nothing, self.bins[:, tf.newaxis], tf.range(self.n_pilots))
+        return tf.tensor_scatter_nd_update(
+            tf.fill([self.n_fft], self.n_pilots), self.bins[:, tf.newaxis], tf.range(self.n_pilots)
+        )
 
     def _differences(self, other: "PartialDFT") -> tf.Tensor:
         """(M, M'): (k_m - k'_m') mod n_fft."""
@@ -120,9 +119,8 @@ class PartialDFT(Operator):
     def _toeplitz_eigenvalues(self) -> tf.Tensor:
         """Eigenvalues of a circulant matrix whose corner is Phi^H Phi; see chanest.PartialDFT."""
         n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
-        ones = tf.ones([self.n_pilots], tf.float64)
-        occupied = tf.scatter_nd(self.bins[:, tf.newaxis], ones, tf.constant([self.n_fft], self.bins.dtype))
-        per_bin = occupied * self.n_fft / tf.cast(self.n_pilots, tf.float64)
+        per_pilot = tf.ones([self.n_pilots], tf.float64) * self.n_fft / tf.cast(self.n_pilots, tf.float64)
+        per_bin = tf.scatter_nd(self.bins[:, tf.newaxis], per_pilot, tf.constant([self.n_fft], self.bins.dtype))
         if length >= self.n_fft:
             return tf.cast(per_bin, self.dtype)
         t = tf.signal.ifft(tf.cast(per_bin, tf.complex128))
@@ -132,8 +130,7 @@ class PartialDFT(Operator):
 
     def _unit(self, turns: tf.Tensor) -> tf.Tensor:
         """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
-        reduced = tf.cast(tf.math.floormod(turns, self.n_fft), tf.float64)
-        angle = 2 * tf.constant(3.141592653589793, tf.float64) * reduced / self.n_fft
+        angle = 2 * math.pi * tf.cast(tf.math.floormod(turns, self.n_fft), tf.float64) / self.n_fft
         return tf.cast(tf.complex(tf.cos(angle), tf.sin(angle)), self.dtype)
 
 
@@ -145,8 +142,7 @@ class AnalyticWeights(Operator):
 
     def __init__(self, phi: PartialDFT, ridge: float) -> None:
         self.phi, self.n_coefficients, self.dtype = phi, phi.n_coefficients, phi.dtype
-        exact = phi.to(tf.complex128)
-        a = exact.covariance(tf.ones([1, phi.n_coefficients], tf.float64))
+        a = phi.to(tf.complex128).covariance(tf.ones([1, phi.n_coefficients], tf.float64))
         load = ridge * tf.reduce_mean(tf.math.real(tf.linalg.diag_part(a)), -1)
         identity = tf.eye(phi.n_pilots, dtype=tf.complex128)
         loaded = a + tf.cast(load, a.dtype)[:, tf.newaxis, tf.newaxis] * identity

@@ -37,12 +37,14 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError("exists; give another folder or remove it", path=folder)
     served = _Served(estimator)
-    pilots = tf.TensorSpec([None, None], tf.complex64, "received_pilots")
-    subcarriers = tf.TensorSpec([None], tf.int32, "pilot_subcarriers")
-    noise = tf.TensorSpec([None], tf.float32, "noise_variance")
+    given = (
+        tf.TensorSpec([None, None], tf.complex64, "received_pilots"),
+        tf.TensorSpec([None], tf.int32, "pilot_subcarriers"),
+        tf.TensorSpec([None], tf.float32, "noise_variance"),
+    )
     signatures = {
-        "serving_default": served.known_noise.get_concrete_function(pilots, subcarriers, noise),
-        "unknown_noise": served.unknown_noise.get_concrete_function(pilots, subcarriers),
+        "serving_default": served.estimate.get_concrete_function(*given),
+        "unknown_noise": served.estimate.get_concrete_function(*given[:2]),
     }
     try:
         tf.saved_model.save(served, str(folder), signatures)
@@ -51,25 +53,15 @@ def export_savedmodel(model: Model, folder: Path) -> None:
 
 
 class _Served(tf.Module):
-    """What a SavedModel holds: the estimator's variables, and a function for each signature."""
+    """What a SavedModel holds: the estimator's variables, and a function of both signatures."""
 
     def __init__(self, estimator: SparseEstimator) -> None:
         super().__init__()
         self.estimator = estimator
 
     @tf.function(autograph=False)
-    def known_noise(
-        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        return self._outputs(received_pilots, pilot_subcarriers, noise_variance)
-
-    @tf.function(autograph=False)
-    def unknown_noise(self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._outputs(received_pilots, pilot_subcarriers, None)
-
-    def _outputs(
-        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor | None
+    def estimate(
+        self, received_pilots: tf.Tensor, pilot_subcarriers: tf.Tensor, noise_variance: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         found = self.estimator(received_pilots, pilot_subcarriers, noise_variance, error_variance=True)
-        used = tf.constant(self.estimator.used_subcarriers, tf.int32)
-        return {**found._asdict(), "used_subcarriers": used}
+        return {**found._asdict(), "used_subcarriers": tf.constant(self.estimator.used_subcarriers, tf.int32)}

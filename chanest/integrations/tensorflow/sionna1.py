@@ -85,8 +85,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         precision: str | None = None,
     ) -> None:
         super().__init__(resource_grid, interpolation_type=None, precision=precision)
-        if time not in ("linear", "static"):
-            raise AlgorithmError(f'expected "linear" or "static", got {time!r}', field="time")
+        AlgorithmError.unless(time in ("linear", "static"), '"linear" or "static"', repr(time), "time")
         band = np.asarray(resource_grid.effective_subcarrier_ind) - resource_grid.dc_ind
         self._estimator = SparseEstimator(model, band)
         self._groups: dict[tuple[int, ...], list[_Snapshot]] = {}
@@ -110,8 +109,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
             parts, weights = [sent], np.ones((len(mask), 1))
         else:
             parts = [sent[of_symbol == turn] for turn in turns]
-            rows = [np.interp(np.arange(len(mask)), turns, row) for row in np.eye(len(turns))]
-            weights = np.stack(rows, -1)
+            weights = np.stack([np.interp(np.arange(len(mask)), turns, row) for row in np.eye(len(turns))], -1)
         self._time_weights.append(weights)
         for turn, places in enumerate(parts):
             found, inverse = np.unique(subcarriers[np.isin(sent, places)], return_inverse=True)

@@ -19,7 +19,7 @@ measurable = Path("/proc/self/status").exists()
 
 
 def started(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that runs some code, in which ``most()`` gives its peak of memory in bytes; told on stderr in the end."""
+    """A process that runs some code, in which ``most()`` gives its peak of memory in bytes; it says so in the end."""
     command = [sys.executable, "-c", _SAY + code, *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -17,10 +17,11 @@ import torch
 from textbook import TextbookNAALISTA, TextbookNASBL
 from torch import Tensor
 
-from chanest import DenseOperator, Model, PartialDFT, PilotPattern, Scenario, load_scenario
+from chanest import DenseOperator, Model, PartialDFT, PilotPattern, Scenario
 from chanest.algorithms import LMMSE, Interpolator
 from chanest.models import noise_of_y, normalise, pick_model
 from chanest.models.cuda_graph import CapturedEstimator
+from chanest.problems import ofdm
 from chanest.problems.ofdm.operator_cache import cfr_of
 
 ESTIMATORS = ("na-alista", "alista", "na-sbl", "sbl", "omp", "ep", "lmmse-true")
@@ -57,12 +58,12 @@ class Data:
         if n >= len(self.y):
             return self
         cut = {name: value[start : start + n] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **cut)
+        return replace(self, **cut)  # type: ignore[arg-type]
 
 
 def make_data(batch: int, device: torch.device) -> Data:
     """Seeded: the same in every run."""
-    scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=SNR_DB)
+    scenario = ofdm("lte10").replace(n_pilots=75, snr_db=SNR_DB)
     pattern = scenario.sensing(0)
     drawn = scenario.draw(pattern, batch, 0).to(device)
     y, scale = normalise(drawn.observations)
@@ -127,7 +128,7 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
 
 
 def _interpolating(model: Model, data: Data) -> Contender:
-    interpolator, band = model.algorithm, model.band(data.y.dtype, data.y.device, data.pattern)
+    interpolator, band = model.algorithm, model.band(data.y.dtype, data.y.device, data.pattern.grid)
 
     def run() -> Tensor:
         return interpolator(data.y, data.phi, band, data.noise, False)[0]

@@ -111,7 +111,8 @@ def ceilings(
     units: set[Unit], batch: int, device: torch.device
 ) -> tuple[dict[tuple[Unit, int], Callable[[], object]], dict[Unit, float]]:
     """Runs to be timed, by unit and way, and how many units each does."""
-    runs, amounts = {}, {}
+    runs: dict[tuple[Unit, int], Callable[[], object]] = {}
+    amounts: dict[Unit, float] = {}
     for unit in sorted(units | {BYTE}, key=str):
         ways, amounts[unit] = ceiling_runs(unit, batch, device)
         runs |= {(unit, way): run for way, run in enumerate(ways)}

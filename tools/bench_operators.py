@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from bench_laps import alternating
@@ -106,7 +107,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with torch.inference_mode():
-        results = {name: measure(name, torch.device(options.device), options.laps) for name in SIZES}
+        results: dict[str, Any] = {name: measure(name, torch.device(options.device), options.laps) for name in SIZES}
     if options.json:
         print(json.dumps(results))
         return

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from chanest import Scenario, load_scenario
+from chanest import Scenario
 from chanest.models import pick_model
 from chanest.problems import ofdm
 
@@ -40,7 +40,7 @@ def main() -> None:
         fixed = name == "lte10-reference"
         if fixed and snr != snrs[0]:
             continue
-        scenario = ofdm(load_scenario(name)).replace(n_pilots=int(m))
+        scenario = ofdm(name).replace(n_pilots=int(m))
         scenario = scenario if fixed else scenario.replace(snr_db=float(snr))
         expected, measured = errors(scenario, options, 0 if fixed else options.seed)
         deciles = by_decile(expected, measured)

@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import PilotPattern, load_model
 from chanest.evaluation import ErrorSums
+from chanest.problems import ofdm
 
 TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
 
@@ -32,7 +33,7 @@ def main() -> None:
     table = Table("scenario", "pilots", "SNR", *TOLD, title="CFR NMSE (dB)", title_justify="left")
     grid = product(options.scenarios.split(","), options.pilots.split(","), options.snr.split(","))
     for name, pilots, snr in grid:
-        scenario = load_scenario(name).replace(snr_db=float(snr))
+        scenario = ofdm(name).replace(snr_db=float(snr))
         sums = {told: ErrorSums() for told in TOLD}
         for index in range(options.patterns):
             pattern = chosen_pattern(pilots, options.seed + index)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
-from chanest import Scenario, load_scenario
+from chanest import Scenario
 from chanest.evaluation import Score, evaluate
 from chanest.models import pick_model
+from chanest.problems import ofdm
 
 FAMILY = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")
@@ -51,9 +52,7 @@ def main() -> None:
     pilots = (100, 75, 50)
 
     print(f"lte10-reference, K = 16, NMSE of the CIR in dB, {options.samples} channels; published in brackets\n")
-    columns = [
-        scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots
-    ]
+    columns = [scores(ofdm("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots]
     print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
     for name in (row for row in ROWS if row != "linear"):
         cells = [
@@ -64,8 +63,7 @@ def main() -> None:
 
     grid = [(m, snr) for m in pilots for snr in (0, 10, 20)]
     columns = [
-        scores(load_scenario("lte10").replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1)
-        for m, snr in grid
+        scores(ofdm("lte10").replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1) for m, snr in grid
     ]
     for metric in ("cfr", "cir"):
         print(f"\nlte10, SNR per pilot, NMSE of the {metric.upper()} in dB, {options.samples} channels\n")
@@ -76,7 +74,7 @@ def main() -> None:
 
     print(f"\n75 pilots, 10 dB, NMSE of the CFR in dB, {options.samples} channels\n")
     names = ("wide", "epa", "eva", "etu")
-    columns = [scores(load_scenario(name), options.samples, options.seed + 2) for name in names]
+    columns = [scores(ofdm(name), options.samples, options.seed + 2) for name in names]
     print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for name in ROWS:
         print(f"| {name} | " + " | ".join(cell(column[name].nmse_db.get("cfr")) for column in columns) + " |")

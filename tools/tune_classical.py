@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from chanest import Model, load_scenario, nmse_db
+from chanest import Model, nmse_db
 from chanest.algorithms import EP, FISTA, ISTA
 from chanest.algorithms.error_calibration import ResidualCalibration
 from chanest.problems import Scenario, ofdm, seeded
@@ -48,7 +48,7 @@ def main() -> None:
 
 def tune_penalties(options: argparse.Namespace) -> None:
     """Print the grid, the best penalties, and the numbers of the error calibrations."""
-    base = ofdm(load_scenario(options.scenario))
+    base = ofdm(options.scenario)
     best = (base.penalties.ista, base.penalties.fista)
     if not options.only_errors:
         best = best_penalties(base, options.pilots, options.samples or 2048, options.iterations)
@@ -86,7 +86,7 @@ def best_penalties(base: Scenario, pilots: list[int], samples: int, iterations: 
 @torch.inference_mode()
 def tune_ep(samples: int) -> None:
     """Print the grid of EP's prior, and the best pair."""
-    wide = load_scenario("wide")
+    wide = ofdm("wide")
     pattern = wide.sensing(seed=1)
     found = {}
     for sparsity, decay in product((24.0, 48.0), (0.0, 1.5, 3.0, 6.0)):

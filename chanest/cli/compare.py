@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..errors import ChanestError
+from ..evaluation import Note, Sweep, Task, executor, left_out
 from ..evaluation import compare as compare_estimators
-from ..evaluation import left_out
 from ..evaluation.comparison import COLUMNS, KEY
-from ..evaluation.executors import Note, Task, executor
 from ..evaluation.plots import draw_frontier, draw_sweep
-from ..evaluation.sweep import Sweep
 from ..models.zoo import chosen_estimators, fingerprinted, is_model_name
 from ..problems import Problem, load_scenario
 from .options import (
@@ -79,9 +77,7 @@ def compare(
         for point, problem in points.items()
     ]
     with executor(dask) as where, progress_bar("comparing", len(tasks)) as bar:
-        if force and not resume:
-            output.unlink(missing_ok=True)
-        sweep = Sweep(output, KEY, COLUMNS, settings)
+        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume)
         sweep.run(tasks, where, bar.advance)
     wanted = {(name, "" if n_pilots is None else str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
     rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in wanted]
@@ -185,11 +181,8 @@ def _print_tables(rows: Sequence[dict[str, str]]) -> None:
         snrs = sorted({row["snr_db"] for row in here}, key=float)
         what = f"{scenario}, {n_pilots} pilots: CFR NMSE (dB)" if n_pilots else f"{scenario}: NMSE (dB)"
         nmse = "cfr_nmse_db" if n_pilots else "cir_nmse_db"
-        table = Table(title=what, title_justify="left")
-        table.add_column("estimator")
-        for snr in snrs:
-            table.add_column(f"{snr} dB", justify="right")
-        table.add_column("µs per estimate", justify="right")
+        headings = (*(f"{snr} dB" for snr in snrs), "µs per estimate")
+        table = Table("estimator", *(Column(h, justify="right") for h in headings), title=what, title_justify="left")
         for name in dict.fromkeys(row["algorithm"] for row in here):
             own = {row["snr_db"]: row for row in here if row["algorithm"] == name}
             seconds = [float(row["seconds_per_estimate"]) for row in own.values()]

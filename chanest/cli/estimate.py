@@ -2,7 +2,7 @@
 
 import json as json_format
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,14 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..errors import AlgorithmError, ChanestError, ModelError
 from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain
 from ..evaluation.plots import check_plot_path
 from ..files import ArrayWriter, Chunk, check_output, open_measurements
 from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
-from ..problems import Batch, Problem, load_scenario, scenario_names
-from ..problems.base import Sensing
+from ..problems import Batch, Problem, Sensing, load_scenario, scenario_names
 from .options import (
     DEFAULT_ALGORITHM,
     MOST_ITERATIONS,
@@ -131,8 +130,7 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
         def on_block(first: int, block: Batch, found: Mapping[str, Solution]) -> None:
             if write:
                 own = found[chosen]
-                at = (slice(first, first + len(block)),)
-                write.rows(at, {**own.values, "error_variance": own.error_variance})
+                write.rows((slice(first, first + len(block)),), {**own.values, "error_variance": own.error_variance})
             bar.advance(len(block))
 
         scores = evaluate(
@@ -233,11 +231,9 @@ def _peers(problem: Problem, chosen: Model, sensing: Sensing, asked: int | None)
     """The chosen model among its peers, in the order of the table; and why some peers are not there."""
     models, left_out = {}, []
     for name in dict.fromkeys((*problem.peers, chosen.algorithm.name)):
-        if name == chosen.algorithm.name:
-            models[name] = chosen
-            continue
+        own = asked if name in _SAME_ITERATIONS else None
         try:
-            peer = pick_model(name, problem, sensing.n_measurements, asked if name in _SAME_ITERATIONS else None)
+            peer = chosen if name == chosen.algorithm.name else pick_model(name, problem, sensing.n_measurements, own)
             check_serves(peer, problem)
             models[name] = peer
         except ModelError as error:
@@ -293,27 +289,26 @@ def _table(
     size = problem.size.removesuffix(" coefficients") if n_pilots is None else f"{n_pilots} pilots"
     distinct = "" if n_pilots == n_distinct else f" ({n_distinct} distinct)"
     source, samples = facts["scenario"] or "unknown origin", f"{facts['n_samples']} {problem.sample_word}"
-    table = Table(title=f"{source}: {size}{distinct}, {at}, {samples}", title_justify="left")
-    table.add_column("estimator")
     batch = scores[facts["algorithm"]].batch
-    for heading in ("K", *(_QUANTITIES[q] for q in problem.quantities), f"µs per estimate (batch {batch})"):
-        table.add_column(heading, justify="right")
+    headings = ("K", *(_QUANTITIES[q] for q in problem.quantities), f"µs per estimate (batch {batch})")
+    table = Table(
+        "estimator",
+        *(Column(heading, justify="right") for heading in headings),
+        title=f"{source}: {size}{distinct}, {at}, {samples}",
+        title_justify="left",
+    )
     for name, score in scores.items():
         if name == REFERENCES[0]:
             table.add_section()
+        values = (score.nmse_db.get(quantity, math.nan) for quantity in problem.quantities)
         table.add_row(
             name,
             str(iterations.get(name, "")),
-            *_decibels(score, problem.quantities),
+            *(f"{value:.2f}" if math.isfinite(value) else "–" for value in values),
             f"{score.seconds_per_estimate * 1e6:.1f}",
             style="bold" if name == facts["algorithm"] else None,
         )
     return table
-
-
-def _decibels(score: Score, quantities: Sequence[str]) -> list[str]:
-    values = (score.nmse_db.get(quantity, math.nan) for quantity in quantities)
-    return [f"{value:.2f}" if math.isfinite(value) else "–" for value in values]
 
 
 def _check_plot(request: _Request, problem: Problem) -> None:

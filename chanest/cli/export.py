@@ -46,8 +46,7 @@ def export(
     made = load_model(model)
     suffix = SUFFIXES[to]
     path = output or Path(Path(model).name.removesuffix(".h5") + suffix)
-    given = Path(model)
-    check_distinct(model=given if given.suffix == ".h5" else None, input=input_, output=path)
+    check_distinct(model=Path(model) if Path(model).suffix == ".h5" else None, input=input_, output=path)
     _check_output(path, to, suffix, force)
     pattern = _pattern(made, pilots, seed, input_)
     writer = partial(_write_savedmodel, made) if to == "savedmodel" else None

@@ -9,8 +9,7 @@ import typer
 from ..errors import FileError
 from ..files import ArrayReader, open_measurements
 from ..models import describe_model, is_model, shipped_models
-from ..problems import load_scenario, scenario_names
-from ..problems.base import words_of_range
+from ..problems import load_scenario, scenario_names, words_of_range
 from .models import formatted
 
 
@@ -33,8 +32,7 @@ def info(
     elif path.suffix == ".toml":
         print(load_scenario(path))
     elif not path.exists():
-        known = ", ".join([*scenario_names(), *shipped])
-        raise FileError(f"no such file, and not one of {known}", path=name)
+        raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
     elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
         print(_model_words(path))
     else:
@@ -76,6 +74,8 @@ def _array_words(path: Path) -> str:
     elif {"delays_s", "gains"} <= fields.keys():
         what = "recorded channels"
     else:
-        found = ", ".join(fields) or "no arrays"
-        raise FileError(f"expected a model, received pilots or estimates; the file has {found}", path=path)
+        raise FileError(
+            f"expected a model, received pilots or estimates; the file has {', '.join(fields) or 'no arrays'}",
+            path=path,
+        )
     return f"{path.name}: {what}\n  fields:\n{listed}"

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..errors import ChanestError
-from ..evaluation.executors import Task, executor
+from ..evaluation import Sweep, Task, executor
 from ..evaluation.plots import Chart, Series, draw_charts
-from ..evaluation.sweep import Sweep
 from ..models.zoo import chosen_estimators, fingerprinted
 from ..problems import ofdm
 from .compare import numbers
@@ -114,9 +113,7 @@ def link(
         for ebno_db in ebnos
     ]
     with executor(dask) as where, progress_bar("simulating", len(tasks)) as bar:
-        if force and not resume:
-            output.unlink(missing_ok=True)
-        sweep = Sweep(output, KEY, COLUMNS, settings)
+        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume)
         sweep.run(tasks, where, bar.advance, bar.note)
     wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{x:.6g}") for case in cases for x in ebnos}
     rows = [row for row in sweep.rows() if tuple(row[name] for name in KEY) in wanted]
@@ -152,12 +149,13 @@ def _print_tables(rows: Rows) -> None:
     for (n_pilots, modulation), here in _by_case(rows).items():
         ebnos = sorted({row["ebno_db"] for row in here}, key=float)
         for column, what, digits in (("bler", "BLER", 3), ("goodput", "symbols delivered per slot", 0)):
-            table = Table(title=f"{here[0]['scenario']}, {n_pilots} pilots, {modulation}: {what}", title_justify="left")
-            table.add_column("estimator", no_wrap=True)
-            for ebno in ebnos:
-                table.add_column(f"{ebno} dB", justify="right")
-            if column == "bler":
-                table.add_column(f"dB at {_LEVEL:g}", justify="right")
+            headings = [f"{ebno} dB" for ebno in ebnos] + ([f"dB at {_LEVEL:g}"] if column == "bler" else [])
+            table = Table(
+                Column("estimator", no_wrap=True),
+                *(Column(heading, justify="right") for heading in headings),
+                title=f"{here[0]['scenario']}, {n_pilots} pilots, {modulation}: {what}",
+                title_justify="left",
+            )
             for name in dict.fromkeys(row["estimator"] for row in here):
                 own = {row["ebno_db"]: row for row in here if row["estimator"] == name}
                 cells = [f"{float(own[ebno][column]):.{digits}f}" if ebno in own else "" for ebno in ebnos]

@@ -2,19 +2,17 @@
 
 import math
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..models import describe_model, shipped_models
-from ..problems.base import words_of_range
+from ..problems import words_of_range
 from .terminal import console
 
 
 def models() -> None:
     """List the shipped models."""
-    table = Table()
-    for heading in ("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("validation NMSE (dB)")
+    headings = ("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters")
+    table = Table(*(Column(heading, no_wrap=True) for heading in headings), "validation NMSE (dB)")
     for path in shipped_models():
         facts = describe_model(path)
         scenario = facts["scenario"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -12,7 +12,7 @@ from ..algorithms import ALGORITHMS, INTERPOLATORS
 from ..errors import ChanestError, DeviceError, FileError
 from ..evaluation.plots import check_plot_path
 from ..files import refuse_existing
-from ..problems import Problem, load_scenario, scenario_names
+from ..problems import Problem, load_scenario, not_none, scenario_names
 
 DEFAULT_ALGORITHM = "na-alista"
 MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
@@ -20,13 +20,9 @@ LEARNED = [name for name, cls in ALGORITHMS.items() if cls.learned]
 SIZES = {"n_pilots": "--pilots", "n_measurements": "--measurements", "n_coefficients": "--coefficients"}
 
 
-def _listed(names: Any) -> str:
-    return ", ".join(names)
-
-
 ScenarioOption = Annotated[
     str | None,
-    typer.Option("--scenario", help=f"{_listed(scenario_names())}, or a .toml file.", show_default="lte10"),
+    typer.Option("--scenario", help=f"{', '.join(scenario_names())}, or a .toml file.", show_default="lte10"),
 ]
 PilotsOption = Annotated[int | None, typer.Option("--pilots", help="Number of pilot subcarriers.")]
 MeasurementsOption = Annotated[int | None, typer.Option("--measurements", help="M of the synthetic setting.")]
@@ -41,10 +37,10 @@ DaskOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 AlgorithmOption = Annotated[
     str | None,
-    typer.Option("--algorithm", help=f"{_listed((*ALGORITHMS, *INTERPOLATORS))}.", show_default=DEFAULT_ALGORITHM),
+    typer.Option("--algorithm", help=f"{', '.join((*ALGORITHMS, *INTERPOLATORS))}.", show_default=DEFAULT_ALGORITHM),
 ]
 LearnedOption = Annotated[
-    str | None, typer.Option("--algorithm", help=f"{_listed(LEARNED)}.", show_default=DEFAULT_ALGORITHM)
+    str | None, typer.Option("--algorithm", help=f"{', '.join(LEARNED)}.", show_default=DEFAULT_ALGORITHM)
 ]
 
 
@@ -82,18 +78,16 @@ def chosen_problem(
         ChanestError: an option of the other setting.
     """
     problem = load_scenario(scenario or "lte10")
-    sizes = {"n_pilots": pilots, "n_measurements": measurements, "n_coefficients": coefficients}
-    given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
-    for name in given:
+    fields = not_none(n_pilots=pilots, n_measurements=measurements, n_coefficients=coefficients)
+    for name in fields:
         if name not in problem.size_fields:
             raise ChanestError(
                 f"scenario {problem.name} has {' and '.join(SIZES[own] for own in problem.size_fields)}",
                 field=SIZES[name],
             )
-    if snr is not None:
-        given["snr_db"] = snr
+    fields |= not_none(snr_db=snr)
     with naming_options({**SIZES, "snr_db": "--snr"}):
-        return problem.replace(**given) if given else problem
+        return problem.replace(**fields) if fields else problem
 
 
 @contextmanager

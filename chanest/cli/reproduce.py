@@ -12,14 +12,24 @@ from rich.table import Table
 
 from ..algorithms import ALGORITHMS
 from ..errors import ChanestError, FileError
-from ..evaluation.executors import Note, Task, executor
+from ..evaluation import Note, Sweep, Task, executor
 from ..evaluation.plots import check_plot_path, draw_panels
-from ..evaluation.sweep import Sweep
-from ..reproduction.figures import ILLUSTRATIONS, illustrate
-from ..reproduction.points import KEY, Panel, Point, panels
-from ..reproduction.published import distances, read_published, read_published_epochs, summary
-from ..reproduction.recipes import full_training, ordered
-from ..reproduction.runner import COLUMNS, Bench
+from ..reproduction import (
+    COLUMNS,
+    ILLUSTRATIONS,
+    KEY,
+    Bench,
+    Panel,
+    Point,
+    distances,
+    full_training,
+    illustrate,
+    ordered,
+    panels,
+    read_published,
+    read_published_epochs,
+    summary,
+)
 from .options import DaskOption, DeviceOption, ForceOption, SeedOption, check_samples, chosen_device
 from .terminal import console, progress_bar
 
@@ -86,20 +96,18 @@ def reproduce(
     if figure == "7":  # the course of training, from its beginning
         chain = [(point, None) for point, _ in chain]
     with executor(dask) as where, progress_bar(f"figure {figure}", len(chain)) as bar:
-        if force:
-            table.unlink(missing_ok=True)
-        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": samples, "seed": seed, "device": str(on)})
+        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": samples, "seed": seed, "device": str(on)}, anew=force)
         left = [point for point, _ in chain if not sweep.done(point.key)]
         sweep.run(_tasks(bench, chain, left, budget), where, bar.advance, bar.note)
     rows = sweep.rows()
     if figure == "7":
         epochs = read_published_epochs(published) if published else {}
-        ours = {point.key: bench.history(point) for point in wanted}
-        drawn = [(axes[0].title, "epochs", _curves(wanted, ours), _curves(wanted, epochs))]
+        ours = _curves(wanted, {point.key: bench.history(point) for point in wanted})
+        drawn = [(axes[0].title, "epochs", ours, _curves(wanted, epochs))]
     else:
         drawn = _axes(axes, rows, told)
     for path in plots:
-        draw_panels(path, _title(figure), drawn)
+        draw_panels(path, _NAMED.get(figure, f"Figure {figure}"), drawn)
     _print(axes, rows, told)
     if told:
         print(summary(distances(told, rows, {point.key for point in wanted})))
@@ -165,8 +173,7 @@ def _axes(
         for point in panel.points:
             for into, found in zip(curves, (ours, published), strict=True):
                 if point.key in found:
-                    x = float(getattr(point, panel.x) or 0)
-                    into.setdefault(point.curve, []).append((x, found[point.key]))
+                    into.setdefault(point.curve, []).append((float(getattr(point, panel.x) or 0), found[point.key]))
         if curves[0]:  # a panel of published values alone shows nothing of ours
             made.append((panel.title, panel.x, curves[0], curves[1]))
     return made
@@ -182,16 +189,11 @@ def _print(axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[
                 continue
             told = published.get(point.key)
             theirs = ("", "") if told is None else (f"{told:.2f}", f"{float(row['nmse_db']) - told:+.2f}")
-            hidden = f", H = {point.lstm_hidden}" if panel.x == "lstm_hidden" else ""
-            name = f"{point.curve}{hidden}"
+            name = point.curve + (f", H = {point.lstm_hidden}" if panel.x == "lstm_hidden" else "")
             table.add_row(
                 panel.title, name, str(point.n_iterations), f"{float(row['nmse_db']):.2f}", *theirs, row["steps"]
             )
     console().print(table)
-
-
-def _title(figure: str) -> str:
-    return _NAMED.get(figure, f"Figure {figure}")
 
 
 def _make_folder(path: Path) -> None:

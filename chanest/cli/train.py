@@ -15,9 +15,8 @@ from ..errors import AlgorithmError, FileError, ModelError, ScenarioError, Train
 from ..files import refuse_existing
 from ..models import Model, fits, load_model
 from ..problems import Problem
-from ..training import TrainingSettings, checkpoint_path
+from ..training import TrainingSettings, checkpoint_path, joined
 from ..training import train as run_training
-from ..training.distributed import joined
 from .options import (
     DEFAULT_ALGORITHM,
     LEARNED,
@@ -108,9 +107,9 @@ def train(
         check_seed(seed)
         check_number("--iterations", iterations, MOST_ITERATIONS)
         on = chosen_device(device_name)
-        problem = chosen_problem(scenario, pilots, None, measurements, coefficients)
-        bounds = None if snr is None else _snr(snr)
-        problem = problem.trained_with(bounds, fixed_pattern, resized=pilots is not None)
+        problem = chosen_problem(scenario, pilots, None, measurements, coefficients).trained_with(
+            None if snr is None else _snr(snr), fixed_pattern, resized=pilots is not None
+        )
         begun = load_model(start) if start else None
         asked = {"sparsity": sparsity, "ridge": ridge, "hidden": hidden, "lstm_inputs": inputs}
         with naming_options(_OPTIONS):
@@ -153,8 +152,7 @@ def _check_paths(output: Path, start: str | None, resume: bool, force: bool) -> 
 
 def _command() -> str:
     """The command to record: what was typed, without what only concerns this run."""
-    words = [word for word in sys.argv[1:] if word not in ("--resume", "--force")]
-    return shlex.join(["chanest", *words])
+    return shlex.join(["chanest", *(word for word in sys.argv[1:] if word not in ("--resume", "--force"))])
 
 
 def _settings(name: str, steps: int, batch: int | None, learning_rate: float | None, seed: int) -> TrainingSettings:
@@ -231,6 +229,7 @@ def _continued(
     for key, value in wanted.items():
         found = algorithm.hyperparameters.get(key)
         if found != value:
-            option = _OPTIONS.get(key, "--start")
-            raise ModelError(f"{key} of model {start.name} is {found}, asked for {value}", field=option)
+            raise ModelError(
+                f"{key} of model {start.name} is {found}, asked for {value}", field=_OPTIONS.get(key, "--start")
+            )
     return algorithm.grown(algorithm.n_iterations if n_iterations is None else n_iterations)

@@ -7,8 +7,7 @@ import torch
 
 from ..errors import AlgorithmError, ModelError
 from ..models import ESTIMATORS, Model, check_serves, fits, pick_named
-from ..problems import Problem
-from ..problems.base import Sensing
+from ..problems import Problem, Sensing
 from .scoring import evaluate
 
 KEY = ("scenario", "n_pilots", "snr_db")
@@ -61,8 +60,15 @@ def compare(
     """
     sensing = scenario.sensing(seed) if sensing is None else sensing
     models, _ = _fitting(scenario, scenario.peers if algorithms is None else algorithms, sensing)
-    expecting = models if error_variance else ()
-    scores = evaluate(scenario, sensing, models, n_samples, seed, torch.device(device), error_variance_of=expecting)
+    scores = evaluate(
+        scenario,
+        sensing,
+        models,
+        n_samples,
+        seed,
+        torch.device(device),
+        error_variance_of=models if error_variance else (),
+    )
     about = {name: value for name, value in scenario.facts(sensing).items() if name in COLUMNS}
     return [
         {
@@ -103,10 +109,9 @@ def _fitting(scenario: Problem, algorithms: Sequence[str], sensing: Sensing) -> 
             model = pick_named(name, scenario, sensing.n_measurements)
             check_serves(model, scenario)
             _check_operator(model, sensing)
+            models[name] = model
         except ModelError as error:
             reasons[name] = str(error)
-            continue
-        models[name] = model
     return models, reasons
 
 

@@ -96,11 +96,12 @@ def _measured(task: Task, before: object) -> list[Row] | ChanestError:
 def _rows(future: Any, task: Task) -> list[Row]:
     from distributed import KilledWorker
 
-    point = ", ".join(map(str, task.point))
     try:
         rows = future.result()
     except KilledWorker as error:
-        raise ChanestError(f"point {point}: its worker died {_RETRIES + 1} times ({error})", field="--dask") from None
+        raise ChanestError(
+            f"point {', '.join(map(str, task.point))}: its worker died {_RETRIES + 1} times ({error})", field="--dask"
+        ) from None
     except ImportError as error:
         raise ChanestError(
             f"a worker lacks what this process has ({error}); install it there", field="--dask"

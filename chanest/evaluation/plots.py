@@ -246,8 +246,12 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
         for axis, chart in zip(axes, charts, strict=False):
             for index, series in enumerate(chart.series):
                 _draw_series(axis, series, f"C{index}")
-            scale = "log" if chart.log else "linear"
-            axis.set(title=chart.title, xlabel=chart.xlabel, ylabel=chart.ylabel, yscale=scale)
+            axis.set(
+                title=chart.title,
+                xlabel=chart.xlabel,
+                ylabel=chart.ylabel,
+                yscale="log" if chart.log else "linear",
+            )
             if any(series.label for series in chart.series):
                 axis.legend(fontsize=7)
 
@@ -255,9 +259,15 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
 def _draw_series(axis: "Axes", series: Series, colour: str) -> None:
     if series.kind == "stems":
         axis.vlines(series.x, 0, series.y, lw=1, color=colour)
-    dots = series.kind == "dots"
-    line = "-" if series.kind == "line" else ""
-    axis.plot(series.x, series.y, label=series.label, color=colour, marker=".", ms=3 if dots else 6, ls=line)
+    axis.plot(
+        series.x,
+        series.y,
+        label=series.label,
+        color=colour,
+        marker=".",
+        ms=3 if series.kind == "dots" else 6,
+        ls="-" if series.kind == "line" else "",
+    )
     if series.band is not None:
         axis.fill_between(series.x, *series.band, color=colour, alpha=0.2, lw=0)
 

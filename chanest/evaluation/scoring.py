@@ -13,8 +13,7 @@ import torch
 from ..errors import FileError, ObservationError
 from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile
 from ..models import Model, Solution, check_serves
-from ..problems import Batch, Problem
-from ..problems.base import Sensing, Values
+from ..problems import Batch, Problem, Sensing, Values
 from ..problems.random import BLOCK
 from .metrics import ErrorSums, common_window
 
@@ -152,8 +151,13 @@ def evaluate(
         data = block.to(device)
         found: dict[str, Solution] = {}
         for name, model in models.items():
-            asked = (n_iterations or {}).get(name)
-            run = partial(model.solve, data.observations, sensing, data.noise_variance, n_iterations=asked)
+            run = partial(
+                model.solve,
+                data.observations,
+                sensing,
+                data.noise_variance,
+                n_iterations=(n_iterations or {}).get(name),
+            )
             found[name] = run(error_variance=name in error_variance_of)
             tallies[name].add_solution(found[name], data.truth, scenario.first_tap_samples)
             if first == 0:
@@ -220,8 +224,12 @@ def estimate_file(
 
 def estimate_writer(file: ArrayWriter, batch_shape: tuple[int, ...], model: Model, sensing: Sensing) -> EstimateWriter:
     """A writer of what a model finds in observations made by some pilot pattern or matrix."""
-    names = {"model": model.name, "algorithm": model.algorithm.name, "model_scenario": model.scenario.name}
-    return EstimateWriter(file, batch_shape, names, model.scenario.estimate_header(sensing))
+    return EstimateWriter(
+        file,
+        batch_shape,
+        {"model": model.name, "algorithm": model.algorithm.name, "model_scenario": model.scenario.name},
+        model.scenario.estimate_header(sensing),
+    )
 
 
 def synchronise(device: torch.device) -> None:

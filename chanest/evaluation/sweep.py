@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import FileError
 from ..files.atomic import text, write_csv
-from .executors import Executor, LocalExecutor, Note, Row, Task
+from .executors import Executor, LocalExecutor, Note, Task
 
 
 class Sweep:
@@ -17,6 +17,7 @@ class Sweep:
         key: columns that tell points apart.
         columns: all columns, the key first.
         settings: columns that must be the same in every row; a file with others is not continued.
+        anew: remove a file that is there, instead of continuing it.
 
     Raises:
         FileError: the file is no CSV of such a sweep, or was made with other settings.
@@ -29,12 +30,19 @@ class Sweep:
     [{'x': '2', 'square': '4'}, {'x': '3', 'square': '9'}]
     """
 
-    def __init__(self, path: Path, key: Sequence[str], columns: Sequence[str], settings: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: Sequence[str],
+        columns: Sequence[str],
+        settings: Mapping[str, object],
+        anew: bool = False,
+    ) -> None:
         self.path, self.key, self.columns = path, tuple(key), tuple(columns)
         self.settings = {name: text(value) for name, value in settings.items()}
-        self._rows: list[dict[str, str]] = []
-        if path.exists():
-            self._read()
+        if anew:
+            path.unlink(missing_ok=True)
+        self._rows = self._read() if path.exists() else []
 
     def rows(self) -> list[dict[str, str]]:
         """All rows so far, values as text."""
@@ -66,18 +74,17 @@ class Sweep:
         for _ in range(len(tasks) - len(left)):
             on_point()
         for _, rows in (executor or LocalExecutor()).results(left, note or (lambda _: None)):
-            self._append([{**row, **self.settings} for row in rows], place)
+            self._rows += [
+                {name: text(self.settings.get(name, row.get(name))) for name in self.columns} for row in rows
+            ]
+            self._rows.sort(key=lambda row: place.get(self._point(row), -1))
+            write_csv(self.path, self.columns, self._rows)
             on_point()
 
     def _point(self, row: Mapping[str, str]) -> tuple[str, ...]:
         return tuple(row[name] for name in self.key)
 
-    def _append(self, rows: Sequence[Row], place: Mapping[tuple[str, ...], int]) -> None:
-        self._rows += [{name: text(row.get(name)) for name in self.columns} for row in rows]
-        self._rows.sort(key=lambda row: place.get(self._point(row), -1))
-        write_csv(self.path, self.columns, self._rows)
-
-    def _read(self) -> None:
+    def _read(self) -> list[dict[str, str]]:
         try:
             with self.path.open(newline="", encoding="utf-8") as file:
                 reader = csv.DictReader(file)
@@ -96,4 +103,4 @@ class Sweep:
                         path=self.path,
                         field=name,
                     )
-        self._rows = rows
+        return rows

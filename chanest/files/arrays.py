@@ -99,7 +99,7 @@ class ArrayReader:
         except (OSError, RuntimeError, ValueError) as error:
             raise FileError(f"damaged ({str(error).splitlines()[0]})", path=self.path, field=name) from None
         parts = sorted(values.dtype.names or (), key=str.lower)
-        if _is_complex(parts):
+        if [part.lower() for part in parts] in (["imag", "real"], ["i", "r"]):  # of complex numbers
             imag, real = (values[part] for part in parts)
             values = np.empty(values.shape, np.result_type(real, np.complex64))
             values.real, values.imag = real, imag
@@ -142,11 +142,8 @@ class ArrayReader:
         for name, item in self._file.items():
             if isinstance(item, h5py.Dataset) and item.shape is not None and "MATLAB_empty" not in item.attrs:
                 self._arrays[name] = item
-                names = item.dtype.names or ()
-                self.matlab |= "MATLAB_class" in item.attrs or tuple(map(str.lower, names)) == (
-                    "real",
-                    "imag",
-                )
+                parts = tuple(map(str.lower, item.dtype.names or ()))
+                self.matlab |= "MATLAB_class" in item.attrs or parts == ("real", "imag")
 
     def _load_npz(self) -> None:
         if not zipfile.is_zipfile(self.path):
@@ -154,13 +151,11 @@ class ArrayReader:
         with zipfile.ZipFile(self.path) as archive:
             self._refuse_large(sum(entry.file_size for entry in archive.infolist()))
         with np.load(self.path, allow_pickle=False) as archive:
-            loaded = {name: archive[name] for name in archive.files}
-        self._arrays = {name: value for name, value in loaded.items() if isinstance(value, np.ndarray)}
+            self._arrays = {name: value for name, value in archive.items() if isinstance(value, np.ndarray)}
 
     def _load_mat(self) -> None:
         with warnings.catch_warnings(action="ignore"):
-            listed = scipy.io.whosmat(self.path)
-            self._refuse_large(sum(16 * math.prod(shape) for _, shape, _ in listed))
+            self._refuse_large(sum(16 * math.prod(shape) for _, shape, _ in scipy.io.whosmat(self.path)))
             loaded = scipy.io.loadmat(self.path)
         for name, value in loaded.items():
             dense = value.toarray() if scipy.sparse.issparse(value) else value
@@ -225,8 +220,7 @@ class ArrayWriter:
     def header(self, attributes: Mapping[str, str | float], arrays: Mapping[str, np.ndarray]) -> None:
         """Write whole arrays, and what the file says of itself."""
         self._attributes.update(attributes)
-        for name, values in arrays.items():
-            self._arrays[name] = values
+        self._arrays.update(arrays)
 
     def write_rows(self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray) -> None:
         """Write a slice over the leading axes of an array of the given whole shape."""
@@ -269,7 +263,3 @@ def row_slices(shape: tuple[int, ...], limit: int) -> Iterator[Slices]:
         for row in range(shape[0]):
             for at in row_slices(shape[1:], limit):
                 yield (slice(row, row + 1), *at)
-
-
-def _is_complex(parts: list[str]) -> bool:
-    return [part.lower() for part in parts] in (["imag", "real"], ["i", "r"])

@@ -35,5 +35,6 @@ class EstimateWriter:
         for name, tensor in values.items():
             if tensor is not None:
                 width = tensor.shape[-1]
-                rows = tensor.reshape(*lengths, width).cpu().numpy()
-                self.file.write_rows(name, (*self.batch_shape, width), at, rows)
+                self.file.write_rows(
+                    name, (*self.batch_shape, width), at, tensor.reshape(*lengths, width).cpu().numpy()
+                )

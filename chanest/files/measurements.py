@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,11 +15,17 @@ from torch import Tensor
 
 from ..errors import ChanestError, FileError, ObservationError, PilotError
 from ..operators import DenseOperator
-from ..problems import Batch, Grid, PilotPattern, Problem
-from ..problems.base import Sensing
-from ..problems.gaussian import check_measurements
-from ..problems.ofdm.frontend import checked_symbols
-from ..problems.ofdm.operator_cache import cfr_of
+from ..problems import (
+    Batch,
+    Grid,
+    PilotPattern,
+    Problem,
+    Sensing,
+    cfr_of,
+    check_measurements,
+    checked_symbols,
+    not_none,
+)
 from .arrays import ArrayReader, ArrayWriter, Slices, row_slices
 
 
@@ -60,6 +66,7 @@ class MeasurementFile(ABC):
     observed: ClassVar[str]
     _needed: ClassVar[tuple[str, str]]
     _kind: ClassVar[tuple[str, str]]  # of the observations' numbers, as NumPy and as words have it
+    _measured_at: ClassVar[str]  # what an observation has a number for, in words
 
     sensing: Sensing
     first_tap_samples: int = 0
@@ -126,7 +133,7 @@ class MeasurementFile(ABC):
         self._single = len(shape) == 1 or column or row
         if not (math.prod(shape) == width if self._single else shape[-1:] == (width,)):
             raise ObservationError(
-                f"expected shape (*batch, {width}) for {self._width_words}, got {shape}", field=self.observed
+                f"expected shape (*batch, {width}) for {width} {self._measured_at}, got {shape}", field=self.observed
             )
         self.batch_shape: tuple[int, ...] = () if self._single else shape[:-1]
         self.n_observations = math.prod(self.batch_shape)
@@ -135,10 +142,6 @@ class MeasurementFile(ABC):
         self._check_noise()
         self._read_more()
         self.scenario_name = reader.text("scenario")
-
-    @property
-    @abstractmethod
-    def _width_words(self) -> str: ...
 
     @abstractmethod
     def _read_more(self) -> None:
@@ -173,12 +176,12 @@ class MeasurementFile(ABC):
             last = shape[-1] if shape and shape[:-1] == self.batch_shape else 0
         if not least <= last <= most:
             width = str(most) if least == most else f"{least}...{most}"
-            wanted = ", ".join(map(str, (*self.batch_shape, width)))
-            raise ObservationError(f"expected shape ({wanted}), got {shape}", field=name)
+            raise ObservationError(
+                f"expected shape ({', '.join(map(str, (*self.batch_shape, width)))}), got {shape}", field=name
+            )
 
     def _check_kind(self, name: str, kinds: str, wanted: str) -> None:
-        shape = self._reader.shape(name)
-        kind = self._reader.read(name, tuple(slice(0, 1) for _ in shape)).dtype
+        kind = self._reader.read(name, tuple(slice(0, 1) for _ in self._reader.shape(name))).dtype
         if kind.kind not in kinds:
             raise ObservationError(f"expected {wanted}, got {kind}", field=name)
 
@@ -253,6 +256,7 @@ class PilotFile(MeasurementFile):
     default_scenario = "wide"
     _needed = ("pilot_subcarriers", "received_pilots")
     _kind = ("c", "complex numbers")
+    _measured_at = "pilot subcarriers"
 
     @property
     def truth_names(self) -> tuple[str, ...]:
@@ -274,10 +278,6 @@ class PilotFile(MeasurementFile):
             f"subcarriers {pattern.subcarriers[0]} to {pattern.subcarriers[-1]}, DFT length {pattern.n_fft}\n"
             f"  true channel: {truth or 'unknown'}"
         )
-
-    @property
-    def _width_words(self) -> str:
-        return f"{len(self.sensing)} pilot subcarriers"
 
     def _read_sensing(self) -> tuple[PilotPattern, int]:
         grid = self._grid()
@@ -348,6 +348,7 @@ class VectorFile(MeasurementFile):
     default_scenario = "synthetic"
     _needed = ("phi", "observations")
     _kind = ("iuf", "real numbers")
+    _measured_at = "rows of phi"
 
     @property
     def truth_names(self) -> tuple[str, ...]:
@@ -358,9 +359,8 @@ class VectorFile(MeasurementFile):
             raise ChanestError(
                 f"{self.path} holds measurements of a matrix phi, scenario {given.name} is OFDM", field="--scenario"
             )
-        told = {name: self._reader.number(name) for name in ("snr_db", "sparsity")}
         sizes = {"n_measurements": self.sensing.n_measurements, "n_coefficients": self.sensing.n_coefficients}
-        known: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+        known = not_none(snr_db=self._reader.number("snr_db"), sparsity=self._reader.number("sparsity"))
         sparsity = known.get("sparsity", given.hyperparameters()["sparsity"])
         return given.replace(**{**known, **sizes, "sparsity": min(sparsity, sizes["n_coefficients"])})
 
@@ -371,10 +371,6 @@ class VectorFile(MeasurementFile):
             f"{self.sensing.n_coefficients} coefficients each\n"
             f"  true x: {'there' if self.truth_names else 'unknown'}"
         )
-
-    @property
-    def _width_words(self) -> str:
-        return f"{self.sensing.n_measurements} rows of phi"
 
     def _read_sensing(self) -> tuple[DenseOperator, int]:
         self._check_kind("phi", "iuf", "real numbers")

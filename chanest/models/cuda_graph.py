@@ -10,8 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..algorithms import Algorithm
 from ..errors import AlgorithmError, DeviceError, ObservationError
-from ..problems.ofdm.frontend import check_pilots
-from ..problems.ofdm.pilots import PilotPattern
+from ..problems import PilotPattern, check_pilots
 from .model import Estimate, Model, normalise
 
 _aten = torch.ops.aten

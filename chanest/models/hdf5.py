@@ -87,8 +87,7 @@ def read_model(path: Path) -> tuple[Algorithm, Problem, dict[str, Any]]:
         ModelError: not a chanest model, or a tensor is missing, foreign, of a wrong shape, or not finite.
     """
     with _open(path) as file:
-        algorithm = _algorithm(file, path)
-        return algorithm, _scenario(file, path), _read_group(_group(file, "training", path))
+        return _algorithm(file, path), _scenario(file, path), _read_group(_group(file, "training", path))
 
 
 def read_purpose(path: Path) -> tuple[str, Problem]:
@@ -180,9 +179,8 @@ def _check_format(file: h5py.File, path: Path) -> None:
     ):
         found = _attribute(file, name)
         if found not in tuple(expected):
-            wanted = " or ".join(map(str, expected))
             hint = f"; this is chanest {version('chanest')}" if name == "format_version" else ""
-            raise ModelError(f"expected {wanted}, found {found}{hint}", path=path, field=name)
+            raise ModelError(f"expected {' or '.join(map(str, expected))}, found {found}{hint}", path=path, field=name)
 
 
 def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
@@ -199,8 +197,7 @@ def _scenario(file: h5py.File, path: Path) -> Problem:
 def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
     found: dict[str, h5py.Dataset] = {}
     for kind in ("parameters", "normalisation"):
-        group = _group(file, kind, path)
-        group.visititems(
+        _group(file, kind, path).visititems(
             lambda name, item, kind=kind: (
                 found.update({f"{kind}/{name}": item}) if isinstance(item, h5py.Dataset) else None
             )
@@ -306,7 +303,7 @@ def _write(group: h5py.Group, fields: Mapping[str, Any]) -> None:
 
 
 def _read_group(group: h5py.Group) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: _attribute(group, name) for name in group.attrs}
-    for name, item in group.items():
-        fields[name] = _read_group(item) if isinstance(item, h5py.Group) else item[()]
-    return fields
+    attributes = {name: _attribute(group, name) for name in group.attrs}
+    return attributes | {
+        name: _read_group(item) if isinstance(item, h5py.Group) else item[()] for name, item in group.items()
+    }

@@ -14,11 +14,18 @@ from torch import Tensor
 from ..algorithms import Algorithm, Interpolator, Recovery, namespace
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT
-from ..problems import Grid, PilotPattern, Problem, Scenario, gaussian, ofdm
-from ..problems.base import Sensing
-from ..problems.gaussian import check_measurements
-from ..problems.ofdm.frontend import checked_symbols
-from ..problems.ofdm.operator_cache import cached_operator, whole_band
+from ..problems import (
+    Grid,
+    PilotPattern,
+    Problem,
+    Scenario,
+    Sensing,
+    check_measurements,
+    checked_symbols,
+    gaussian,
+    ofdm,
+    whole_band,
+)
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
@@ -205,8 +212,7 @@ class Model:
         check_measurements(y, matrix, noise)
         sensing = phi if isinstance(phi, DenseOperator) else DenseOperator(matrix)
         found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
-        recovery = Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds)
-        return _in_kind(recovery, observations)
+        return _in_kind(Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds), observations)
 
     def solve(
         self,
@@ -255,8 +261,9 @@ class Model:
         y, rms = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
         forward = self.scenario.forward_model(sensing, y.dtype, y.device)
-        algorithm = _converted(self.algorithm, y)
-        found = algorithm.estimate(y, forward.phi, forward.band, noise, error_variance=error_variance, **how)
+        found = _converted(self.algorithm, y).estimate(
+            y, forward.phi, forward.band, noise, error_variance=error_variance, **how
+        )
         variance = None if found.error_variance is None else found.error_variance * rms.square()
         first = self.scenario.first_tap_samples
         if found.recovery is None:
@@ -284,8 +291,7 @@ class Model:
 
     def band(self, dtype: torch.dtype, device: torch.device | str, grid: Grid | None = None) -> PartialDFT:
         """Phi for all used subcarriers of a grid, the scenario's when not given, as if each were a pilot."""
-        window = self.ofdm.n_taps, self.ofdm.first_tap_samples
-        return cached_operator(whole_band(self.ofdm.grid if grid is None else grid), *window, dtype, device)
+        return self.ofdm.operator(whole_band(self.ofdm.grid if grid is None else grid), dtype, device)
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache
 from math import ceil, floor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from ..algorithms import (
     TrueLMMSE,
 )
 from ..errors import AlgorithmError, ModelError
-from ..problems import PilotPattern, Problem, ofdm
+from ..problems import PilotPattern, Problem, not_none, ofdm
 from .hdf5 import read_model, read_purpose, shipped_models
 from .model import Array, Estimate, Model
 
@@ -41,7 +40,7 @@ def load_model(name: str | Path) -> Model:
     """
     path = Path(name)
     if path.suffix != ".h5" and not path.exists():
-        names = [shipped.stem for shipped in shipped_models()]
+        names = model_names()
         if str(name) not in names:
             raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
         path = shipped_models()[names.index(str(name))]
@@ -81,11 +80,9 @@ def estimate(
     >>> estimate(np.ones((2, 75), np.complex64), PilotPattern.random(75, seed=0)).cfr.shape
     (2, 600)
     """
-    if isinstance(model, Model):
-        loaded = model
-    else:
-        loaded = _shipped(str(model)) if str(model) in model_names() else load_model(model)
-    return loaded.estimate(
+    if not isinstance(model, Model):
+        model = _shipped(str(model)) if str(model) in model_names() else load_model(model)
+    return model.estimate(
         received_pilots, pattern, noise_variance, pilot_symbols=pilot_symbols, error_variance=error_variance
     )
 
@@ -156,7 +153,7 @@ def is_model_name(name: str) -> bool:
     >>> [is_model_name(name) for name in ("na-sbl-wide", "mine.h5", "na-sbl", "linear")]
     [True, True, False, False]
     """
-    return name.endswith(".h5") or name in [path.stem for path in shipped_models()]
+    return name.endswith(".h5") or name in model_names()
 
 
 def chosen_estimators(given: str, known: Sequence[str] = ESTIMATORS) -> tuple[str, ...]:
@@ -232,14 +229,13 @@ def rescaled(model: Model, n_fft: int) -> Model:
     (544, -16)
     """
     scenario, factor = model.ofdm, n_fft / model.ofdm.n_fft
-    algorithm = model.algorithm.rescaled(factor)
     sizes = {
         "n_fft": n_fft,
         "n_taps": ceil(scenario.n_taps * factor),
         "first_tap_samples": floor(scenario.first_tap_samples * factor),
         "cp_samples": ceil(scenario.cp_samples * factor),
     }
-    return replace(model, algorithm=algorithm, scenario=scenario.model_copy(update=sizes))
+    return replace(model, algorithm=model.algorithm.rescaled(factor), scenario=scenario.model_copy(update=sizes))
 
 
 def unambiguous(model: Model, pattern: PilotPattern) -> Model:
@@ -251,23 +247,15 @@ def unambiguous(model: Model, pattern: PilotPattern) -> Model:
     >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 0, 10)))).ofdm.n_taps
     102
     """
-    spacing = int(np.gcd.reduce(np.diff(pattern.subcarriers)))
-    n_taps = max(1, pattern.n_fft // spacing)
+    n_taps = max(1, pattern.n_fft // int(np.gcd.reduce(np.diff(pattern.subcarriers))))
     if n_taps >= model.ofdm.n_taps:
         return model
     window = {"n_taps": n_taps, "first_tap_samples": max(model.ofdm.first_tap_samples, -(n_taps // 4))}
     return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 
-@cache
-def _shipped(name: str) -> Model:
-    return load_model(name)
-
-
-@cache
-def _purpose(path: Path) -> tuple[str, Problem]:
-    """Algorithm and problem of a shipped model, read once."""
-    return read_purpose(path)
+_shipped = cache(load_model)  # by name
+_purpose = cache(read_purpose)  # of a shipped model
 
 
 def _interpolator(name: str, scenario: Problem) -> Interpolator:
@@ -287,11 +275,12 @@ def _interpolator(name: str, scenario: Problem) -> Interpolator:
 
 def _classical(name: str, scenario: Problem, n_iterations: int | None) -> Model:
     """A classical algorithm, with what the problem knows of its signals."""
-    asked: dict[str, Any] = {} if n_iterations is None else {"n_iterations": n_iterations}
+    asked = not_none(n_iterations=n_iterations)
     if name in ("ista", "fista"):
         penalty = getattr(scenario.penalties, name)
-        numbers = getattr(scenario.penalties, f"{name}_error")
-        made = ALGORITHMS[name](penalty=penalty, error_calibration=numbers or None, **asked)
+        made = ALGORITHMS[name](
+            penalty=penalty, error_calibration=getattr(scenario.penalties, f"{name}_error") or None, **asked
+        )
         return Model(made, scenario, f"{name}, penalty {penalty:g}")
     takes = inspect.signature(ALGORITHMS[name]).parameters
     known = scenario.hyperparameters()

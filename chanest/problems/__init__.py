@@ -5,12 +5,13 @@ give the same data. There are two: OFDM (:class:`Scenario`) and the synthetic se
 differs between them stands here and nowhere else.
 """
 
-from .base import Batch, ForwardModel, Penalties, Problem
-from .gaussian import GaussianScenario, GaussianTraining
+from .base import Batch, ForwardModel, Penalties, Problem, Sensing, Values, not_none, words_of_range
+from .gaussian import GaussianScenario, GaussianTraining, check_measurements
 from .load import gaussian, load_scenario, ofdm, scenario_from_fields, scenario_names
 from .ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
-from .ofdm.frontend import observe
+from .ofdm.frontend import check_pilots, checked_symbols, observe
 from .ofdm.grid import Grid
+from .ofdm.operator_cache import cached_operator, cfr_of, whole_band
 from .ofdm.pilots import PilotPattern
 from .ofdm.scenario import Scenario, TrainingRange
 from .random import seeded
@@ -29,14 +30,24 @@ __all__ = [
     "ProfileChannel",
     "RecordedChannel",
     "Scenario",
+    "Sensing",
     "TapChannel",
     "TrainingRange",
+    "Values",
+    "cached_operator",
+    "cfr_of",
+    "check_measurements",
+    "check_pilots",
+    "checked_symbols",
     "gaussian",
     "load_scenario",
+    "not_none",
     "observe",
     "ofdm",
     "scenario_from_fields",
     "scenario_names",
     "seeded",
     "shipped",
+    "whole_band",
+    "words_of_range",
 ]

@@ -202,12 +202,18 @@ class Problem(Frozen, ABC):
         [512, 88]
         """
         for index, first in enumerate(range(0, n_samples, BLOCK)):
-            block = self.draw(sensing, BLOCK, seeded(seed, "test", index))
-            yield block[: min(BLOCK, n_samples - first)]
+            yield self.draw(sensing, BLOCK, seeded(seed, "test", index))[: min(BLOCK, n_samples - first)]
 
-    @abstractmethod
     def oracles(self, batch: Batch, sensing: Sensing) -> dict[str, Callable[[], Values]]:
         """Bounds on a batch, told the support: ``oracle-ls`` and ``oracle-mmse``, each giving quantities by name."""
+        return {
+            "oracle-ls": lambda: self._told_the_support(batch, sensing, None),
+            "oracle-mmse": lambda: self._told_the_support(batch, sensing, batch.noise_variance),
+        }
+
+    @abstractmethod
+    def _told_the_support(self, batch: Batch, sensing: Sensing, noise_variance: Tensor | None) -> Values:
+        """Quantities by name, by MMSE with the noise variance of every sample, or by least squares without."""
 
     # estimating -------------------------------------------------------------------------------------------
 
@@ -324,6 +330,15 @@ class Problem(Frozen, ABC):
 
 _Model = TypeVar("_Model", bound=Frozen)
 _KINDS = ("taps", "paths", "profile", "recorded")
+
+
+def not_none(**values: Any) -> dict[str, Any]:
+    """Those of some values that are not None.
+
+    >>> not_none(n_pilots=50, snr_db=None)
+    {'n_pilots': 50}
+    """
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def ascending(name: str, bounds: tuple[float, float]) -> None:

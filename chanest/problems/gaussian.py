@@ -1,7 +1,7 @@
 """The synthetic setting of the paper (section 4.1): a Gaussian matrix, Bernoulli-Gaussian vectors."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -22,6 +22,7 @@ from .base import (
     Training,
     Values,
     check_noise,
+    not_none,
     words_of_range,
 )
 from .oracles import support_coefficients
@@ -62,6 +63,7 @@ class GaussianScenario(Problem):
     sensing_word: ClassVar[str] = "matrix"
     sample_word: ClassVar[str] = "vectors"
     support_word: ClassVar[str] = "support"
+    first_tap_samples: ClassVar[int] = 0  # type: ignore[misc]
     footnote: ClassVar[str] = "vamp is told the prior and the noise: the limit of large matrices"
 
     setting: Literal["synthetic"]
@@ -93,11 +95,6 @@ class GaussianScenario(Problem):
             )
         return self
 
-    @property  # type: ignore[misc]
-    def first_tap_samples(self) -> int:  # type: ignore[override, misc, unused-ignore]
-        """Coefficients have no delay: 0."""
-        return 0
-
     # drawing ----------------------------------------------------------------------------------------------
 
     def sensing(self, seed: int) -> DenseOperator:
@@ -108,8 +105,9 @@ class GaussianScenario(Problem):
         >>> phi.matrix.shape, bool(torch.allclose(phi.column_norms(), torch.ones(1000)))
         (torch.Size([250, 1000]), True)
         """
-        shape = (self.n_measurements, self.n_coefficients)
-        matrix = torch.randn(shape, generator=seeded(seed, "pattern"), dtype=torch.float64)
+        matrix = torch.randn(
+            (self.n_measurements, self.n_coefficients), generator=seeded(seed, "pattern"), dtype=torch.float64
+        )
         return DenseOperator((matrix / torch.linalg.vector_norm(matrix, dim=0)).float())
 
     def draw(
@@ -147,13 +145,9 @@ class GaussianScenario(Problem):
         noise = torch.randn((n_samples, self.n_measurements), generator=generator)
         return Batch(sensing.forward(x) + noise * variance.sqrt().unsqueeze(-1), variance, {"x": x})
 
-    def oracles(self, batch: Batch, sensing: DenseOperator) -> dict[str, Callable[[], Values]]:
+    def _told_the_support(self, batch: Batch, sensing: DenseOperator, noise_variance: Tensor | None) -> Values:
         support = batch.truth["x"] != 0
-
-        def told(noise_variance: Tensor | None) -> Values:
-            return {"x": support_coefficients(batch.observations, sensing.matrix, support, noise_variance)}
-
-        return {"oracle-ls": lambda: told(None), "oracle-mmse": lambda: told(batch.noise_variance)}
+        return {"x": support_coefficients(batch.observations, sensing.matrix, support, noise_variance)}
 
     # estimating -------------------------------------------------------------------------------------------
 
@@ -247,12 +241,9 @@ class GaussianScenario(Problem):
         return self.n_measurements, self.n_coefficients, "real"
 
     def trained_with(self, snr_db: Range | None, fixed: bool | None, resized: bool) -> Self:
-        changed = {
-            **({} if snr_db is None else {"snr_db": snr_db}),
-            **({} if fixed is None else {"fixed_matrix": fixed}),
-        }
+        training = {**self.training.model_dump(), **not_none(snr_db=snr_db, fixed_matrix=fixed)}
         within = {} if snr_db is None else {"snr_db": min(max(self.snr_db, snr_db[0]), snr_db[1])}
-        return self.replace(training={**self.training.model_dump(), **changed}, **within)
+        return self.replace(training=training, **within)
 
     # files ------------------------------------------------------------------------------------------------
 
@@ -326,8 +317,9 @@ def check_measurements(observations: Tensor, matrix: Tensor, noise_variance: Ten
     """
     for name, values in (("phi", matrix), ("observations", observations)):
         if values.dtype not in (torch.float32, torch.float64):
-            found = str(values.dtype).removeprefix("torch.")
-            raise ObservationError(f"expected float32 or float64, got {found}", field=name)
+            raise ObservationError(
+                f"expected float32 or float64, got {str(values.dtype).removeprefix('torch.')}", field=name
+            )
     if matrix.dtype != observations.dtype:
         wanted, found = (str(t.dtype).removeprefix("torch.") for t in (observations, matrix))
         raise ObservationError(f"expected {wanted} like the observations, got {found}", field="phi")
@@ -350,8 +342,8 @@ def check_measurements(observations: Tensor, matrix: Tensor, noise_variance: Ten
             raise ObservationError("NaN or Inf", field=name, index=tuple((~finite).nonzero()[0].tolist()))
     zero = (matrix == 0).all(0)
     if zero.any():
-        column = int(zero.nonzero()[0])
         raise ObservationError(
-            f"column {column} is zero; leave it out, nothing can be said of its coefficient", field="phi"
+            f"column {int(zero.nonzero()[0])} is zero; leave it out, nothing can be said of its coefficient",
+            field="phi",
         )
     check_noise(noise_variance, observations.shape[:-1])

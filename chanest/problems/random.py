@@ -16,5 +16,4 @@ def seeded(seed: int, stream: str, index: int = 0) -> torch.Generator:
     key = [seed, _STREAMS[stream], index]
     if seed >= 2**32:  # SeedSequence cuts large numbers into words, which must not look like another key
         key = [seed % 2**32, seed >> 32, _STREAMS[stream], index, 1]
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state))
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))

@@ -1,12 +1,15 @@
 """The paper's figures from our own runs."""
 
-from .figures import illustrate
-from .points import Panel, Point, panels
+from .figures import ILLUSTRATIONS, illustrate
+from .points import KEY, Panel, Point, panels
 from .published import distances, read_published, read_published_epochs, summary
 from .recipes import Recipe, full_training, ordered, recipe_of, scenario_of
-from .runner import Bench, measured_nmse_db
+from .runner import COLUMNS, Bench, measured_nmse_db
 
 __all__ = [
+    "COLUMNS",
+    "ILLUSTRATIONS",
+    "KEY",
     "Bench",
     "Panel",
     "Point",

@@ -54,11 +54,10 @@ def _groups(rows: Sequence[Row], *names: str) -> dict[tuple[Any, ...], list[Row]
 
 
 def _norms(rows: Sequence[Row]) -> list[Chart]:
-    labels = {"r": "||Phi x||_1", "u": "||W^T Phi x||_1"}
     return [
         Chart(f"{name}, {n} entries", label, "||x||_1", [_dots(here, name, "l1")])
         for (n,), here in _groups(rows, "sparsity").items()
-        for name, label in labels.items()
+        for name, label in (("r", "||Phi x||_1"), ("u", "||W^T Phi x||_1"))
     ]
 
 
@@ -70,13 +69,14 @@ def _memory(rows: Sequence[Row]) -> list[Chart]:
 
 
 def _predictions(rows: Sequence[Row]) -> list[Chart]:
-    k = _column(rows, "iteration")
-    made = []
-    for name, label in (("step_size", "step size"), ("threshold", "threshold (units of x)")):
-        band = (_column(rows, f"{name}_5"), _column(rows, f"{name}_95"))
-        series = Series("mean; 5 % ... 95 % shaded", k, _column(rows, f"{name}_mean"), band=band)
-        made.append(Chart("", "iteration", label, [series]))
-    return made
+    def quantiles(name: str) -> Series:
+        mean, low, high = (_column(rows, f"{name}_{which}") for which in ("mean", 5, 95))
+        return Series("mean; 5 % ... 95 % shaded", _column(rows, "iteration"), mean, band=(low, high))
+
+    return [
+        Chart("", "iteration", "step size", [quantiles("step_size")]),
+        Chart("", "iteration", "threshold (units of x)", [quantiles("threshold")]),
+    ]
 
 
 def _assumption(rows: Sequence[Row]) -> list[Chart]:
@@ -85,18 +85,16 @@ def _assumption(rows: Sequence[Row]) -> list[Chart]:
         pairs = [(row[f"{name}_mean"], row[f"{name}_deviation"]) for row in rows]
         band = [mean - deviation for mean, deviation in pairs], [mean + deviation for mean, deviation in pairs]
         series.append(Series(label, _column(rows, "k"), _column(rows, f"{name}_mean"), band=band))
-    means = _dots(rows, "ratio_mean", "error_mean")
     return [
         Chart("mean and deviation", "k", "units of x", series, log=True),
-        Chart("means of the iterations", "theta/gamma", "||x(k) - x*||_1", [means]),
+        Chart("means of the iterations", "theta/gamma", "||x(k) - x*||_1", [_dots(rows, "ratio_mean", "error_mean")]),
     ]
 
 
 def _channel(rows: Sequence[Row]) -> list[Chart]:
     parts = {kind: here for (kind,), here in _groups(rows, "kind").items()}
-    taps = [row for row in parts["tap"] if row["modulus"] > 0]
     return [
-        Chart("CIR", "delay (samples)", "|x*|", [_stems(taps)]),
+        Chart("CIR", "delay (samples)", "|x*|", [_stems([row for row in parts["tap"] if row["modulus"] > 0])]),
         Chart("pilots", "subcarrier", "|H + noise|", [_stems(parts["pilot"])]),
     ]
 

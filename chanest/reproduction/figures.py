@@ -87,11 +87,14 @@ def norms_and_error(device: torch.device, seed: int, n_draws: int = 1000) -> Ill
         x = torch.zeros(shape).scatter(-1, support, values).to(device)
         b = phi.forward(x)
         norms = [v.abs().sum(-1).cpu() for v in (x, b, w.adjoint(b))]
-        found = [spearman(norms[0], norm) for norm in norms[1:]]
-        cells = ", ".join(f"{ours:.2f} ({theirs})" for ours, theirs in zip(found, told, strict=True))
+        cells = ", ".join(
+            f"{spearman(norms[0], norm):.2f} ({theirs})" for norm, theirs in zip(norms[1:], told, strict=True)
+        )
         lines.append(f"{sparsity} entries of {phi.n_coefficients}: {cells}")
-        columns = zip(*(norm.tolist() for norm in norms), strict=True)
-        rows += [{"sparsity": sparsity, "l1": l1, "r": r, "u": u} for l1, r, u in columns]
+        rows += [
+            {"sparsity": sparsity, "l1": l1, "r": r, "u": u}
+            for l1, r, u in zip(*(norm.tolist() for norm in norms), strict=True)
+        ]
     return Illustration(rows, "\n".join(lines))
 
 
@@ -158,8 +161,7 @@ def times(
     lines = [f"time of an iteration, (K = 3 less K = 1) / 2, batch {batch} on {device}, in times ALISTA's"]
     for name, m in product(_TIMED[1:], measurements):
         ratios = [row["ratio_to_alista"] for row in rows if (row["algorithm"], row["n_measurements"]) == (name, m)]
-        middle = statistics.median(ratios)
-        lines.append(f"{name}, M = {m}: {min(ratios):.2f} to {max(ratios):.2f}, median {middle:.2f}")
+        lines.append(f"{name}, M = {m}: {min(ratios):.2f} to {max(ratios):.2f}, median {statistics.median(ratios):.2f}")
     return Illustration(rows, "\n".join([*lines, "(paper: NA-ALISTA feasible, and faster than AGLISTA)"]))
 
 
@@ -167,15 +169,10 @@ def _seconds_per_iteration(phi: DenseOperator, y: Tensor, laps: int) -> dict[str
     """Of every algorithm of _TIMED."""
 
     def made(name: str, k: int) -> Algorithm:
-        inputs = {"lstm_inputs": "u", "lstm_hidden": 128} if name == "na-alista" else {}
-        settings: dict[str, Any] = {
-            "n_iterations": k,
-            "sparsity": 50.0,
-            "schedule": "synthetic",
-            "ridge": _RIDGE,
-            **inputs,
-        }
-        return ALGORITHMS[name](**settings).to(y.device)
+        inputs: dict[str, Any] = {"lstm_inputs": "u", "lstm_hidden": 128} if name == "na-alista" else {}
+        return ALGORITHMS[name](n_iterations=k, sparsity=50.0, schedule="synthetic", ridge=_RIDGE, **inputs).to(
+            y.device
+        )
 
     runs = {(name, k): made(name, k) for name, k in product(_TIMED, (1, 3))}
     found: dict[tuple[str, int], list[float]] = {run: [] for run in runs}

@@ -80,8 +80,10 @@ def memory(course: Course) -> Illustration:
             continue
         u, clean, error = course.u[i], course.u_without_noise[i], course.errors[j]
         lines.append(f"({i}, {j}): {spearman(u, error):.2f}, {spearman(clean, error):.2f} ({told})")
-        columns = zip(u.tolist(), clean.tolist(), error.tolist(), strict=True)
-        rows += [{"i": i, "j": j, "u": a, "u_without_noise": b, "error": c} for a, b, c in columns]
+        rows += [
+            {"i": i, "j": j, "u": a, "u_without_noise": b, "error": c}
+            for a, b, c in zip(u.tolist(), clean.tolist(), error.tolist(), strict=True)
+        ]
     return Illustration(rows, "\n".join(lines))
 
 
@@ -132,12 +134,12 @@ def assumption(course: Course) -> Illustration:
     columns |= {f"{name}_deviation": v.tolist() for name, v in deviations.items()}
     rows: list[Row] = [{"k": k, **{name: v[k] for name, v in columns.items()}} for k in range(len(ratio))]
     pearson = torch.corrcoef(torch.stack(list(means.values()))).tolist()[0][1]
-    own = statistics.median(map(spearman, ratio, error))
     factor = means["error"] / means["ratio"]
     return Illustration(
         rows,
         f"theta/gamma and ||x(k) - x*||_1: Pearson coefficient of the means {pearson:.2f}, Spearman of all vectors "
-        f"{spearman(ratio.flatten(), error.flatten()):.2f}, median of the iterations' own {own:.2f} "
+        f"{spearman(ratio.flatten(), error.flatten()):.2f}, median of the iterations' own "
+        f"{statistics.median(map(spearman, ratio, error)):.2f} "
         "(paper: the means are proportional)\n"
         f"the mean error is {float(factor.min()):.3g} to {float(factor.max()):.3g} times the mean theta/gamma",
     )

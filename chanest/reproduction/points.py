@@ -1,5 +1,6 @@
 """The paper's figures and table as points: one algorithm in one setting with one K each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -45,16 +46,14 @@ class Point:
     @property
     def key(self) -> tuple[str, ...]:
         """The columns of :data:`KEY` as text."""
-        values = (getattr(self, name) for name in KEY)
-        return tuple("" if value is None else str(value) for value in values)
+        return tuple("" if (value := getattr(self, name)) is None else str(value) for name in KEY)
 
     @property
     def curve(self) -> str:
         """What the legend says: the algorithm, and of NA-ALISTA what differs from the default."""
         if not self.algorithm.startswith("na-alista"):
             return self.algorithm
-        inputs = "" if self.lstm_inputs == "r,u" else f" {self.lstm_inputs}"
-        return f"{self.algorithm}{inputs}"
+        return self.algorithm + ("" if self.lstm_inputs == "r,u" else f" {self.lstm_inputs}")
 
 
 @dataclass(frozen=True)
@@ -82,39 +81,46 @@ def panels(figure: str) -> tuple[Panel, ...]:
     return _FIGURES[figure]
 
 
-def _learned(algorithm: str) -> dict[str, object]:
-    return {"lstm_inputs": "r,u", "lstm_hidden": 128} if algorithm.startswith("na-alista") else {}
-
-
 def _point(setting: str, algorithm: str, **fields: object) -> Point:
-    return replace(Point(setting, algorithm), **{**_learned(algorithm), **fields})  # type: ignore[arg-type]
+    lstm = {"lstm_inputs": "r,u", "lstm_hidden": 128} if algorithm.startswith("na-alista") else {}
+    return replace(Point(setting, algorithm), **{**lstm, **fields})  # type: ignore[arg-type]
+
+
+def _panel(
+    title: str,
+    x: str,
+    values: Iterable[int],
+    algorithms: Iterable[str] = _PAPERS,
+    setting: str = "synthetic",
+    **fields: object,
+) -> Panel:
+    """Some algorithms along one column; all else is the same."""
+    points = (_point(setting, a, **fields, **{x: value}) for a, value in product(algorithms, values))
+    return Panel(title, x, tuple(points))
 
 
 def _over_iterations(n: int, snr: int) -> Panel:
-    fields = {"n_taps": n, "snr_db": snr}
-    points = (_point("synthetic", a, **fields, n_iterations=k) for a, k in product(_PAPERS, _ITERATIONS))
-    return Panel(f"N = {n}, {snr} dB", "n_iterations", tuple(points))
+    return _panel(f"N = {n}, {snr} dB", "n_iterations", _ITERATIONS, n_taps=n, snr_db=snr)
 
 
 def _over_sizes(snr: int, k: int = 26) -> Panel:
-    points = (_point("synthetic", a, n_taps=n, snr_db=snr, n_iterations=k) for a, n in product(_PAPERS, _SIZES))
-    return Panel(f"K = {k}, {snr} dB", "n_taps", tuple(points))
+    return _panel(f"K = {k}, {snr} dB", "n_taps", _SIZES, snr_db=snr, n_iterations=k)
 
 
 def _over_sizes_reading(inputs: str, snr: int) -> Panel:
-    points = (_point("synthetic", "na-alista", n_taps=n, snr_db=snr, lstm_inputs=inputs) for n in _SIZES)
-    return Panel(f"K = 16, {snr} dB, LSTM reads {inputs}", "n_taps", tuple(points))
+    return _panel(
+        f"K = 16, {snr} dB, LSTM reads {inputs}", "n_taps", _SIZES, ["na-alista"], snr_db=snr, lstm_inputs=inputs
+    )
 
 
 def _over_hidden(n: int) -> Panel:
-    points = (_point("synthetic", "na-alista", n_taps=n, lstm_hidden=h) for h in (16, 32, 64, 128, 256))
-    return Panel(f"N = {n}, 40 dB", "lstm_hidden", tuple(points))
+    return _panel(f"N = {n}, 40 dB", "lstm_hidden", (16, 32, 64, 128, 256), ["na-alista"], n_taps=n)
 
 
 def _ofdm(m: int) -> Panel:
-    fields = {"n_taps": 256, "n_pilots": m, "sparsity": 8, "snr_db": 10}
-    points = (_point("ofdm", a, **fields, n_iterations=k) for a, k in product(_PAPERS, _OFDM_ITERATIONS))
-    return Panel(f"M = {m}", "n_iterations", tuple(points))
+    return _panel(
+        f"M = {m}", "n_iterations", _OFDM_ITERATIONS, setting="ofdm", n_taps=256, n_pilots=m, sparsity=8, snr_db=10
+    )
 
 
 def _inputs(n: int) -> Panel:
@@ -127,7 +133,7 @@ _FIGURES: dict[str, tuple[Panel, ...]] = {
     "3": (_over_iterations(2000, 40), _over_iterations(2000, 20)),
     "4": (_over_sizes(40), _over_sizes(20)),
     "5": tuple(map(_over_hidden, (500, 1000, 2000))),
-    "7": (Panel("N = 1000, 40 dB", "n_iterations", tuple(_point("synthetic", a) for a in _PAPERS[2:])),),
+    "7": (_panel("N = 1000, 40 dB", "n_iterations", [16], _PAPERS[2:]),),
     "10": (_ofdm(100),),
     "11": tuple(_over_iterations(n, snr) for n, snr in product((500, 1000, 2000), (40, 20))),
     "13": (_ofdm(100), _ofdm(75)),
@@ -136,11 +142,7 @@ _FIGURES: dict[str, tuple[Panel, ...]] = {
         _ofdm(50),
         *(_over_sizes(snr, 16) for snr in (40, 20)),
         *(_over_sizes_reading(inputs, snr) for inputs, snr in product(("r", "u"), (40, 20))),
-        Panel(
-            "N = 750, 40 dB",
-            "n_iterations",
-            tuple(_point("synthetic", "aglista", n_taps=750, n_iterations=k) for k in (10, 12, 14)),
-        ),
+        _panel("N = 750, 40 dB", "n_iterations", (10, 12, 14), ["aglista"], n_taps=750),
     ),
 }
 NMSE_FIGURES = tuple(_FIGURES)

@@ -141,5 +141,7 @@ def summary(found: Iterable[Distance], tolerance_db: float = TOLERANCE_DB) -> st
     """
     every = list(found)
     reached = sum(distance.worse_by <= tolerance_db for distance in every)
-    run = sum(distance.ours is not None for distance in every)
-    return f"{reached} of {len(every)} published points within {tolerance_db:g} dB or better\n{run} run"
+    return (
+        f"{reached} of {len(every)} published points within {tolerance_db:g} dB or better\n"
+        f"{sum(distance.ours is not None for distance in every)} run"
+    )

@@ -119,8 +119,11 @@ def _synthetic_scenario(point: Point) -> Problem:
     """Scalars see denser vectors in training, lest they diverge on them: one in a thousand can spoil an NMSE."""
     scenario = load_scenario("synthetic")
     scalars = ALGORITHMS[point.algorithm].learned and recipe_of(point).trunk == 1
-    denser = _DENSER if scalars else 1.0
-    training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db), "denser": denser}
+    training = {
+        **scenario.training.model_dump(),
+        "snr_db": (point.snr_db, point.snr_db),
+        "denser": _DENSER if scalars else 1.0,
+    }
     sizes = {"n_measurements": point.n_pilots, "n_coefficients": point.n_taps, "sparsity": point.sparsity}
     return scenario.replace(**sizes, snr_db=point.snr_db, training=training)
 
@@ -131,8 +134,11 @@ def made(point: Point) -> Algorithm:
     >>> made(Point("synthetic", "na-alista", lstm_inputs="u", lstm_hidden=32)).hyperparameters["lstm_hidden"]
     32
     """
-    settings: dict[str, Any] = {"n_iterations": point.n_iterations, "sparsity": float(point.sparsity)}
-    settings |= _SETTINGS[point.setting][1](point)
+    settings = {
+        "n_iterations": point.n_iterations,
+        "sparsity": float(point.sparsity),
+        **_SETTINGS[point.setting][1](point),
+    }
     if point.algorithm.startswith("na-alista"):
         settings |= {"lstm_inputs": point.lstm_inputs, "lstm_hidden": point.lstm_hidden}
     return ALGORITHMS[point.algorithm](**settings)
@@ -236,12 +242,14 @@ def _place(point: Point) -> tuple[object, ...]:
     """By which points are sorted: families, curves, and from the trunk of a curve to its ends."""
     trunk = recipe_of(point).trunk if ALGORITHMS[point.algorithm].learned else 1
     variant = point.lstm_inputs not in ("", "r,u")  # the paper's default comes first
-    size = abs(math.log(point.n_taps / 1000))
-    curve = (variant, *_family(point), -point.snr_db, size, point.n_taps)
+    curve = (variant, *_family(point), -point.snr_db, abs(math.log(point.n_taps / 1000)), point.n_taps)
     return (*curve, abs(point.n_iterations - trunk), -point.n_iterations)
 
 
 def _distance(point: Point, other: Point) -> tuple[float, float, float]:
     """How far a start is: first in N, then in SNR, then in K."""
-    size = abs(math.log(point.n_taps / other.n_taps))
-    return size, abs(point.snr_db - other.snr_db), abs(point.n_iterations - other.n_iterations)
+    return (
+        abs(math.log(point.n_taps / other.n_taps)),
+        abs(point.snr_db - other.snr_db),
+        abs(point.n_iterations - other.n_iterations),
+    )

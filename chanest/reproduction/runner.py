@@ -75,17 +75,25 @@ class Bench:
         """
         scenario = scenario_of(point)
         began = time.perf_counter()
-        row: dict[str, object] = dict(zip(KEY, point.key, strict=True))
         if ALGORITHMS[point.algorithm].learned:
             model, begun_from = self._learned(point, scenario, start, seconds)
-            row |= {name: model.training[name] for name in ("steps", "batch_size", "learning_rate")}
-            row |= {"warm_start": begun_from, "seconds": round(float(model.training["wall_seconds"]), 1)}
+            training = {
+                **{name: model.training[name] for name in ("steps", "batch_size", "learning_rate")},
+                "warm_start": begun_from,
+                "seconds": round(float(model.training["wall_seconds"]), 1),
+            }
         else:
             model = pick_model(point.algorithm, scenario, None, point.n_iterations)
-            row |= {"steps": 0, "seconds": round(time.perf_counter() - began, 1)}
-        row["nmse_db"] = round(measured_nmse_db(model, self.n_samples, self.seed, self.device), 3)
-        row |= {"n_samples": self.n_samples, "seed": self.seed, "device": str(self.device)}
-        return row | {"chanest_version": version("chanest")}
+            training = {"steps": 0, "seconds": round(time.perf_counter() - began, 1)}
+        return {
+            **dict(zip(KEY, point.key, strict=True)),
+            **training,
+            "nmse_db": round(measured_nmse_db(model, self.n_samples, self.seed, self.device), 3),
+            "n_samples": self.n_samples,
+            "seed": self.seed,
+            "device": str(self.device),
+            "chanest_version": version("chanest"),
+        }
 
     def history(self, point: Point) -> list[tuple[float, float]]:
         """(epochs, NMSE in dB) along the training of a point that was measured without a start, means over ten batches.
@@ -95,9 +103,7 @@ class Bench:
         known = self._known(self._note(point, anew=True))
         if known is None:
             return []
-        record = known.training
-        nmse = record["nmse_db"]
-        size = int(record["batch_size"])
+        nmse, size = known.training["nmse_db"], int(known.training["batch_size"])
         return [(size * (i + 5) / _EPOCH, float(nmse[i : i + 10].mean())) for i in range(0, len(nmse) - 9, 10)]
 
     def has(self, point: Point) -> bool:

@@ -1,15 +1,14 @@
 """What a step of training sees: observations at SNRs of the problem's range, and what is told of the noise."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..models import noise_of_y, normalise
 from ..operators import LinearOperator
-from ..problems import Batch, Problem, seeded
-from ..problems.base import Sensing
+from ..problems import Batch, Problem, Sensing, not_none, seeded
 
 # of the steps, how many tell the algorithm nothing of the noise, or a level that is wrong by up to so much
 _UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.4, 0.35, 3.5
@@ -49,9 +48,10 @@ class TrainingBatch:
         >>> batch.rows(slice(4, 8)).y.shape
         torch.Size([4, 75])
         """
-        told = None if self.noise_variance is None else self.noise_variance[some]
-        weight = None if self.weight is None else self.weight[some]
-        return TrainingBatch(self.y[some], self.phi, told, self.truth[some], self.scale[some], self.compared, weight)
+        whole = not_none(
+            y=self.y, noise_variance=self.noise_variance, truth=self.truth, scale=self.scale, weight=self.weight
+        )
+        return replace(self, **{name: values[some] for name, values in whole.items()})
 
 
 def training_batch(
@@ -79,8 +79,7 @@ def validation_batch(scenario: Problem, seed: int, index: int, device: torch.dev
     """
     low, high = scenario.training.snr_db
     sensing = scenario.validation_sensing(seed, index)
-    snr_db = min(max(scenario.snr_db, low), high)
-    batch = scenario.draw(sensing, 512, seeded(seed, "validate", index), snr_db)
+    batch = scenario.draw(sensing, 512, seeded(seed, "validate", index), min(max(scenario.snr_db, low), high))
     return _seen(scenario, sensing, batch.to(device), None, seed, index, exactly=True)
 
 

@@ -119,8 +119,9 @@ def _ended_elsewhere() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and NCCL raise when a peer is gone
-        reason = str(error).splitlines()[0]
-        raise TrainingError(f"another process of this training ended early ({reason}); --resume continues") from None
+        raise TrainingError(
+            f"another process of this training ended early ({str(error).splitlines()[0]}); --resume continues"
+        ) from None
 
 
 @contextmanager

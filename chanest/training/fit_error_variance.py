@@ -53,8 +53,7 @@ def fit_error_variance(
             rows = torch.randint(len(base), (_ROWS,), generator=order).to(device)
             optimiser.zero_grad()
             log_variance = base[rows] + calibration.correction(features[rows])
-            loss = (log_variance + error[rows] * (-log_variance).exp()).mean()
-            loss.backward()
+            (log_variance + error[rows] * (-log_variance).exp()).mean().backward()
             optimiser.step()
             schedule.step()
     calibration.requires_grad_(trained)
@@ -80,5 +79,4 @@ def _read(
         base, features = base[:, some], features[:, some]
     else:
         base, features = base.expand(-1, len(some)), features.expand(-1, len(some), -1)
-    error = error[:, some]
-    return base.reshape(-1), features.reshape(-1, features.shape[-1]), error.reshape(-1)
+    return base.reshape(-1), features.reshape(-1, features.shape[-1]), error[:, some].reshape(-1)

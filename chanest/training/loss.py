@@ -39,8 +39,7 @@ def group_loss(
     n_samples = len(batch.y)
     share = processes.share(n_samples)
     own = batch.rows(share)
-    supervised = algorithm.supervision > 0
-    recovery = algorithm(own.y, own.phi, record=supervised, noise_variance=own.noise_variance)
+    recovery = algorithm(own.y, own.phi, record=algorithm.supervision > 0, noise_variance=own.noise_variance)
 
     def of_groups(x: Tensor) -> Tensor:
         """This process's part of the energy in every group of one SNR."""

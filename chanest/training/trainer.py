@@ -125,8 +125,7 @@ def train(
             progress(trainer.step, nmse, trainer.learning_rate)
         if trainer.step % settings.checkpoint_every == 0:
             trainer.save(command)
-    record = trainer.finish(output, command)
-    return Model(algorithm, scenario, output.stem, record)
+    return Model(algorithm, scenario, output.stem, trainer.finish(output, command))
 
 
 class _Trainer:
@@ -225,9 +224,8 @@ class _Trainer:
     def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         settings = self.settings
         if settings.calibration_batches:
-            fit_error_variance(
-                self._model(), settings.seed, settings.snr_groups, self.device, settings.calibration_batches
-            )
+            model = Model(self.algorithm, self.scenario)
+            fit_error_variance(model, settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)
@@ -264,9 +262,6 @@ class _Trainer:
             "hyperparameters": self.algorithm.hyperparameters,
         }
         return hashlib.sha256(json.dumps(made_with, sort_keys=True).encode()).hexdigest()
-
-    def _model(self) -> Model:
-        return Model(self.algorithm, self.scenario)
 
     def _batch(self, step: int) -> TrainingBatch:
         settings = self.settings

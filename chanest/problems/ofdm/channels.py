@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..base import Frozen, ascending
 from ..random import seeded
-from .recordings import Recording, load_recording
+from .recordings import load_recording
 
 Paths = tuple[Tensor, Tensor, Tensor]
 _N_DENSE = 32  # weak paths of dense multipath
@@ -245,18 +245,14 @@ class RecordedChannel(Channel):
         return gains.unsqueeze(1) * phases / variances.sum(-1).sqrt()[:, None, None]
 
     def delay_profile(self, axis: DelayAxis) -> tuple[Tensor, Tensor]:
-        recording = self._recording
+        recording = load_recording(self.file)
         return _binned_profile(recording.delays_s * axis.sample_rate_hz, recording.gains.abs().square())
 
     def words(self, n_taps: int) -> str:
         return f"recorded, in {self.file}"
 
-    @property
-    def _recording(self) -> Recording:
-        return load_recording(self.file)
-
     def _recorded(self, n_samples: int, generator: torch.Generator, axis: DelayAxis) -> tuple[Tensor, Tensor]:
-        recording = self._recording
+        recording = load_recording(self.file)
         n = len(recording.gains)
         rounds = [torch.randperm(n, generator=generator) for _ in range(-(-n_samples // n))]
         index = torch.cat(rounds)[:n_samples]

@@ -37,8 +37,7 @@ def frequency_response(delays: Tensor, gains: Tensor, grid: Grid) -> Tensor:
     n_rows = int(np.ceil(np.sqrt(span)))
     step = torch.arange(n_rows, dtype=torch.float64)
     coarse = _phasor(delays, step * n_rows + first, grid.n_fft) * gains.unsqueeze(-1)
-    fine = _phasor(delays, step, grid.n_fft)
-    whole = (coarse.mT @ fine).flatten(-2)
+    whole = (coarse.mT @ _phasor(delays, step, grid.n_fft)).flatten(-2)
     return whole[..., used - first]
 
 

@@ -83,8 +83,7 @@ def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor
         )
     finite = torch.isfinite(torch.view_as_real(received.resolve_conj())).all(-1)
     if not finite.all():
-        first = tuple((~finite).nonzero()[0].tolist())
-        raise ObservationError("NaN or Inf", field="received_pilots", index=first)
+        raise ObservationError("NaN or Inf", field="received_pilots", index=tuple((~finite).nonzero()[0].tolist()))
     check_noise(noise_variance, received.shape[:-1])
 
 

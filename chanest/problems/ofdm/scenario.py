@@ -1,7 +1,7 @@
 """OFDM scenarios: what is transmitted, over which channels, at which noise level."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -22,6 +22,7 @@ from ..base import (
     Training,
     Values,
     ascending,
+    not_none,
     words_of_range,
 )
 from ..oracles import path_gains
@@ -194,19 +195,13 @@ class Scenario(Problem):
             truth = {"cir": self._taps(delays, gains)[:n_samples], **truth}
         return Batch(at_pilots + noise, level, truth, {name: v[:n_samples] for name, v in paths.items()})
 
-    def oracles(self, batch: Batch, sensing: PilotPattern) -> dict[str, Callable[[], Values]]:
-        pilots, (delays, variances) = (
-            torch.tensor(sensing.subcarriers),
-            (batch.paths[n] for n in ("delays", "variances")),
-        )
-
-        def told(noise_variance: Tensor | None) -> Values:
-            gains = path_gains(batch.observations, pilots, delays, variances, noise_variance, self.n_fft)
-            gains = gains.to(torch.complex64)
-            cfr = {"cfr": frequency_response(delays, gains, self.grid)}
-            return {"cir": self._taps(delays, gains), **cfr} if self.on_grid else cfr
-
-        return {"oracle-ls": lambda: told(None), "oracle-mmse": lambda: told(batch.noise_variance)}
+    def _told_the_support(self, batch: Batch, sensing: PilotPattern, noise_variance: Tensor | None) -> Values:
+        delays, variances = batch.paths["delays"], batch.paths["variances"]
+        gains = path_gains(
+            batch.observations, torch.tensor(sensing.subcarriers), delays, variances, noise_variance, self.n_fft
+        ).to(torch.complex64)
+        cfr = {"cfr": frequency_response(delays, gains, self.grid)}
+        return {"cir": self._taps(delays, gains), **cfr} if self.on_grid else cfr
 
     def delay_profile(self) -> tuple[Tensor, Tensor]:
         """The mean power delay profile: delays in samples and powers of sum 1, float64, (paths,) each.
@@ -284,8 +279,7 @@ class Scenario(Problem):
             n_pilots = round(math.exp(low + (high - low) * float(torch.rand(1, generator=generator))))
         if float(torch.rand(1, generator=generator)) < training.comb_fraction:
             spacing = max(1, round(self.n_used / n_pilots))
-            offset = int(torch.randint(spacing, (1,), generator=generator))
-            return PilotPattern.comb(spacing, offset, self.grid)
+            return PilotPattern.comb(spacing, int(torch.randint(spacing, (1,), generator=generator)), self.grid)
         return PilotPattern.random(n_pilots, int(torch.randint(2**62, (1,), generator=generator)), self.grid)
 
     def validation_sensing(self, seed: int, index: int) -> PilotPattern:
@@ -307,10 +301,7 @@ class Scenario(Problem):
         return len(self.sensing(seed)), self.n_taps, "complex"
 
     def trained_with(self, snr_db: Range | None, fixed: bool | None, resized: bool) -> Self:
-        changed = {"snr_db": snr_db, "fixed_pattern": fixed}
-        training: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
-        if resized:
-            training["n_pilots"] = None
+        training = not_none(snr_db=snr_db, fixed_pattern=fixed) | ({"n_pilots": None} if resized else {})
         return self.replace(training={**self.training.model_dump(), **training}) if training else self
 
     # files ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The HDF5 model file: self-describing, without pickle or code. The only room that knows its schema.
+"""The HDF5 model file: self-describing, without pickle or code. The only module that knows its schema.
 
 Root attributes ``format``, ``format_version``, ``algorithm``, ``chanest_version``, ``created``; groups
 ``hyperparameters``, ``parameters``, ``normalisation``, ``constants``, ``scenario``, ``training``. A training
@@ -258,20 +258,21 @@ def _algorithm(file: h5py.File, path: Path) -> Algorithm:
 def _check_hyperparameters(cls: type[Algorithm], found: Mapping[str, Any], path: Path) -> None:
     """Every argument of the constructor must be there, with the type of its annotation, and no other."""
     arguments = inspect.signature(cls).parameters
-    where = f"{path}: hyperparameters"
     for name in found:
         if name not in arguments:
-            raise ModelError(f"{where}: {name}: unknown; {cls.name} has {', '.join(arguments)}")
+            raise ModelError(
+                f"unknown; {cls.name} has {', '.join(arguments)}", path=path, field=f"hyperparameters: {name}"
+            )
     for name, argument in arguments.items():
         if name not in found:
             if argument.default is None:
                 continue
-            raise ModelError(f"{where}: {name}: missing")
+            raise ModelError("missing", path=path, field=f"hyperparameters: {name}")
         value, kind = found[name], argument.annotation
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         fits = {int: number and isinstance(value, int), float: number, str: isinstance(value, str)}
         if not fits.get(kind, True):
-            raise ModelError(f"{where}: {name}: expected {_KINDS[kind]}, found {value!r}")
+            raise ModelError(f"expected {_KINDS[kind]}, found {value!r}", path=path, field=f"hyperparameters: {name}")
 
 
 def _nested(named: Any) -> dict[str, Any]:

@@ -7,18 +7,14 @@ from dataclasses import replace
 from functools import cache
 from math import ceil, floor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..algorithms import (
     ALGORITHMS,
     INTERPOLATORS,
-    ExponentialLMMSE,
-    FlatLMMSE,
     Interpolator,
-    LinearInterpolation,
-    SplineInterpolation,
-    TrueLMMSE,
 )
 from ..errors import AlgorithmError, ModelError
 from ..problems import PilotPattern, Problem, not_none, ofdm
@@ -42,7 +38,7 @@ def load_model(name: str | Path) -> Model:
     if path.suffix != ".h5" and not path.exists():
         names = model_names()
         if str(name) not in names:
-            raise ModelError(f"model {name}: expected a file, or one of {', '.join(names)}")
+            raise ModelError(f"expected a file, or one of {', '.join(names)}", path=f"model {name}")
         path = shipped_models()[names.index(str(name))]
     algorithm, scenario, training = read_model(path)
     return Model(algorithm.requires_grad_(False), scenario, path.stem, training)
@@ -259,18 +255,12 @@ _purpose = cache(read_purpose)  # of a shipped model
 
 
 def _interpolator(name: str, scenario: Problem) -> Interpolator:
-    longest = max(1, ofdm(scenario).cp_samples)
-    match name:
-        case LinearInterpolation.name:
-            return LinearInterpolation()
-        case SplineInterpolation.name:
-            return SplineInterpolation()
-        case FlatLMMSE.name:
-            return FlatLMMSE(longest)
-        case ExponentialLMMSE.name:
-            return ExponentialLMMSE(n_taps=longest)
-        case _:
-            return TrueLMMSE(*ofdm(scenario).delay_profile())
+    """An interpolator, told what it takes: the mean delay profile of the scenario, or the longest delay."""
+    problem, takes = ofdm(scenario), inspect.signature(INTERPOLATORS[name]).parameters
+    told: dict[str, Any] = {"n_taps": max(1, problem.cp_samples)} if "n_taps" in takes else {}
+    if "delays_samples" in takes:
+        told = dict(zip(("delays_samples", "powers"), problem.delay_profile(), strict=True))
+    return INTERPOLATORS[name](**told)
 
 
 def _classical(name: str, scenario: Problem, n_iterations: int | None) -> Model:

@@ -34,14 +34,14 @@ def load_scenario(name: str | Path) -> Scenario | GaussianScenario:
         path = shipped("scenarios") / f"{name}.toml"
         if not path.is_file():
             raise ScenarioError(
-                f"scenario {name}: expected one of {', '.join(scenario_names())}, or a path ending in .toml"
+                f"expected one of {', '.join(scenario_names())}, or a path ending in .toml", path=f"scenario {name}"
             )
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScenarioError(f"scenario {path}: cannot be read ({error.strerror})") from None
+        raise ScenarioError(f"cannot be read ({error.strerror})", path=f"scenario {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"scenario {path}: not valid TOML ({error})") from None
+        raise ScenarioError(f"not valid TOML ({error})", path=f"scenario {path}") from None
     channel = fields.get("channel")
     if isinstance(channel, dict) and isinstance(channel.get("file"), str):
         beside = path.parent / channel["file"]

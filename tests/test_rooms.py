@@ -77,8 +77,33 @@ def test_no_module_imports_itself_by_way_of_others():
         pytest.fail(" -> ".join(".".join(name) or "chanest" for name in circle.args[1]))
 
 
+def test_the_setting_is_chosen_in_problems_alone():
+    """Nowhere else is there a class of a setting to ask for by isinstance, type or match, nor a field that names it."""
+    classes = {"Scenario", "GaussianScenario", "Problem"}
+    for name, path in MODULES.items():
+        if name[:1] == ("problems",):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            asked: list[ast.AST] = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass", "type"):
+                asked = node.args[1:]
+            elif isinstance(node, ast.match_case | ast.Compare):
+                asked = [node.pattern] if isinstance(node, ast.match_case) else [node.left, *node.comparators]
+            for part in (inner for one in asked for inner in ast.walk(one)):
+                said = f"{path}:{getattr(part, 'lineno', '')}"
+                assert getattr(part, "id", getattr(part, "attr", "")) not in {*classes, "setting"}, said
+
+
+def test_rooms_import_few_rooms():
+    """38 rooms of version 0.1.0 had 203 arrows between them."""
+    arrows = {(name[0], other[0]) for name in MODULES if name for other in imports(name) if other}
+    arrows = {(room, other) for room, other in arrows if room != other}
+    assert len(arrows) <= 101
+
+
 def test_the_top_of_the_package_is_its_twelve_rooms():
     entries = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "shipped")}
+    assert len(entries) <= 15
     assert entries == {"__init__.py", "__main__.py", "errors.py", "py.typed", *(set(ORDER) - {"errors", "__main__"})}
 
 

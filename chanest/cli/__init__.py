@@ -11,6 +11,7 @@ import typer
 
 from ..errors import ChanestError
 
+__all__ = ["main"]
 _ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 

@@ -174,8 +174,7 @@ def numbers(option: str, text: str, whole: bool = False) -> list[float]:
                 )
             found += [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
         else:
-            kind = "whole numbers" if whole else "numbers"
-            raise ChanestError(f"expected {kind} like 0,10,20 or 0:30:10, got {text}", field=option)
+            raise ChanestError(f"expected {'whole ' * whole}numbers like 0,10,20 or 0:30:10, got {text}", field=option)
     return list(dict.fromkeys(found))
 
 

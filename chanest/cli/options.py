@@ -86,8 +86,10 @@ def chosen_problem(
     given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     for name in given:
         if name not in problem.size_fields:
-            others = " and ".join(SIZES[own] for own in problem.size_fields)
-            raise ChanestError(f"scenario {problem.name} has {others}", field=SIZES[name])
+            raise ChanestError(
+                f"scenario {problem.name} has {' and '.join(SIZES[own] for own in problem.size_fields)}",
+                field=SIZES[name],
+            )
     if snr is not None:
         given["snr_db"] = snr
     with naming_options({**SIZES, "snr_db": "--snr"}):

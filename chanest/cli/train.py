@@ -224,7 +224,7 @@ def _continued(
     assert isinstance(algorithm, Algorithm)
     if algorithm.name != name:
         raise AlgorithmError(f"{name} asked for, model {start.name} is {algorithm.name}", field="--algorithm")
-    if start.scenario.is_complex != problem.is_complex:
+    if start.scenario.dtype != problem.dtype:
         raise ModelError(
             f"model {start.name} was made for {start.scenario.name}, not for {problem.name}", field="--start"
         )

@@ -112,8 +112,7 @@ def _fitting(scenario: Problem, algorithms: Sequence[str], sensing: Sensing) -> 
 
 def _check_operator(model: Model, sensing: Sensing) -> None:
     """Raise ModelError where an algorithm is bound to another operator than that of a pilot pattern or matrix."""
-    dtype = torch.complex64 if model.scenario.is_complex else torch.float32
     try:
-        model.algorithm.check(model.scenario.forward_model(sensing, dtype, "cpu").phi)
+        model.algorithm.check(model.scenario.forward_model(sensing, model.scenario.dtype, "cpu").phi)
     except AlgorithmError as error:
         raise ModelError(f"model {model.name}: {error}") from None

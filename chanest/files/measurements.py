@@ -259,7 +259,7 @@ class PilotFile(MeasurementFile):
         return tuple(name for name in ("cir", "cfr") if name in self._reader)
 
     def scenario_for(self, given: Problem) -> Problem:
-        if not given.is_complex:
+        if not given.dtype.is_complex:
             raise ChanestError(
                 f"{self.path} holds received pilots, scenario {given.name} is for sparse vectors", field="--scenario"
             )
@@ -354,7 +354,7 @@ class VectorFile(MeasurementFile):
         return ("x",) if "x" in self._reader else ()
 
     def scenario_for(self, given: Problem) -> Problem:
-        if given.is_complex:
+        if given.dtype.is_complex:
             raise ChanestError(
                 f"{self.path} holds measurements of a matrix phi, scenario {given.name} is OFDM", field="--scenario"
             )

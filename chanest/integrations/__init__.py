@@ -1,1 +1,3 @@
-"""In other programs: Sionna, TensorFlow, exports, a coded link."""
+"""In other programs: Sionna, TensorFlow, exports, a coded link; each part imports its library."""
+
+__all__ = ["export", "link", "sionna", "tensorflow"]

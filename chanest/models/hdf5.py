@@ -88,10 +88,7 @@ def read_model(path: Path) -> tuple[Algorithm, Problem, dict[str, Any]]:
     """
     with _open(path) as file:
         algorithm = _algorithm(file, path)
-        fields = _read_group(_group(file, "scenario", path))
-        scenario = scenario_from_fields(fields, f"{path}: scenario")
-        training = _read_group(_group(file, "training", path))
-    return algorithm, scenario, training
+        return algorithm, _scenario(file, path), _read_group(_group(file, "training", path))
 
 
 def read_purpose(path: Path) -> tuple[str, Problem]:
@@ -106,8 +103,7 @@ def read_purpose(path: Path) -> tuple[str, Problem]:
     """
     with _open(path) as file:
         _check_format(file, path)
-        fields = _read_group(_group(file, "scenario", path))
-        return _attribute(file, "algorithm"), scenario_from_fields(fields, f"{path}: scenario")
+        return _attribute(file, "algorithm"), _scenario(file, path)
 
 
 def read_optimiser(path: Path) -> dict[str, Any]:
@@ -194,6 +190,10 @@ def _group(file: h5py.File, name: str, path: Path) -> h5py.Group:
     if not isinstance(group, h5py.Group):
         raise ModelError(f"group {name}: missing", path=path)
     return group
+
+
+def _scenario(file: h5py.File, path: Path) -> Problem:
+    return scenario_from_fields(_read_group(_group(file, "scenario", path)), f"{path}: scenario")
 
 
 def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:

@@ -147,7 +147,7 @@ def fits(name: str, scenario: Problem) -> bool:
     >>> [fits(name, load_scenario("synthetic")) for name in ("na-alista", "na-sbl", "linear")]
     [True, False, False]
     """
-    return scenario.is_complex or not (ALGORITHMS | INTERPOLATORS)[name].complex_only
+    return scenario.dtype.is_complex or not (ALGORITHMS | INTERPOLATORS)[name].complex_only
 
 
 def is_model_name(name: str) -> bool:
@@ -298,4 +298,4 @@ def _classical(name: str, scenario: Problem, n_iterations: int | None) -> Model:
     known = known if takes.keys() >= known.keys() else {}
     made = ALGORITHMS[name](**known, **asked)
     said = ", ".join(f"{key} {value:g}" for key, value in known.items())
-    return Model(made, scenario, f"{name}, {said}" if scenario.is_complex and said else name)
+    return Model(made, scenario, f"{name}, {said}" if scenario.dtype.is_complex and said else name)

@@ -135,7 +135,7 @@ class Problem(Frozen, ABC):
         quantities: what is estimated, the coefficients first.
         size_fields: the fields that say how large it is.
         peers: the estimators that are set beside each other where none is asked for.
-        is_complex: whether observations are complex numbers.
+        dtype: of simulated observations.
         first_tap_samples: delay of the first coefficient; 0 where coefficients have no delay.
         sensing_word: what makes the observations: ``pilot pattern`` or ``matrix``.
         sample_word: what is estimated: ``channels`` or ``vectors``.
@@ -146,7 +146,7 @@ class Problem(Frozen, ABC):
     quantities: ClassVar[tuple[str, ...]]
     size_fields: ClassVar[tuple[str, ...]]
     peers: ClassVar[tuple[str, ...]]
-    is_complex: ClassVar[bool]
+    dtype: ClassVar[torch.dtype]
     sensing_word: ClassVar[str]
     sample_word: ClassVar[str]
     support_word: ClassVar[str]

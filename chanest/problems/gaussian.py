@@ -58,7 +58,7 @@ class GaussianScenario(Problem):
     quantities: ClassVar[tuple[str, ...]] = ("x",)
     size_fields: ClassVar[tuple[str, ...]] = ("n_measurements", "n_coefficients")
     peers: ClassVar[tuple[str, ...]] = ("ista", "fista", "alista", "na-alista", "vamp")
-    is_complex: ClassVar[bool] = False
+    dtype: ClassVar[torch.dtype] = torch.float32
     sensing_word: ClassVar[str] = "matrix"
     sample_word: ClassVar[str] = "vectors"
     support_word: ClassVar[str] = "support"

@@ -50,14 +50,15 @@ def load_scenario(name: str | Path) -> Scenario | GaussianScenario:
     return scenario_from_fields(fields, f"scenario {path}")
 
 
-def ofdm(problem: Problem) -> Scenario:
-    """The problem, where it is of the OFDM setting; ScenarioError where it is synthetic.
+def ofdm(problem: Problem | str | Path) -> Scenario:
+    """The problem, or the scenario of this name or file, where it is of the OFDM setting; else ScenarioError.
 
     >>> ofdm(load_scenario("synthetic"))
     Traceback (most recent call last):
     ...
     chanest.errors.ScenarioError: scenario synthetic: not an OFDM scenario; this needs one such as lte10
     """
+    problem = load_scenario(problem) if isinstance(problem, str | Path) else problem
     if not isinstance(problem, Scenario):
         raise ScenarioError("not an OFDM scenario; this needs one such as lte10", path=f"scenario {problem.name}")
     return problem

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..algorithms import ALGORITHMS, Algorithm
@@ -26,6 +26,7 @@ class Recipe:
             one made for 16 serves fewer as well as more.
         snr_groups: parts of a batch whose losses are averaged; in a single one a rare target that diverges counts in
             full, as it does in the test.
+        most_per_coefficient: bounds the rate by so much times N: where N is small, and ALISTA converges fast.
     """
 
     learning_rate: float
@@ -35,27 +36,29 @@ class Recipe:
     beside: tuple[int, int] | None = None
     trunk: int = 1
     snr_groups: int = 8
+    most_per_coefficient: float = math.inf
 
 
 _FURTHER, _BESIDE = (120, 128), (180, 256)  # of the synthetic setting
 _DENSER = 1.4
+_SCALARS = Recipe(5e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1, most_per_coefficient=5e-5)
 _SYNTHETIC = {
-    "alista": Recipe(5e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1),
-    "alista-at": Recipe(2e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1),
-    "aglista": Recipe(5e-2, 300, 128, _FURTHER, _BESIDE),
+    "alista": _SCALARS,
+    "alista-at": replace(_SCALARS, learning_rate=2e-2),
+    "aglista": replace(_SCALARS, snr_groups=8),
     "na-alista": Recipe(2e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
     "na-alista-mlp": Recipe(2e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
     "na-alista-rnn": Recipe(1e-3, 1500, 128, _FURTHER, trunk=16, snr_groups=1),
 }
-RECIPES: dict[str, Mapping[str, Recipe]] = {
+RECIPES: dict[str, Mapping[str, Recipe]] = {  # by setting, or by setting and SNR where they differ
     "ofdm": {
         "alista": Recipe(3e-2, 100),
         "alista-at": Recipe(2e-2, 120, snr_groups=1),
         "aglista": Recipe(1e-2, 120),
         "na-alista": Recipe(3e-3, 300, trunk=16),
     },
-    "synthetic-40db": _SYNTHETIC,
-    "synthetic-20db": {**_SYNTHETIC, "aglista": Recipe(2e-2, 300, 128, _FURTHER, _BESIDE, snr_groups=1)},
+    "synthetic": _SYNTHETIC,
+    "synthetic-20db": {**_SYNTHETIC, "aglista": replace(_SCALARS, learning_rate=2e-2)},
 }
 
 
@@ -65,19 +68,17 @@ def recipe_of(point: Point) -> Recipe:
     >>> recipe_of(Point("synthetic", "na-alista", n_iterations=4)).trunk
     16
     """
-    setting = f"synthetic-{point.snr_db}db" if point.setting == "synthetic" else point.setting
-    return RECIPES[setting][point.algorithm]
+    return RECIPES.get(f"{point.setting}-{point.snr_db}db", RECIPES[point.setting])[point.algorithm]
 
 
 def rate_of(point: Point) -> float:
-    """The peak of Adam's rate: where N is small, and ALISTA converges fast, its scalars take at most 0.05 N/1000.
+    """The peak of Adam's rate.
 
     >>> [rate_of(Point("synthetic", "alista", n_taps=n)) for n in (500, 1000, 2000)]
     [0.025, 0.05, 0.05]
     """
     recipe = recipe_of(point)
-    few = point.setting == "synthetic" and recipe.trunk == 1
-    return min(recipe.learning_rate, 5e-5 * point.n_taps) if few else recipe.learning_rate
+    return min(recipe.learning_rate, recipe.most_per_coefficient * point.n_taps)
 
 
 def full_training(point: Point, start: Point | None) -> tuple[int, int]:
@@ -103,20 +104,25 @@ def full_training(point: Point, start: Point | None) -> tuple[int, int]:
 def scenario_of(point: Point) -> Problem:
     """The scenario of a point: ``lte10-reference``, as published, or ``synthetic``.
 
-    Scalars see denser vectors in training, lest they diverge on them: one in a thousand is enough to spoil an NMSE.
-
     >>> training = scenario_of(Point("synthetic", "alista", snr_db=20)).training
     >>> training.snr_db, training.denser
     ((20.0, 20.0), 1.4)
     """
-    if point.setting == "synthetic":
-        scenario = load_scenario("synthetic")
-        scalars = ALGORITHMS[point.algorithm].learned and recipe_of(point).trunk == 1
-        denser = _DENSER if scalars else 1.0
-        training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db), "denser": denser}
-        sizes = {"n_measurements": point.n_pilots, "n_coefficients": point.n_taps, "sparsity": point.sparsity}
-        return scenario.replace(**sizes, snr_db=point.snr_db, training=training)
+    return _SETTINGS[point.setting][0](point)
+
+
+def _published_scenario(point: Point) -> Problem:
     return load_scenario("lte10-reference").replace(n_pilots=point.n_pilots, snr_db=point.snr_db)
+
+
+def _synthetic_scenario(point: Point) -> Problem:
+    """Scalars see denser vectors in training, lest they diverge on them: one in a thousand can spoil an NMSE."""
+    scenario = load_scenario("synthetic")
+    scalars = ALGORITHMS[point.algorithm].learned and recipe_of(point).trunk == 1
+    denser = _DENSER if scalars else 1.0
+    training = {**scenario.training.model_dump(), "snr_db": (point.snr_db, point.snr_db), "denser": denser}
+    sizes = {"n_measurements": point.n_pilots, "n_coefficients": point.n_taps, "sparsity": point.sparsity}
+    return scenario.replace(**sizes, snr_db=point.snr_db, training=training)
 
 
 def made(point: Point) -> Algorithm:
@@ -126,10 +132,7 @@ def made(point: Point) -> Algorithm:
     32
     """
     settings: dict[str, Any] = {"n_iterations": point.n_iterations, "sparsity": float(point.sparsity)}
-    if point.setting == "synthetic":
-        settings |= {"schedule": "synthetic", "ridge": ridge_of(point)}
-    else:
-        settings["schedule"] = "published"
+    settings |= _SETTINGS[point.setting][1](point)
     if point.algorithm.startswith("na-alista"):
         settings |= {"lstm_inputs": point.lstm_inputs, "lstm_hidden": point.lstm_hidden}
     return ALGORITHMS[point.algorithm](**settings)
@@ -150,6 +153,12 @@ def ridge_of(point: Point) -> float:
     if point.n_iterations < enough or (point.n_taps >= 1000 and not noisy):
         return 1e-6
     return (1.0 if point.n_taps < 1000 else 0.3) if noisy else 0.1
+
+
+_SETTINGS: dict[str, tuple[Callable[[Point], Problem], Callable[[Point], dict[str, Any]]]] = {  # + hyperparameters
+    "ofdm": (_published_scenario, lambda point: {"schedule": "published"}),
+    "synthetic": (_synthetic_scenario, lambda point: {"schedule": "synthetic", "ridge": ridge_of(point)}),
+}
 
 
 def ordered(

@@ -198,7 +198,7 @@ def test_training_on_other_terms(name):
             m, n, field = changed.matrix_size(0)
             target = changed.target(sensing, changed.draw(sensing, 2, 0))
             assert (m, n) == (target.phi.n_measurements, target.phi.n_coefficients)
-            assert field == ("complex" if problem.is_complex else "real")
+            assert field == ("complex" if problem.dtype.is_complex else "real")
         else:
             with pytest.raises(ScenarioError, match=r"draws a new .* every step; give --fixed-pattern"):
                 changed.matrix_size(0)

@@ -45,7 +45,7 @@ class Inputs:
         torch.Size([32, 75])
         """
         generator = torch.Generator().manual_seed(seed)
-        dtype = torch.complex64 if model.scenario.is_complex else torch.float32
+        dtype = model.scenario.dtype
         phi = model.scenario.forward_model(pattern, dtype, "cpu").phi
         m, n = phi.n_measurements, phi.n_coefficients
 

@@ -1,1 +1,3 @@
 """An LDPC-coded link of Sionna's blocks, and its error rates."""
+
+__all__ = ["simulation", "transmission"]

@@ -4,7 +4,7 @@ import torch
 from sionna.phy.channel import ChannelModel
 from torch import Tensor
 
-from ...problems import Scenario, load_scenario, ofdm, seeded
+from ...problems import Scenario, ofdm, seeded
 
 
 class SparseCIR(ChannelModel):
@@ -47,7 +47,7 @@ class SparseCIR(ChannelModel):
         device: str | None = None,
     ) -> None:
         super().__init__(precision=precision, device=device)
-        self.scenario = scenario if isinstance(scenario, Scenario) else ofdm(load_scenario(scenario))
+        self.scenario = ofdm(scenario)
         self._sizes = num_rx, num_rx_ant, num_tx, num_tx_ant
         self._generator = seeded(seed, "test")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import AlgorithmError, ModelError, ObservationError
 from ...models import Model, load_model, pick_model, rescaled, unambiguous
-from ...problems import PilotPattern, Scenario, load_scenario, ofdm
+from ...problems import PilotPattern, Scenario, ofdm
 from .patterns import checked_pattern, grid_band, pilot_elements
 
 DEFAULT_MODEL = "na-sbl-wide"
@@ -181,8 +181,7 @@ def _picked(
     if algorithm is not None:
         if model is not None:
             raise AlgorithmError("expected a model or an algorithm, got both", field="algorithm")
-        loaded = scenario if isinstance(scenario, Scenario) else ofdm(load_scenario(scenario))
-        loaded = loaded.replace(subcarrier_spacing_hz=resource_grid.subcarrier_spacing)
+        loaded = ofdm(scenario).replace(subcarrier_spacing_hz=resource_grid.subcarrier_spacing)
         n_pilots = min(np.unique(e.symbols, return_counts=True)[1].min() for e in pilot_elements(resource_grid))
         picked = pick_model(algorithm, loaded, n_pilots, n_iterations)
     else:

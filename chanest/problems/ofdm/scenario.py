@@ -79,7 +79,7 @@ class Scenario(Problem):
         *("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep"),
         *("lmmse-true", "lmmse-exponential", "lmmse-flat", "spline", "linear"),
     )
-    is_complex: ClassVar[bool] = True
+    dtype: ClassVar[torch.dtype] = torch.complex64
     sensing_word: ClassVar[str] = "pilot pattern"
     sample_word: ClassVar[str] = "channels"
     support_word: ClassVar[str] = "delays"

@@ -274,7 +274,7 @@ MISTAKES = [
     ("--output x.csv --scenario nosuch", "scenario nosuch: expected one of"),
     ("--output x.csv --scenario synthetic", "synthetic"),
     ("--output x.csv --algorithms magic", "--algorithms: expected some of perfect, oracle-ls, ls-linear", "got magic"),
-    ("--output x.csv --algorithms lista", "lista: no model for scenario lte10 is shipped"),
+    ("--output x.csv --algorithms lista", "lista: no model for scenario lte10 with 75 pilots is shipped"),
     ("--output x.csv --pilots 7.5", "--pilots: expected whole numbers"),
     ("--output x.csv --pilots 1", "--pilots: ", "got 1"),
     ("--output x.csv --ebno loud", "--ebno: expected numbers like"),

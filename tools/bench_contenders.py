@@ -21,6 +21,7 @@ from chanest import DenseOperator, Model, PartialDFT, PilotPattern, Scenario, lo
 from chanest.algorithms import LMMSE, Interpolator
 from chanest.models import noise_of_y, normalise, pick_model
 from chanest.models.cuda_graph import CapturedEstimator
+from chanest.problems import ofdm
 from chanest.problems.ofdm.operator_cache import cfr_of
 
 ESTIMATORS = ("na-alista", "alista", "na-sbl", "sbl", "omp", "ep", "lmmse-true")
@@ -56,13 +57,13 @@ class Data:
         """``n`` of the estimates, from one on."""
         if n >= len(self.y):
             return self
-        cut = {name: value[start : start + n] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        cut: dict[str, Any] = {name: v[start : start + n] for name, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **cut)
 
 
 def make_data(batch: int, device: torch.device) -> Data:
     """Seeded: the same in every run."""
-    scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=SNR_DB)
+    scenario = ofdm(load_scenario("lte10")).replace(n_pilots=75, snr_db=SNR_DB)
     pattern = scenario.sensing(0)
     drawn = scenario.draw(pattern, batch, 0).to(device)
     y, scale = normalise(drawn.observations)
@@ -127,7 +128,7 @@ def contenders(name: str, data: Data) -> dict[str, Contender]:
 
 
 def _interpolating(model: Model, data: Data) -> Contender:
-    interpolator, band = model.algorithm, model.band(data.y.dtype, data.y.device, data.pattern)
+    interpolator, band = model.algorithm, model.band(data.y.dtype, data.y.device, data.pattern.grid)
 
     def run() -> Tensor:
         return interpolator(data.y, data.phi, band, data.noise, False)[0]
@@ -141,7 +142,7 @@ def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:
     sklearn = package("sklearn.linear_model")
     if data.y.device.type != "cpu" or sklearn is None:
         return {}
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-not-found,unused-ignore]
 
     ThreadpoolController().limit(limits=torch.get_num_threads(), user_api="blas")  # it stays so until the next
     a = matrix.numpy()

@@ -75,7 +75,9 @@ class Count:
 
     def fastest(self, seconds: Mapping[Unit, float]) -> tuple[Work, dict[str, str]]:
         """The least work, given the seconds that each unit takes, and the way chosen for each part."""
-        chosen = {p.name: min(p.ways, key=lambda way, p=p: floor(p.ways[way], seconds)) for p in self.parts}
+        chosen = {
+            part.name: min((floor(work, seconds), way) for way, work in part.ways.items())[1] for part in self.parts
+        }
         return add(self.fixed, *(scaled(p.times, p.ways[chosen[p.name]]) for p in self.parts)), chosen
 
     @property

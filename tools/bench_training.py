@@ -11,6 +11,7 @@ from textbook import TextbookNAALISTA, TextbookTraining
 from torch import Tensor
 
 from chanest import load_model
+from chanest.algorithms import Algorithm
 from chanest.training import TrainingBatch, TrainingSettings, group_loss, training_batch
 
 MODEL = "na-alista-lte10-m75"
@@ -45,6 +46,7 @@ class Training:
         self.groups = TrainingSettings().snr_groups
         self.batch = self.draw()
         pattern = self.scenario.training_sensing(seed, 0)
+        assert isinstance(model.algorithm, Algorithm)
         self.algorithm = deepcopy(model.algorithm).requires_grad_(True).to(device)
         self.optimiser = torch.optim.Adam(self.algorithm.parameters(), lr=LEARNING_RATE)
         self.textbook = TextbookTraining(TextbookNAALISTA(model, pattern, device=device), LEARNING_RATE, self.groups)

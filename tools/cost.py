@@ -15,6 +15,7 @@ from rich.table import Table
 
 from chanest import load_scenario
 from chanest.models import pick_model
+from chanest.problems import ofdm
 
 NAMES = ("na-sbl", "na-alista", "sbl", "ep", "omp")
 
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--laps", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=10)
+    scenario = ofdm(load_scenario("lte10")).replace(n_pilots=75, snr_db=10)
     pattern = scenario.sensing(0)
     models = {name: pick_model(name, scenario) for name in NAMES}
     milliseconds: dict[int, dict[str, float]] = {}

@@ -21,6 +21,7 @@ from chanest import PilotPattern, load_scenario
 from chanest.evaluation import ErrorSums
 from chanest.integrations.link.simulation import ebno_at, simulate_point
 from chanest.integrations.link.transmission import Link, Slots
+from chanest.problems import ofdm
 from chanest.problems.ofdm.channels import TapChannel
 from chanest.problems.ofdm.operator_cache import whole_band
 
@@ -144,7 +145,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--estimators", default="limit")
     options = parser.parse_args()
-    link = LimitedLink(load_scenario("lte10"), seed=options.seed)
+    link = LimitedLink(ofdm(load_scenario("lte10")), seed=options.seed)
     link.sweeps = options.sweeps
     for name in options.estimators.split(","):
         rows = []

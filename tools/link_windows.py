@@ -10,7 +10,7 @@ import torch
 
 from chanest import Grid, Model, PilotPattern, load_model, load_scenario, nmse_db
 from chanest.models import pick_model, rescaled, unambiguous
-from chanest.problems import seeded
+from chanest.problems import ofdm, seeded
 
 WIDE = load_scenario("wide")
 MODELS = {
@@ -23,7 +23,7 @@ MODELS = {
 
 def measured(model: Model, pattern: PilotPattern, snr_db: float, n_samples: int) -> str:
     """NMSE in dB of the CFR on the pattern's band for TDL-C300, and its mean error variance over the error it has."""
-    delays, gains, _ = load_scenario("tdl-c300").draw_paths(n_samples, seeded(0, "test"))
+    delays, gains, _ = ofdm(load_scenario("tdl-c300")).draw_paths(n_samples, seeded(0, "test"))
     turns = delays.unsqueeze(-1) * torch.from_numpy(pattern.used_subcarriers) / 1024
     cfr = (gains.unsqueeze(-1) * torch.exp(-2j * torch.pi * turns)).sum(1).to(torch.complex64)
     at = [pattern.grid.used_subcarriers.index(k) for k in pattern.subcarriers]

@@ -14,6 +14,7 @@ import torch
 from chanest import Scenario, load_scenario
 from chanest.evaluation import Score, evaluate
 from chanest.models import pick_model
+from chanest.problems import ofdm
 
 FAMILY = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 ROWS = (*FAMILY, "oracle-ls", "oracle-mmse")
@@ -52,7 +53,8 @@ def main() -> None:
 
     print(f"lte10-reference, K = 16, NMSE of the CIR in dB, {options.samples} channels; published in brackets\n")
     columns = [
-        scores(load_scenario("lte10-reference").replace(n_pilots=m), options.samples, options.seed) for m in pilots
+        scores(ofdm(load_scenario("lte10-reference")).replace(n_pilots=m), options.samples, options.seed)
+        for m in pilots
     ]
     print("| | " + " | ".join(f"M = {m}" for m in pilots) + " |\n|---|" + "---|" * len(pilots))
     for name in (row for row in ROWS if row != "linear"):
@@ -64,7 +66,7 @@ def main() -> None:
 
     grid = [(m, snr) for m in pilots for snr in (0, 10, 20)]
     columns = [
-        scores(load_scenario("lte10").replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1)
+        scores(ofdm(load_scenario("lte10")).replace(n_pilots=m, snr_db=snr), options.samples, options.seed + 1)
         for m, snr in grid
     ]
     for metric in ("cfr", "cir"):
@@ -76,7 +78,7 @@ def main() -> None:
 
     print(f"\n75 pilots, 10 dB, NMSE of the CFR in dB, {options.samples} channels\n")
     names = ("wide", "epa", "eva", "etu")
-    columns = [scores(load_scenario(name), options.samples, options.seed + 2) for name in names]
+    columns = [scores(ofdm(load_scenario(name)), options.samples, options.seed + 2) for name in names]
     print("| | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for name in ROWS:
         print(f"| {name} | " + " | ".join(cell(column[name].nmse_db.get("cfr")) for column in columns) + " |")

@@ -86,7 +86,7 @@ def best_penalties(base: Scenario, pilots: list[int], samples: int, iterations: 
 @torch.inference_mode()
 def tune_ep(samples: int) -> None:
     """Print the grid of EP's prior, and the best pair."""
-    wide = load_scenario("wide")
+    wide = ofdm(load_scenario("wide"))
     pattern = wide.sensing(seed=1)
     found = {}
     for sparsity, decay in product((24.0, 48.0), (0.0, 1.5, 3.0, 6.0)):

@@ -142,7 +142,7 @@ def _scikit_learn(data: Data, matrix: Tensor) -> dict[str, Contender]:
     sklearn = package("sklearn.linear_model")
     if data.y.device.type != "cpu" or sklearn is None:
         return {}
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-not-found,unused-ignore]
 
     ThreadpoolController().limit(limits=torch.get_num_threads(), user_api="blas")  # it stays so until the next
     a = matrix.numpy()

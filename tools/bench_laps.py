@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from bench_counts import BYTE, Unit
@@ -19,13 +19,13 @@ def alternating(
     laps: int,
     most_seconds: float,
     keep: Collection[Key] = (),
-) -> tuple[dict[Key, float], dict[Key, object]]:
+) -> tuple[dict[Key, float], dict[Key, Any]]:
     """Median seconds of each run, and what the first lap of those to ``keep`` returned.
 
     Laps alternate between the runs, the first is not counted. What has used up ``most_seconds`` runs no more; where
     the first lap took longer than that, it is what counts.
     """
-    returned: dict[Key, object] = {}
+    returned: dict[Key, Any] = {}
     times: dict[Key, list[float]] = {key: [] for key in runs}
     repeats, spent = {}, {}
     for key, run in runs.items():

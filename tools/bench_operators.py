@@ -59,7 +59,7 @@ def quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def measure(name: str, device: torch.device, laps: int) -> dict[str, object]:
+def measure(name: str, device: torch.device, laps: int) -> dict[str, Any]:
     """Median milliseconds, ratios to dense, and peak memory of every way, for one size."""
     m, n, n_fft, batch, used = SIZES[name]
     phi = PilotPattern.random(m, 0, Grid.around_dc(used, n_fft)).operator(n, device=device)

@@ -27,6 +27,9 @@ class TextbookNAALISTA(nn.Module):
         device: where it works.
     """
 
+    feature_mean: Tensor
+    feature_deviation: Tensor
+
     def __init__(
         self,
         model: Model,

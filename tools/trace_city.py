@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import drjit as dr
+import drjit as dr  # type: ignore[import-not-found,unused-ignore]
 import h5py
-import mitsuba as mi
+import mitsuba as mi  # type: ignore[import-not-found,unused-ignore]
 import numpy as np
 import sionna.rt as rt
 

@@ -224,8 +224,13 @@ class TestTraining:
         start = dict(load_model("na-alista-lte10-m75").algorithm.named_parameters())
         ours = dict(training.algorithm.named_parameters())
         moved, as_far = (
-            torch.cat([(of[name] - start[name]).detach().flatten() for name, _ in training.network.named_parameters()])
-            for of in (ours, dict(training.network.named_parameters()))
+            torch.cat(
+                [
+                    (of[name] - start[name]).detach().flatten()
+                    for name, _ in training.textbook.network.named_parameters()
+                ]
+            )
+            for of in (ours, dict(training.textbook.network.named_parameters()))
         )
         assert relative(as_far, moved) < 0.01
 

@@ -108,7 +108,7 @@ def measure(
         "unit_seconds": seconds,
         "seconds": per_estimate,
         "estimates_timed": {name: {way: c.n for way, c in of.items()} for name, of in ways.items()},
-        "deviation": {name: deviations(of, {way: found[name, way] for way in of}) for name, of in ways.items()},  # type: ignore[misc]
+        "deviation": {name: deviations(of, {way: found[name, way] for way in of}) for name, of in ways.items()},
     }
 
 

@@ -96,24 +96,26 @@ class NASBL(Algorithm):
         p = prior(phi.n_coefficients, self.decay, s)
         g = p.expand(*y.shape[:-1], -1)
         deficit = cached(phi, ("log rank deficit", self.decay, p.dtype), lambda: log_rank_deficit(phi, p))
-        update = self._compiled_update if suits(y, phi, self) else self._update
-        for k in range(self.n_iterations - 1):
+        compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
+        update = self._update if compiled is None else self._compiled_update
+        for rule in compiled or zip(self.tap_rules, self.noise_rules, strict=True):
             m = phi.posterior_moments(y, g, s)
             trace.add(m.mean)
-            g, s = update(k, m, g, s, p, phi.n_measurements, known, deficit)
+            g, s = update(rule, m, g, s, p, phi.n_measurements, known, deficit)
         return g, s
 
     def _update(
-        self, k: int, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool, deficit: Tensor
+        self, rule: Any, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool, deficit: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """g and s of the next iteration."""
+        """g and s of the next iteration, by its perceptrons of the taps and of the noise."""
+        tap_rule, noise_rule = rule
         taps, noise = features(m, g, s, p, n_measurements, known, deficit)
-        new_s = (s if known else m.noise) * factor(self.noise_rules[k](noise))
+        new_s = (s if known else m.noise) * factor(noise_rule(noise))
         limits = FLOOR / n_measurements, CEILING / n_measurements
-        return updated(m, g, self.tap_rules[k](beside_neighbours(taps))), new_s.clamp(*limits)
+        return updated(m, g, tap_rule(beside_neighbours(taps))), new_s.clamp(*limits)
 
     def _compiled_update(
-        self, k: int, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool, deficit: Tensor
+        self, rule: Any, m: Moments, g: Tensor, s: Tensor, p: Tensor, n_measurements: int, known: bool, deficit: Tensor
     ) -> tuple[Tensor, Tensor]:
         """:meth:`_update` by a compiled loop."""
         from ..kernels.na_sbl import update
@@ -123,7 +125,7 @@ class NASBL(Algorithm):
         limits = singles((SMALLEST, LARGEST, FLOOR / n_measurements, CEILING / n_measurements))
         new_g, new_s = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (g, s))
         made = new_g.view(-1, g.shape[-1]).numpy(), new_s.view(-1).numpy()
-        run(update, len(made[1]), *given, log_p, constants, limits, *prepared(self, self._arrays)[k], *made)
+        run(update, len(made[1]), *given, log_p, constants, limits, *rule, *made)
         return new_g, new_s
 
     def _arrays(self) -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:

@@ -78,11 +78,10 @@ class ProximalGradient(IterativeShrinkage):
         gammas, thetas = self.steps(w.squared_norm().unsqueeze(-1), n_iterations)
         z = w.adjoint(y)
         x = x_before = torch.zeros_like(z)
-        for k in range(n_iterations):
-            gamma, theta = gammas[..., k : k + 1], thetas[..., k : k + 1]
-            v = self.extrapolated(k, x, x_before)
-            c = w.gram(self.gained(k, v, thetas)) - z
-            shrunk = soft_threshold(v - gamma * c, self.adapted(theta, v), exempt[k])
-            x_before, x = x, self.overshot(k, v, shrunk)
+        for k, (gamma, theta) in enumerate(zip(gammas.split(1, -1), thetas.split(1, -1), strict=True)):
+            v, x_before = self.extrapolated(k, x, x_before), x
+            adapted = self.adapted(theta, v)
+            x = soft_threshold(v - gamma * (w.gram(self.gained(k, v, thetas)) - z), adapted, exempt[k])
+            x = self.overshot(k, v, x)
             trace.add(x, gamma, theta)
         return trace.recovery(x)

@@ -44,7 +44,7 @@ class Penalties(Frozen):
         return self
 
 
-class Training(Frozen):
+class Training(Frozen, ABC):
     """The SNRs, and more, that a model trained for a problem must serve."""
 
     snr_db: Range
@@ -55,9 +55,9 @@ class Training(Frozen):
         return self
 
     @property
+    @abstractmethod
     def fixed(self) -> bool:
         """Whether every step of training sees the same pilot pattern or matrix."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,8 @@ def _draw_cir(axis: "Axes", cirs: Mapping[str, tuple[int, np.ndarray]], colours:
         axis.vlines(delays[kept] + 0.25 * offset, 0, modulus[kept], lw=1, **style)
         axis.plot(delays[kept] + 0.25 * offset, modulus[kept], "o" if name == "truth" else ".", label=name, **style)
     axis.set(xlabel="delay (samples)", ylabel="|CIR|")
-    axis.legend()
+    if cirs:
+        axis.legend()
 
 
 def _draw_cfr(

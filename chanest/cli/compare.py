@@ -22,6 +22,7 @@ from .options import (
     DaskOption,
     DeviceOption,
     ForceOption,
+    ResumeOption,
     SamplesOption,
     SeedOption,
     check_samples,
@@ -47,7 +48,7 @@ def compare(
     error_variance: Annotated[bool, typer.Option("--error-variance", help="Also what each expects of itself.")] = False,
     device: DeviceOption = "auto",
     dask: DaskOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted comparison.")] = False,
+    resume: ResumeOption = False,
     force: ForceOption = False,
 ) -> None:
     """Compare estimators over scenarios, pilots and SNRs: a table, a CSV, two plots.

@@ -21,6 +21,7 @@ from .options import (
     DaskOption,
     DeviceOption,
     ForceOption,
+    ResumeOption,
     check_number,
     check_seed,
     check_sweep_output,
@@ -59,7 +60,7 @@ def link(
     seed: Annotated[int, typer.Option("--seed", help="Seed of pilots, channels, bits and noise.")] = 0,
     device: DeviceOption = "auto",
     dask: DaskOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted simulation.")] = False,
+    resume: ResumeOption = False,
     force: ForceOption = False,
 ) -> None:
     """Error rates of an LDPC-coded link, per estimator: tables, a CSV, a plot. Needs Sionna: chanest[sionna].

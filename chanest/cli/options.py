@@ -34,6 +34,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 DaskOption = Annotated[
     str | None, typer.Option("--dask", help="Measure on Dask: HOST:PORT, or local[:WORKERS].", show_default="here")
 ]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Continue what was interrupted.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 AlgorithmOption = Annotated[
     str | None,

@@ -27,6 +27,7 @@ from .options import (
     LearnedOption,
     MeasurementsOption,
     PilotsOption,
+    ResumeOption,
     ScenarioOption,
     SeedOption,
     check_distinct,
@@ -92,7 +93,7 @@ def train(
     fixed_pattern: Annotated[bool | None, typer.Option(help="One pilot pattern for all steps, or new ones.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
+    resume: ResumeOption = False,
     force: ForceOption = False,
 ) -> None:
     """Train a model for a scenario; under torchrun, in several processes.

@@ -1,5 +1,6 @@
 """Recovery algorithms: loops over (Phi, W), and the baselines set beside them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import AlgorithmError
@@ -20,8 +21,9 @@ from .ista import FISTA, ISTA, StepsizeISTA
 from .lista import LISTA, LISTACPSS, GatedLISTA
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
+from .na_sbl_circle import CircleNASBL
 from .omp import OMP
-from .results import BandEstimate, Posterior, Recovery
+from .results import BandEstimate, JointPosterior, Posterior, Recovery
 from .sbl import SBL
 from .vamp import VAMP
 
@@ -33,9 +35,19 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
         *(NAALISTARNN, NAALISTAMLP, VAMP),
     )
 }
+_VARIANTS: dict[tuple[str, str], type[Algorithm]] = {("na-sbl", "circle"): CircleNASBL}
 INTERPOLATORS: dict[str, type[Interpolator]] = {
     cls.name: cls for cls in (TrueLMMSE, ExponentialLMMSE, FlatLMMSE, SplineInterpolation, LinearInterpolation)
 }
+
+
+def algorithm_class(name: str, hyperparameters: Mapping[str, Any]) -> type[Algorithm]:
+    """The class of an algorithm: of NA-SBL one for taps on the samples and one for ``delays = "circle"``.
+
+    >>> algorithm_class("na-sbl", {}).__name__, algorithm_class("na-sbl", {"delays": "circle"}).__name__
+    ('NASBL', 'CircleNASBL')
+    """
+    return _VARIANTS.get((name, str(hyperparameters.get("delays"))), ALGORITHMS[name])
 
 
 def algorithm(name: str, **hyperparameters: Any) -> Estimator:
@@ -51,10 +63,11 @@ def algorithm(name: str, **hyperparameters: Any) -> Estimator:
     >>> algorithm("na-alista", n_iterations=8, lstm_hidden=32).n_iterations
     8
     """
-    known: dict[str, Any] = {**ALGORITHMS, **INTERPOLATORS}
+    known = (*ALGORITHMS, *INTERPOLATORS)
     AlgorithmError.unless(name in known, f"one of {', '.join(known)}", name, "algorithm")
+    cls: Any = INTERPOLATORS[name] if name in INTERPOLATORS else algorithm_class(name, hyperparameters)
     try:
-        return known[name](**hyperparameters)
+        return cls(**hyperparameters)
     except TypeError as error:
         raise AlgorithmError(f"{name}: {error}", field="algorithm") from None
 
@@ -80,12 +93,14 @@ __all__ = [
     "VAMP",
     "Algorithm",
     "BandEstimate",
+    "CircleNASBL",
     "Estimator",
     "ExponentialLMMSE",
     "FlatLMMSE",
     "GatedLISTA",
     "HyperLISTA",
     "Interpolator",
+    "JointPosterior",
     "LinearInterpolation",
     "Posterior",
     "Recovery",
@@ -93,5 +108,6 @@ __all__ = [
     "StepsizeISTA",
     "TrueLMMSE",
     "algorithm",
+    "algorithm_class",
     "tune_hyperlista",
 ]

@@ -55,6 +55,7 @@ class ALISTA(_LearnedSteps):
     """
 
     name = "alista"
+    joint = True
 
     def _compiled(self, y: Tensor, phi: LinearOperator, n_iterations: int) -> Recovery | None:
         if not suits(y, phi, self):

@@ -26,6 +26,8 @@ class Estimator(nn.Module, ABC):
         learned: whether training changes it.
         any_n_iterations: whether another K can be asked for.
         complex_only: whether it takes complex vectors only.
+        joint: whether it takes snapshots, (*batch, R, M).
+        circle: whether it looks at all delays that the pilots tell apart, on a grid of its own.
         n_iterations: K it was made for.
     """
 
@@ -33,6 +35,8 @@ class Estimator(nn.Module, ABC):
     learned: ClassVar[bool] = False
     any_n_iterations: ClassVar[bool] = True
     complex_only: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
+    circle: ClassVar[bool] = False
     n_iterations: int
     hyperparameters: dict[str, Any]
 
@@ -114,6 +118,8 @@ class Algorithm(Estimator):
         n_iterations: int | None = None,
         record: bool = False,
         noise_variance: Tensor | None = None,
+        snapshots: bool = False,
+        noise_ratio: Tensor | None = None,
     ) -> Recovery:
         """Recover x from y = Phi x + z: checks, then a compiled way where there is one, else :meth:`_iterate`.
 
@@ -123,14 +129,32 @@ class Algorithm(Estimator):
             n_iterations: another K than the algorithm's own.
             record: record iterates, step sizes and thresholds.
             noise_variance: (*batch,) of an entry of y, where it is known; the ISTA family does not use it.
+            snapshots: y is (*batch, R, M), R snapshots of channels that share their delays, for those that are
+                ``joint``; on a ``circle`` these also take a noise variance of every pilot, (*batch, M).
+            noise_ratio: (*batch, M), of the pilots' noise over a level that is not known, for those on a ``circle``.
 
         Raises:
             AlgorithmError: n_iterations differs from the K that the parameters belong to, or another Phi from theirs.
         """
         n_iterations = self.checked_iterations(n_iterations)
         self.check(phi)
+        if snapshots:
+            AlgorithmError.unless(self.joint, "snapshots one by one", "(*batch, R, M)", f"{self.name}: y")
+            return self._jointly(y, phi, n_iterations, Trace(record), noise_variance, noise_ratio)
         found = None if record else self._compiled(y, phi, n_iterations)
         return self._iterate(y, phi, n_iterations, Trace(record), noise_variance) if found is None else found
+
+    def _jointly(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int,
+        trace: Trace,
+        noise_variance: Tensor | None,
+        noise_ratio: Tensor | None,
+    ) -> Recovery:
+        """The iterations for snapshots, y (*batch, R, M), of algorithms that are ``joint``."""
+        raise NotImplementedError
 
     @abstractmethod
     def _iterate(

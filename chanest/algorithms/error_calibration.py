@@ -9,17 +9,19 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
-from ..operators import LinearOperator
+from ..operators import LinearOperator, PartialDFT, Superposed
 from . import namespace
+from .active_taps import active_taps, response_variance
 from .gaussian import log_rank_deficit, posterior_variance
 from .namespace import Array, Namespace
 from .noise import noise_level
 from .perceptron import Perceptron
-from .results import Recovery
+from .results import JointPosterior, Recovery
 
 TINY = 1e-30
 WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
 SPREAD = 0.7
+LEAST = 0.3  # of what the noise leaves unknown of a single path at a known delay: an error variance is no smaller
 
 
 class Calibration(nn.Module, ABC):
@@ -124,6 +126,75 @@ class PosteriorCalibration(Perceptron, Calibration):
 
     def settled(self, log_variance: Tensor) -> Tensor:
         return nearer_to_the_mean(log_variance)
+
+
+class JointCalibration(Perceptron, Calibration):
+    """Corrects a joint posterior's variance p[k] of every subcarrier and layer by a perceptron with two hidden layers.
+
+    Base: log p[k], at least log of :data:`LEAST`/kappa, kappa the mean over the pilots of 1/s_m. Features: log p[k]
+    kappa and log p[k]/sum(g); of all subcarriers alike log kappa sum(g), what the estimate leaves over, the means
+    of |y - Phi x|^2/s_m and of conj(y) (y - Phi x)/s_m; logs of the effective number of taps and of those that are
+    alive, over M; how far single pilots' noise lies above the level; log M/75; whether s was told; log R; log of the
+    cells that the delays fill, over M; the number of layers, less 1.
+
+    Parameters: ``input/weight`` (n_hidden, 13), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
+    (1, n_hidden), and ``bias`` of each.
+
+    >>> JointCalibration(4).input.weight.shape
+    torch.Size([4, 13])
+    """
+
+    def __init__(self, n_hidden: int = 48) -> None:
+        super().__init__(13, n_hidden)
+        self.initialise(torch.Generator().manual_seed(0))
+
+    def read(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Base and features, (*batch, L, n) and (*batch, L, n, 13); y and the estimate are (*batch, R, M or L N)."""
+        posterior = recovery.posterior
+        assert isinstance(posterior, JointPosterior)
+        assert isinstance(band, PartialDFT)
+        assert isinstance(phi, PartialDFT | Superposed)
+        batch, m = posterior.level.shape, phi.n_measurements
+        g, noise = posterior.variances.reshape(-1, phi.n_coefficients), posterior.noise_variance.reshape(-1, m)
+        y, x = y.reshape(len(g), -1, m), recovery.x.reshape(len(g), -1, phi.n_coefficients)
+        variance = response_variance(active_taps(phi, g, noise), phi, band)
+        total, kappa = g.sum(-1).double().clamp_min(TINY), (1 / noise.double()).mean(-1)
+        base = torch.maximum(variance, (LEAST / kappa)[:, None, None]).log()
+        residual = y - phi.forward(x)
+        weighted = residual / noise.unsqueeze(-2)
+        left = (weighted.conj() * residual).real.mean((-2, -1)).double()
+        agreeing = (y.conj() * weighted).real.mean((-2, -1)).double()
+        cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
+        effective = total.square() / g.double().square().sum(-1).clamp_min(TINY)
+        outliers = (noise.double().log().mean(-1) + kappa.log()).clamp_min(0)
+        n_layers = getattr(phi, "n_layers", 1)
+        of_all = (
+            (kappa * total).clamp_min(1e-6).log() / LOG_SCALE,
+            left.clamp_min(1e-6).log() / LOG_SCALE,
+            agreeing.clamp_min(1e-6).log() / LOG_SCALE,
+            (effective / m).clamp_min(1e-6).log() / LOG_SCALE,
+            ((g > 0).sum(-1) / m).double().clamp_min(1e-6).log() / LOG_SCALE,
+            outliers,
+            *(
+                torch.full_like(kappa, number)
+                for number in (
+                    math.log(m / REFERENCE_PILOTS),
+                    float(noise_variance is not None),
+                    math.log(y.shape[-2]) / 3,
+                    math.log(cells / m) / 2,
+                    float(n_layers - 1),
+                )
+            ),
+        )
+        shared = torch.stack(of_all, -1)[:, None, None].expand(*base.shape, -1)
+        own = (base + kappa.log()[:, None, None], base - total.log()[:, None, None])
+        features = torch.cat([torch.stack(own, -1) / LOG_SCALE, shared], -1)
+        dtype = posterior.level.dtype
+        return base.reshape(*batch, *base.shape[1:]).to(dtype), features.reshape(*batch, *features.shape[1:]).to(dtype)
+
+    correction = Perceptron.forward
 
 
 def residual_base(energy: Array, xp: Namespace = namespace) -> Array:

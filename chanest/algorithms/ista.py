@@ -42,6 +42,7 @@ class ISTA(_Lasso):
     """
 
     name = "ista"
+    joint = True
 
     def steps(self, norm: Tensor, n_iterations: int) -> tuple[Tensor, Tensor]:
         gamma = (1 / norm).expand(*norm.shape[:-1], n_iterations)
@@ -94,6 +95,7 @@ class StepsizeISTA(_Lasso):
     """
 
     name = "stepsize-ista"
+    joint = True
     learned = True
     any_n_iterations = False
 

@@ -23,6 +23,23 @@ def noise_level(y: Array, phi: Covariances, noise_variance: Array | None, xp: Na
     return xp.clip(xp.full_like(xp.real(y)[..., 0], s), FLOOR / m, CEILING / m)
 
 
+def noise_of_snapshots(y: torch.Tensor, phi: Covariances, noise_variance: torch.Tensor | None) -> torch.Tensor:
+    """:func:`noise_level` of snapshots (*batch, R, M): one for each group, the mean where it is estimated.
+
+    >>> from chanest import PartialDFT, PilotPattern
+    >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=64)
+    >>> noise_of_snapshots(torch.ones(2, 3, 75) / 75**0.5 + 0j, phi, torch.tensor(0.001)).shape
+    torch.Size([2])
+    """
+    if noise_variance is not None:
+        return noise_level(y[..., 0, :], phi, noise_variance)
+    m = phi.n_measurements
+    power = y.abs().square().sum(-1)
+    unit = y / power.sqrt().clamp_min(1e-12).unsqueeze(-1)
+    found: torch.Tensor = estimate_noise(unit, phi)
+    return (found * power).mean(-1).clamp(FLOOR / m, CEILING / m)
+
+
 def estimate_noise(y: Array, phi: Covariances, xp: Namespace = namespace) -> Array:
     """Posterior mean of the noise variance when the taps follow some exponential profile.
 

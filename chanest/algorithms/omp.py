@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..operators import LinearOperator
 from .base import Algorithm
-from .noise import noise_level
+from .noise import noise_level, noise_of_snapshots
 from .results import Posterior, Recovery, Trace
 
 _HIDDEN = 1 / 8
@@ -17,6 +17,9 @@ class OMP(Algorithm):
     The noise variance s is taken as given, or estimated where unknown. The posterior takes |x|^2 for the variances
     of the atoms found, near the least-squares covariance s (A^H A)^-1, and a share of the noise power for what may
     hide below the level where the search stops: an eighth of M s, over all taps.
+
+    Of snapshots the atom matches that has most energy in all residuals together: simultaneous OMP (Tropp, Gilbert &
+    Strauss 2006).
 
     Args:
         n_iterations: most atoms; never more than M - 1.
@@ -31,6 +34,7 @@ class OMP(Algorithm):
 
     name = "omp"
     complex_only = True
+    joint = True
 
     def __init__(self, n_iterations: int = 40) -> None:
         super().__init__(n_iterations)
@@ -38,20 +42,41 @@ class OMP(Algorithm):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        (*batch, m), n = y.shape, phi.n_coefficients
-        most = min(n_iterations, m - 1, n)
         s = noise_level(y, phi, noise_variance)
+        return self._pursue(y.unsqueeze(-2), phi, n_iterations, trace, s, single=True)
+
+    def _jointly(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int,
+        trace: Trace,
+        noise_variance: Tensor | None,
+        noise_ratio: Tensor | None,
+    ) -> Recovery:
+        return self._pursue(y, phi, n_iterations, trace, noise_of_snapshots(y, phi, noise_variance), single=False)
+
+    def _pursue(
+        self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, s: Tensor, single: bool
+    ) -> Recovery:
+        """Atoms for snapshots (*batch, R, M), whose axis goes again from the results where it is ``single``."""
+        (*batch, n_snapshots, m), n = y.shape, phi.n_coefficients
+        most = min(n_iterations, m - 1, n)
         chosen = torch.zeros(*batch, n, dtype=torch.bool, device=y.device)
         atoms = torch.zeros(*batch, most, dtype=torch.int64, device=y.device)
         basis = y.new_zeros(*batch, most, m)  # orthonormal rows: Q^H
         triangle = torch.eye(most, dtype=y.dtype, device=y.device).repeat(*batch, 1, 1)  # A = Q R
-        projection = y.new_zeros(*batch, most)
+        projection = y.new_zeros(*batch, most, n_snapshots)
         residual = y
         for k in range(most):
-            active = residual.abs().square().sum(-1) > m * s
+            active = residual.abs().square().sum(-1).mean(-1) > m * s
             if not bool(active.any()):
                 break
-            atom = phi.adjoint(residual).abs().masked_fill(chosen, -1).argmax(-1, keepdim=True)
+            if n_snapshots == 1:
+                matched = phi.adjoint(residual.squeeze(-2)).abs()
+            else:
+                matched = phi.adjoint(residual).abs().square().sum(-2)
+            atom = matched.masked_fill(chosen, -1).argmax(-1, keepdim=True)
             along = y.new_zeros(*batch, most)
             orthogonal = phi.forward(torch.zeros_like(chosen, dtype=y.dtype).scatter(-1, atom, 1.0))
             for _ in range(2):  # Gram-Schmidt, twice is enough
@@ -61,22 +86,26 @@ class OMP(Algorithm):
             norm = torch.linalg.vector_norm(orthogonal, dim=-1, keepdim=True)
             on = active.unsqueeze(-1) & (norm > 1e-4)  # else the atom lies in the span of the others
             direction = torch.where(on, orthogonal / norm.clamp_min(1e-4), 0)
-            amount = (direction.conj() * residual).sum(-1, keepdim=True)
-            residual = residual - amount * direction
+            amount = (direction.conj().unsqueeze(-2) * residual).sum(-1, keepdim=True)
+            residual = residual - amount * direction.unsqueeze(-2)
             along[..., k : k + 1] = norm.to(y.dtype)
             basis[..., k, :] = direction
             triangle[..., k] = torch.where(on, along, triangle[..., k])
-            projection[..., k] = amount.squeeze(-1)
+            projection[..., k, :] = amount.squeeze(-1)
             atoms[..., k : k + 1] = torch.where(on, atom, atoms[..., k : k + 1])
             chosen = chosen.scatter(-1, atom, chosen.gather(-1, atom) | on)
             if trace.record:
-                trace.add(_spread(triangle, projection, atoms, n))
+                x = _spread(triangle, projection, atoms, n)
+                trace.add(x.squeeze(-2) if single else x)
         x = _spread(triangle, projection, atoms, n)
         hidden = _HIDDEN * m * s.unsqueeze(-1) / n
-        return trace.recovery(x, Posterior((x.abs().square() + hidden).clamp_max(4.0), s))
+        power = x.abs().square()
+        power = power.squeeze(-2) if n_snapshots == 1 else power.mean(-2)
+        return trace.recovery(x.squeeze(-2) if single else x, Posterior((power + hidden).clamp_max(4.0), s))
 
 
 def _spread(triangle: Tensor, projection: Tensor, atoms: Tensor, n: int) -> Tensor:
     """The coefficients R^-1 Q^H y at their places; atoms that were never active add zero to place zero."""
-    coefficients = torch.linalg.solve_triangular(triangle, projection.unsqueeze(-1), upper=True).squeeze(-1)
-    return coefficients.new_zeros(*coefficients.shape[:-1], n).scatter_add(-1, atoms, coefficients)
+    coefficients = torch.linalg.solve_triangular(triangle, projection, upper=True).mT
+    places = atoms.unsqueeze(-2).expand(coefficients.shape)
+    return coefficients.new_zeros(*coefficients.shape[:-1], n).scatter_add(-1, places, coefficients)

@@ -74,6 +74,20 @@ class ProximalGradient(IterativeShrinkage):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
+        return self._descend(y, phi, n_iterations, trace, joint=False)
+
+    def _jointly(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int,
+        trace: Trace,
+        noise_variance: Tensor | None,
+        noise_ratio: Tensor | None,
+    ) -> Recovery:
+        return self._descend(y, phi, n_iterations, trace, joint=True)
+
+    def _descend(self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, joint: bool) -> Recovery:
         w, exempt = self.weights(phi), self.exempt(n_iterations)
         gammas, thetas = self.steps(w.squared_norm().unsqueeze(-1), n_iterations)
         z = w.adjoint(y)
@@ -81,7 +95,7 @@ class ProximalGradient(IterativeShrinkage):
         for k, (gamma, theta) in enumerate(zip(gammas.split(1, -1), thetas.split(1, -1), strict=True)):
             v, x_before = self.extrapolated(k, x, x_before), x
             adapted = self.adapted(theta, v)
-            x = soft_threshold(v - gamma * (w.gram(self.gained(k, v, thetas)) - z), adapted, exempt[k])
+            x = soft_threshold(v - gamma * (w.gram(self.gained(k, v, thetas)) - z), adapted, exempt[k], joint)
             x = self.overshot(k, v, x)
             trace.add(x, gamma, theta)
         return trace.recovery(x)

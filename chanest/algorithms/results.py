@@ -1,6 +1,7 @@
 """Results of estimators: recoveries, posteriors, estimates on a band, and the trace of the iterations."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +21,17 @@ class Posterior:
 
 
 @dataclass(frozen=True)
+class JointPosterior(Posterior):
+    """A posterior that snapshots share; ``noise_variance`` is (*batch, M), of every pilot.
+
+    Attributes:
+        level: (*batch,), what the noise variances of pilots have in common: s where none is told or found to differ.
+    """
+
+    level: Tensor = field(kw_only=True)
+
+
+@dataclass(frozen=True)
 class Recovery:
     """The result of an algorithm.
 
@@ -36,6 +48,36 @@ class Recovery:
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
     posterior: Posterior | None = None
+
+    def to(self, dtype: torch.dtype) -> "Recovery":
+        """The same in another precision, that of a complex dtype."""
+        return self._map(lambda t: t.to(dtype if t.is_complex() else dtype.to_real()))
+
+    def followed_by(self, other: "Recovery", order: Tensor) -> "Recovery":
+        """This one's batch and another's, (n, ...) both, in some order."""
+        others = iter(other._tensors())
+        return self._map(lambda t: torch.cat([t, next(others)])[order])
+
+    def _tensors(self) -> list[Tensor]:
+        found: list[Tensor] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        self._map(keep)
+        return found
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Recovery":
+        """Estimates and posterior changed, one after the other."""
+        posterior = self.posterior
+        if posterior is not None:
+            posterior = replace(posterior, **{f.name: change(getattr(posterior, f.name)) for f in fields(posterior)})
+        return replace(self, x=change(self.x), iterates=tuple(map(change, self.iterates)), posterior=posterior)
+
+    def single(self) -> "Recovery":
+        """The same without the axis of snapshots, of which there is one."""
+        return replace(self, x=self.x.squeeze(-2), iterates=tuple(x.squeeze(-2) for x in self.iterates))
 
 
 @dataclass(frozen=True)

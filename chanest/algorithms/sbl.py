@@ -7,7 +7,7 @@ from ..operators import LinearOperator, Moments
 from . import namespace
 from .base import Algorithm
 from .namespace import Array, Namespace
-from .noise import noise_level
+from .noise import CEILING, FLOOR, noise_level, noise_of_snapshots
 from .results import Posterior, Recovery, Trace
 
 
@@ -19,7 +19,8 @@ def em_variances(m: Moments, g: Array, xp: Namespace = namespace) -> Array:
 class SBL(Algorithm):
     """g <- |mu|^2 + g (1 - g d): EM for the variances of the taps, from a flat start.
 
-    The noise variance is taken as given, or estimated along with g where unknown.
+    The noise variance is taken as given, or estimated along with g where unknown. Snapshots share g, and |mu|^2 is its
+    mean over them: M-SBL (Wipf & Rao 2007).
 
     >>> from chanest import PartialDFT, PilotPattern
     >>> phi = PilotPattern.random(75, seed=0).operator(n_taps=256)
@@ -29,6 +30,7 @@ class SBL(Algorithm):
 
     name = "sbl"
     complex_only = True
+    joint = True
 
     def __init__(self, n_iterations: int = 25) -> None:
         super().__init__(n_iterations)
@@ -45,5 +47,27 @@ class SBL(Algorithm):
             if noise_variance is None:
                 s = noise_level(y, phi, m.noise)
         x = phi.posterior_mean(y, g, s)
+        trace.add(x)
+        return trace.recovery(x, Posterior(g, s))
+
+    def _jointly(
+        self,
+        y: Tensor,
+        phi: LinearOperator,
+        n_iterations: int,
+        trace: Trace,
+        noise_variance: Tensor | None,
+        noise_ratio: Tensor | None,
+    ) -> Recovery:
+        s = noise_of_snapshots(y, phi, noise_variance)
+        g = torch.full((*y.shape[:-2], phi.n_coefficients), 1 / phi.n_coefficients, dtype=s.dtype, device=y.device)
+        n = phi.n_measurements
+        for _ in range(n_iterations - 1):
+            m = phi.joint_moments(y, g, s.unsqueeze(-1).expand(*s.shape, n))
+            g = g * g * m.q2 + g * (1 - g * m.d).clamp_min(0)
+            if noise_variance is None:
+                found = s * (1 + s * (m.surprise - m.information).mean(-1))
+                s = found.clamp(FLOOR / n, CEILING / n)
+        x = g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(y, g, s.unsqueeze(-1).expand(*s.shape, n)))
         trace.add(x)
         return trace.recovery(x, Posterior(g, s))

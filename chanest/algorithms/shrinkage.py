@@ -14,7 +14,7 @@ SCHEDULES = ("ofdm", "published", "synthetic")
 _FEWEST, _MOST = 3, 10  # entries, of the schedules "ofdm" and "published"
 
 
-def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor = 0) -> Tensor:
+def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor = 0, joint: bool = False) -> Tensor:
     """Shrink the modulus by ``threshold``, keep the sign or phase (paper, below eq. 3, and footnote 3).
 
     With ``n_exempt`` = p > 0 exactly p entries of largest modulus per vector pass unshrunk (support
@@ -24,6 +24,8 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
         x: (*batch, N), real or complex.
         threshold: not negative, broadcast against x.
         n_exempt: p, 0...N; one for all vectors, or integers (*batch, 1), one for each.
+        joint: x is (*batch, R, N), R snapshots that vanish together: the modulus of an entry is its root mean square
+            over them (row sparsity, Yuan & Lin 2006).
 
     Returns:
         (*batch, N), of x's dtype.
@@ -33,6 +35,15 @@ def soft_threshold(x: Tensor, threshold: Tensor | float, n_exempt: int | Tensor 
     >>> soft_threshold(torch.tensor([3.0, -0.5, 1.0]), 1.0, n_exempt=1)
     tensor([3., 0., 0.])
     """
+    if joint:
+        power = torch.view_as_real(x).square().sum(-1) if x.is_complex() else x.square()
+        modulus = power.mean(-2, keepdim=True).clamp_min(torch.finfo(power.dtype).tiny).sqrt()
+        gain = shrinking_gain(modulus, threshold)
+        if isinstance(n_exempt, Tensor):
+            raise AlgorithmError("expected one number for all snapshots", field="n_exempt")
+        if n_exempt > 0:
+            gain = gain.scatter(-1, _largest(modulus, n_exempt), 1.0)
+        return gain * x
     if x.is_floating_point() and isinstance(n_exempt, int):
         threshold = torch.as_tensor(threshold, dtype=x.dtype, device=x.device)
         if torch.is_grad_enabled() and (x.requires_grad or threshold.requires_grad):

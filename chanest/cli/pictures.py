@@ -10,7 +10,7 @@ from ..evaluation import nmse_db
 from ..evaluation.plots import draw_estimate
 from ..files import Chunk, MeasurementFile
 from ..models import Model, Solution
-from ..problems import Batch, PilotPattern, Problem
+from ..problems import Batch, PilotPattern, Problem, cfr_of
 from .options import DEFAULT_ALGORITHM
 
 _DRAWN = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
@@ -29,20 +29,28 @@ def plot_simulated(
 ) -> None:
     """Draw the first channel of a block, and NMSE against iterations over all of it."""
     truth = block.truth
-    cfrs, cirs, curves = {"truth": truth["cfr"][0].numpy()}, {}, {}
+    cfrs, curves = {"truth": truth["cfr"][0].numpy()}, {}
+    cirs: dict[str, tuple[float, float, np.ndarray]] = {}
     if "cir" in truth:
-        cirs["truth"] = (scenario.first_tap_samples, truth["cir"][0].numpy())
+        cirs["truth"] = (scenario.first_tap_samples, 1.0, truth["cir"][0].numpy())
     for name, model in models.items():
         if name not in (*_DRAWN, chosen):
             continue
-        forward = model.scenario.forward_model(pattern, block.observations.dtype, "cpu")
-        found = model.solve(block.observations, pattern, block.noise_variance, n_iterations=used.get(name), record=True)
+        found = model.solve(
+            block.observations,
+            pattern,
+            block.noise_variance,
+            window_samples=scenario.window_samples,
+            n_iterations=used.get(name),
+            record=True,
+        )
         if found.iterates:
-            curves[name] = [nmse_db(forward.quantities(cir)["cfr"], truth["cfr"]) for cir in found.iterates]
+            taps = found.first_tap_samples, found.tap_spacing_samples
+            curves[name] = [nmse_db(cfr_of(cir, pattern.grid, *taps), truth["cfr"]) for cir in found.iterates]
         if name in (DEFAULT_ALGORITHM, chosen, LinearInterpolation.name):
             cfrs[name] = found.values["cfr"][0].numpy()
             if "cir" in found.values:
-                cirs[name] = (found.first_tap_samples, found.values["cir"][0].numpy())
+                cirs[name] = (found.first_tap_samples, found.tap_spacing_samples, found.values["cir"][0].numpy())
     title = f"{scenario.name}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
     observed = (np.array(pattern.subcarriers), block.observations[0].numpy())
     draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, curves, force)
@@ -56,11 +64,11 @@ def plot_received(
     cfrs = {chosen: found.values["cfr"][0].cpu().numpy()}
     cirs = {}
     if "cir" in found.values:
-        cirs[chosen] = (found.first_tap_samples, found.values["cir"][0].cpu().numpy())
+        cirs[chosen] = (found.first_tap_samples, found.tap_spacing_samples, found.values["cir"][0].cpu().numpy())
     if "cfr" in chunk.truth:
         cfrs = {"truth": chunk.truth["cfr"][0].numpy(), **cfrs}
     if "cir" in chunk.truth:
-        cirs = {"truth": (measurements.first_tap_samples, chunk.truth["cir"][0].numpy()), **cirs}
+        cirs = {"truth": (measurements.first_tap_samples, 1.0, chunk.truth["cir"][0].numpy()), **cirs}
     observed = (np.array(pattern.subcarriers), chunk.observations[0].numpy())
     title = f"{measurements.path.name}: the first of {measurements.n_observations} observations"
     draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, {}, force)

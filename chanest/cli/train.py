@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..algorithms import ALGORITHMS, Algorithm
+from ..algorithms import Algorithm, algorithm_class
 from ..errors import AlgorithmError, FileError, ModelError, ScenarioError, TrainingError
 from ..files import refuse_existing
 from ..models import Model, fits, load_model
@@ -185,7 +185,8 @@ def _algorithm(
     name = name or (start.algorithm.name if start else DEFAULT_ALGORITHM)
     if name not in LEARNED:
         raise AlgorithmError(f"expected one of {', '.join(LEARNED)}, got {name}", field="--algorithm")
-    known = inspect.signature(ALGORITHMS[name]).parameters
+    cls = algorithm_class(name, problem.training_hyperparameters())
+    known = inspect.signature(cls).parameters
     given = {key: value for key, value in asked.items() if value is not None}
     if "hidden" in given:
         given["n_hidden" if "n_hidden" in known else "lstm_hidden"] = given.pop("hidden")
@@ -202,7 +203,7 @@ def _algorithm(
         return _continued(start, name, problem, given, n_iterations)
     of_problem = {key: value for key, value in problem.training_hyperparameters().items() if key in known}
     n_iterations = _DEFAULTS[name].iterations if n_iterations is None else n_iterations
-    return ALGORITHMS[name](n_iterations=n_iterations, **{**of_problem, **given})
+    return cls(n_iterations=n_iterations, **{**of_problem, **given})
 
 
 def _matrix_size(name: str, problem: Problem, seed: int) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def draw_estimate(
     title: str,
     subcarriers: np.ndarray,
     cfrs: Mapping[str, np.ndarray],
-    cirs: Mapping[str, tuple[int, np.ndarray]],
+    cirs: Mapping[str, tuple[float, float, np.ndarray]],
     pilots: tuple[np.ndarray, np.ndarray],
     nmse_db: Mapping[str, Sequence[float]],
     force: bool = False,
@@ -68,7 +68,7 @@ def draw_estimate(
         title: above the figure.
         subcarriers: (n_used,).
         cfrs: name -> (n_used,) complex; "truth" is drawn in black.
-        cirs: name -> (delay of the first tap in samples, (taps,) complex).
+        cirs: name -> (delay of the first tap, spacing of the taps, both in samples, (taps,) complex).
         pilots: subcarriers and observations, (n_pilots,) each.
         nmse_db: name -> NMSE after every iteration, in dB; empty when unknown.
         force: replace a file that exists.
@@ -97,9 +97,11 @@ def _colours(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _draw_cir(axis: "Axes", cirs: Mapping[str, tuple[int, np.ndarray]], colours: dict[str, dict[str, Any]]) -> None:
-    for offset, (name, (first, cir)) in enumerate(cirs.items()):
-        delays, modulus = first + np.arange(cir.size), np.abs(cir)
+def _draw_cir(
+    axis: "Axes", cirs: Mapping[str, tuple[float, float, np.ndarray]], colours: dict[str, dict[str, Any]]
+) -> None:
+    for offset, (name, (first, spacing, cir)) in enumerate(cirs.items()):
+        delays, modulus = first + spacing * np.arange(cir.size), np.abs(cir)
         kept = modulus > 1e-3 * max(float(modulus.max()), 1e-300)
         style = {"color": colours[name]["color"]}
         axis.vlines(delays[kept] + 0.25 * offset, 0, modulus[kept], lw=1, **style)

@@ -79,7 +79,10 @@ class ErrorTally:
 
     def add_solution(self, found: Solution, truth: Values, first_tap: int) -> None:
         """Add what a model found, its error variance too."""
-        self.add(found.values, truth, (found.first_tap_samples, first_tap))
+        values = found.values
+        if found.tap_spacing_samples != 1:  # taps between the samples have no truth
+            values = {name: value for name, value in values.items() if name != "cir"}
+        self.add(values, truth, (int(found.first_tap_samples), first_tap))
         if found.error_variance is not None and "cfr" in truth:
             self.expected += float(found.error_variance.double().sum())
 
@@ -156,6 +159,7 @@ def evaluate(
                 data.observations,
                 sensing,
                 data.noise_variance,
+                window_samples=scenario.window_samples,
                 n_iterations=(n_iterations or {}).get(name),
             )
             found[name] = run(error_variance=name in error_variance_of)

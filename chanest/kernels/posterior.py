@@ -15,7 +15,7 @@ from .simd import LANES, add_windows
 @compiled
 def factorise(
     spectrum: Array,
-    load: Scalar,
+    load: Array,
     scale: Scalar,
     lag: Array,
     sign: Array,
@@ -26,7 +26,7 @@ def factorise(
 ) -> bool:
     """Rows of U from the spectrum of g; False where a pivot is not positive.
 
-    C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, and load more on the diagonal.
+    C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, and load[i] more on the diagonal.
     """
     n_rows, width = lag.shape[0], re.shape[1]
     row = np.empty((2, width), np.float32)
@@ -36,7 +36,7 @@ def factorise(
         for j in range(i, n_rows):
             value = spectrum[lag[i, j]]
             row[0, j], row[1, j] = value.real * scale, value.imag * scale * sign[i, j]
-        row[0, i] += load
+        row[0, i] += load[i]
         for k in range(i):
             weights[0, k], weights[1, k] = -re[k, i], im[k, i]
         for column in range(start, width, LANES):
@@ -82,45 +82,55 @@ def posterior(
     sign: Array,
     w: Array,
     lags: Array,
+    outer: Array,
+    diagonals: Array,
     scalars: Array,
     start: int,
     end: int,
 ) -> None:
-    """For the rows start...end - 1: w = C^-1 y, the sums of C^-1 along equal lags, and numbers.
+    """For the rows start...end - 1, each of R snapshots: w = C^-1 y, sums of C^-1 along equal lags, and numbers.
 
     Args:
-        spectrum: (B, n_fft // 2 + 1) of g; load: (B,); y: (B, M); lag, sign: (M, M).
-        w: (B, M); lags: (B, n_fft // 2 + 1), zeros; scalars: (3, B): ||w||^2, tr(C^-1), y^H w; NaN where C is not
-            positive definite.
+        spectrum: (B, n_fft // 2 + 1) of g; load: (B, M); y: (B, R, M); lag, sign: (M, M).
+        w: (B, R, M); lags: (B, n_fft // 2 + 1), zeros.
+        outer: as lags, the same sums of the mean of w w^H; (0, 0) where they are not asked for.
+        diagonals: (2, B, M): the mean of |w|^2, and the diagonal of C^-1.
+        scalars: (3, B): the mean ||w||^2, tr(C^-1), the mean y^H w; NaN where C is not positive definite.
     """
-    n_rows = y.shape[1]
+    n_snapshots, n_rows = y.shape[1:]
     width = (n_rows + LANES - 1) // LANES * LANES
     re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
     offset = np.arange(n_rows) * width
     inv_re, inv_im = np.empty((n_rows, width), np.float32), np.empty((n_rows, width), np.float32)
     weights, row = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
-    ys = np.zeros((2, width), np.float32)
+    ys, ws = np.zeros((2, width), np.float32), np.zeros((n_snapshots, 2, width), np.float32)
     scale, nyquist, two = np.float32(1.0 / n_rows), spectrum.shape[1] - 1, np.float32(2.0)
+    share, joint = np.float32(1.0 / n_snapshots), outer.shape[0] > 0
     for b in range(start, end):
         if not factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights):
             scalars[:, b] = np.nan
             continue
         invert_factor(re, im, inv_re, inv_im, offset, weights)
-        split(y[b], ys)
         fit, trace, misfit = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-        row[:] = 0
-        for i in range(n_rows):
-            sum_re, sum_im = np.float32(0.0), np.float32(0.0)
-            for j in range(i // LANES * LANES + LANES):
-                sum_re += inv_re[i, j] * ys[0, j] - inv_im[i, j] * ys[1, j]
-                sum_im += inv_re[i, j] * ys[1, j] + inv_im[i, j] * ys[0, j]
-            fit += sum_re * sum_re + sum_im * sum_im
-            for j in range(width):  # X^H v
-                row[0, j] += inv_re[i, j] * sum_re + inv_im[i, j] * sum_im
-                row[1, j] += inv_re[i, j] * sum_im - inv_im[i, j] * sum_re
-        for i in range(n_rows):
-            w[b, i] = complex(row[0, i], row[1, i])
-            misfit += row[0, i] * row[0, i] + row[1, i] * row[1, i]
+        diagonals[0, b] = 0
+        for r in range(n_snapshots):
+            split(y[b, r], ys)
+            row[:] = 0
+            for i in range(n_rows):
+                sum_re, sum_im = np.float32(0.0), np.float32(0.0)
+                for j in range(i // LANES * LANES + LANES):
+                    sum_re += inv_re[i, j] * ys[0, j] - inv_im[i, j] * ys[1, j]
+                    sum_im += inv_re[i, j] * ys[1, j] + inv_im[i, j] * ys[0, j]
+                fit += sum_re * sum_re + sum_im * sum_im
+                for j in range(width):  # X^H v
+                    row[0, j] += inv_re[i, j] * sum_re + inv_im[i, j] * sum_im
+                    row[1, j] += inv_re[i, j] * sum_im - inv_im[i, j] * sum_re
+            for i in range(n_rows):
+                w[b, r, i] = complex(row[0, i], row[1, i])
+                power = row[0, i] * row[0, i] + row[1, i] * row[1, i]
+                misfit += power
+                diagonals[0, b, i] += power * share
+            ws[r] = row
         for i in range(n_rows):
             stop = i // LANES * LANES + LANES
             row[:, :stop] = 0
@@ -132,18 +142,32 @@ def posterior(
                 # both of +-lag fall on the same entry at 0 and at the Nyquist lag
                 lags[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
             trace += row[0, i]
+            diagonals[1, b, i] = row[0, i]
+            if joint:
+                row[:, :stop] = 0
+                for r in range(n_snapshots):
+                    p, q = ws[r, 0, i] * share, ws[r, 1, i] * share
+                    for j in range(stop):  # w_i conj(w_j)
+                        row[0, j] += p * ws[r, 0, j] + q * ws[r, 1, j]
+                        row[1, j] += q * ws[r, 0, j] - p * ws[r, 1, j]
+                for j in range(i):
+                    outer[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
         lags[b, 0] = lags[b, 0] * two + trace
         if 2 * nyquist == n_fft:
             lags[b, nyquist] *= two
-        scalars[0, b], scalars[1, b], scalars[2, b] = misfit, trace, fit
+        if joint:
+            outer[b, 0] = outer[b, 0] * two + misfit * share
+            if 2 * nyquist == n_fft:
+                outer[b, nyquist] *= two
+        scalars[0, b], scalars[1, b], scalars[2, b] = misfit * share, trace, fit * share
 
 
 @compiled
 def solve(
     spectrum: Array, load: Array, y: Array, lag: Array, sign: Array, w: Array, solved: Array, start: int, end: int
 ) -> None:
-    """w = C^-1 y for the rows start...end - 1; solved (B,) says where C is positive definite."""
-    n_rows = y.shape[1]
+    """w = C^-1 y, (B, R, M) both, for the rows start...end - 1; solved (B,) says where C is positive definite."""
+    n_snapshots, n_rows = y.shape[1:]
     width = (n_rows + LANES - 1) // LANES * LANES
     re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
     offset = np.arange(n_rows) * width
@@ -153,18 +177,19 @@ def solve(
         solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights)
         if not solved[b]:
             continue
-        v[:] = 0
-        split(y[b], v)
-        for i in range(n_rows):  # U^H v = y, column after column of U^H
-            p, q = v[0, i] / re[i, i], v[1, i] / re[i, i]
-            for j in range(i // LANES * LANES, width):
-                v[0, j] -= re[i, j] * p + im[i, j] * q
-                v[1, j] -= re[i, j] * q - im[i, j] * p
-            v[0, i], v[1, i] = p, q
-        for i in range(n_rows - 1, -1, -1):  # U w = v
-            p, q = v[0, i], v[1, i]
-            for j in range(i + 1, n_rows):
-                p -= re[i, j] * v[0, j] - im[i, j] * v[1, j]
-                q -= re[i, j] * v[1, j] + im[i, j] * v[0, j]
-            v[0, i], v[1, i] = p / re[i, i], q / re[i, i]
-            w[b, i] = complex(v[0, i], v[1, i])
+        for r in range(n_snapshots):
+            v[:] = 0
+            split(y[b, r], v)
+            for i in range(n_rows):  # U^H v = y, column after column of U^H
+                p, q = v[0, i] / re[i, i], v[1, i] / re[i, i]
+                for j in range(i // LANES * LANES, width):
+                    v[0, j] -= re[i, j] * p + im[i, j] * q
+                    v[1, j] -= re[i, j] * q - im[i, j] * p
+                v[0, i], v[1, i] = p, q
+            for i in range(n_rows - 1, -1, -1):  # U w = v
+                p, q = v[0, i], v[1, i]
+                for j in range(i + 1, n_rows):
+                    p -= re[i, j] * v[0, j] - im[i, j] * v[1, j]
+                    q -= re[i, j] * v[1, j] + im[i, j] * v[0, j]
+                v[0, i], v[1, i] = p / re[i, i], q / re[i, i]
+                w[b, r, i] = complex(v[0, i], v[1, i])

@@ -1,7 +1,8 @@
 """Models: an algorithm with its parameters and the problem it was made for; model files, and which model serves."""
 
 from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
-from .model import Estimate, Model, Solution, noise_of_y, normalise
+from .model import Estimate, Model, Solution
+from .scaling import noise_of_pilots, noise_of_y, normalise, normalise_group
 from .zoo import (
     ESTIMATORS,
     check_serves,
@@ -27,8 +28,10 @@ __all__ = [
     "is_model",
     "load_model",
     "model_names",
+    "noise_of_pilots",
     "noise_of_y",
     "normalise",
+    "normalise_group",
     "pick_model",
     "pick_named",
     "read_model",

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import ALGORITHMS, Algorithm
+from ..algorithms import ALGORITHMS, Algorithm, algorithm_class
 from ..errors import AlgorithmError, ChanestError, FileError, ModelError
 from ..files.atomic import disk_errors, replacing
 from ..problems import Problem, scenario_from_fields, shipped
@@ -218,8 +218,8 @@ def tensors_of(algorithm: Algorithm) -> dict[str, Tensor]:
 
 def _algorithm(file: h5py.File, path: Path) -> Algorithm:
     _check_format(file, path)
-    cls = ALGORITHMS[_attribute(file, "algorithm")]
     hyperparameters = _read_group(_group(file, "hyperparameters", path))
+    cls = algorithm_class(str(_attribute(file, "algorithm")), hyperparameters)
     _check_hyperparameters(cls, hyperparameters, path)
     try:
         with torch.device("meta"):  # no memory for a size that the tensors in the file may not have

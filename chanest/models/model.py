@@ -1,9 +1,8 @@
-"""Model and Estimate: pilots in, channel out. The only module that converts between H and y = H / sqrt(M)."""
+"""Model and Estimate: pilots in, channel out."""
 
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
-from types import ModuleType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -11,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, Interpolator, Recovery, namespace
+from ..algorithms import Algorithm, Interpolator, JointPosterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
-from ..operators import DenseOperator, PartialDFT
+from ..operators import DenseOperator, PartialDFT, Superposed
 from ..problems import (
     Grid,
     PilotPattern,
@@ -21,14 +20,29 @@ from ..problems import (
     Scenario,
     Sensing,
     check_measurements,
+    check_pilots,
     checked_symbols,
+    delay_grid,
     gaussian,
     ofdm,
     whole_band,
 )
+from .findings import (
+    DETECTED,
+    Paths,
+    false_alarm_probability,
+    noise_found,
+    paths_of,
+    response_factor,
+    snr_db,
+    timing_samples,
+)
+from .groups import Groups, grouped
+from .scaling import noise_of_y, normalise
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
+_SINGLE_ENOUGH = 1e-4  # noise over the power: below it single precision tells the noise from rounding no more
 _Stamp = tuple[tuple[int, int], ...]
 _copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tuple[_Stamp, Algorithm]]] = (
     WeakKeyDictionary()
@@ -39,25 +53,47 @@ _copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tup
 class Estimate:
     """An estimated channel; NumPy arrays where the pilots were one, else tensors.
 
+    Of several layers, (n_layers,) stands before the last axis of what is estimated of each. ``batch`` are all axes of
+    the received pilots before the last one, ``groups`` those before the axes of snapshots.
+
     Attributes:
         cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on; None from an interpolator.
         cfr: (*batch, n_used) complex on ``used_subcarriers``, those of the pattern's grid.
         used_subcarriers: (n_used,) int64.
         first_tap_samples: delay of the first tap.
-        error_variance: (*batch, n_used), expected |error|^2 of the CFR, when asked for.
+        tap_spacing_samples: from one tap to the next.
+        error_variance: (*batch, n_used) float64, expected |error|^2 of the CFR, when asked for; float32 of the
+            estimators that know no snapshots.
         iterates: the CIR after every iteration, when recorded.
         step_sizes, thresholds: of every iteration, (K, *batch) or (K,), when recorded; thresholds are
             relative to observations of unit RMS.
+        noise_variance: (*groups,) float64 of a received pilot, as told or found; of NA-SBL for any receiver alone, as
+            all that follows.
+        snr_db: (*groups,) of the received pilots, at least -30.
+        timing_samples: (*groups,) delay of the first path, NaN where there is none.
+        false_alarm: (*groups,) float64, how likely noise alone is to look so much like a channel.
+        detected: (*groups,) bool, whether anything was sent: that probability is below 0.5 %.
+        paths: delays, gains, variances, layers and count of paths (:class:`chanest.models.Paths`), when asked for.
+        covariance_factor: (*groups, [n_layers,] n_used, A) complex128, F with F F^H the covariance of the CFR's error,
+            when asked for.
     """
 
     cir: Any
     cfr: Any
     used_subcarriers: Any
-    first_tap_samples: int
+    first_tap_samples: float
     error_variance: Any = None
     iterates: tuple[Any, ...] = ()
     step_sizes: Any = None
     thresholds: Any = None
+    tap_spacing_samples: float = 1.0
+    noise_variance: Any = None
+    snr_db: Any = None
+    timing_samples: Any = None
+    false_alarm: Any = None
+    detected: Any = None
+    paths: Any = None
+    covariance_factor: Any = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +105,23 @@ class Solution:
         error_variance: of the CFR, (*batch, n_used), when asked for and known.
         first_tap_samples: delay of the first coefficient.
         iterates: the coefficients after every iteration, when recorded.
-        step_sizes, thresholds: as of an :class:`Estimate`.
+        step_sizes, thresholds, tap_spacing_samples and what follows: as of an :class:`Estimate`.
     """
 
     values: dict[str, Tensor]
     error_variance: Tensor | None
-    first_tap_samples: int
+    first_tap_samples: float
     iterates: tuple[Tensor, ...] = ()
     step_sizes: Tensor | None = None
     thresholds: Tensor | None = None
+    tap_spacing_samples: float = 1.0
+    noise_variance: Tensor | None = None
+    snr_db: Tensor | None = None
+    timing_samples: Tensor | None = None
+    false_alarm: Tensor | None = None
+    detected: Tensor | None = None
+    paths: Paths | None = None
+    covariance_factor: Tensor | None = None
 
 
 @dataclass
@@ -111,28 +155,46 @@ class Model:
         noise_variance: Array | float | None = None,
         *,
         pilot_symbols: Array | complex | None = None,
+        pilot_valid: Array | None = None,
+        snapshot_axes: int = 0,
+        window_samples: tuple[float, float] | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
+        paths: bool = False,
+        covariance: bool = False,
     ) -> Estimate:
         """Estimate channels from received pilots.
 
         The result scales with the input: estimate(a Y) = a estimate(Y). All-zero pilots give a zero channel.
+
+        NA-SBL for any receiver (``na-sbl-wide``) takes any grid, timing, layers, snapshots and noise; the others take
+        the DFT length of their scenario, its delays, one layer, one modulus and one noise variance. Snapshots share
+        their delays with ISTA, FISTA, ALISTA, OMP and SBL too; other estimators take them one by one.
 
         Args:
             received_pilots: (*batch, n_pilots) complex64 or complex128, in the order of the pattern. Device
                 and precision of the result are theirs, and so is its kind: NumPy array or tensor.
             pattern: where the pilots lie; the CFR is estimated on the used subcarriers of its grid. Or
                 their subcarriers, (n_pilots,) whole numbers, on the grid of the model's scenario.
-            noise_variance: complex variance per received pilot, a number or (*batch,); estimated where it is
-                needed and not given. The estimates of the ISTA family do not use it.
-            pilot_symbols: what was sent, a number or (n_pilots,), of one modulus; 1 when not given.
+            noise_variance: complex variance per received pilot, a number, (*batch,), or (*batch, n_pilots) with 1 where
+                all are alike; estimated where it is needed and not given. The estimates of the ISTA family do not use
+                it.
+            pilot_symbols: what was sent, a number or (n_pilots,), of any modulus but 0; 1 when not given. Or (n_layers,
+                n_pilots): layers superposed on the same pilots.
+            pilot_valid: (*batch, n_pilots) or (n_pilots,) bool: which pilots to trust.
+            snapshot_axes: so many axes of the batch before the pilots hold snapshots of one channel, whose delays are
+                shared, such as antennas.
+            window_samples: first and last delay of the channel, where they are known; else all that the pilots tell
+                apart are looked at.
             n_iterations: another K than the model's.
             record: keep the iterates, step sizes and thresholds.
             error_variance: estimate it too, on every used subcarrier.
+            paths: find the paths: delays between the taps, gains, variances.
+            covariance: give a factor of the covariance of the CFR's error.
 
         Raises:
-            ModelError: the model was made for the synthetic setting.
+            ModelError: the model was made for the synthetic setting, or cannot do what is asked.
             ObservationError: wrong shape, real numbers, NaN or Inf, an impossible noise variance.
             PilotError: subcarriers that are no pattern.
             AlgorithmError: n_iterations differs from a K that the model is bound to.
@@ -149,26 +211,41 @@ class Model:
         if not isinstance(pattern, PilotPattern):
             pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
         received, noise = _tensor(received_pilots), _tensor(noise_variance)
-        scenario.check(received, pattern, noise)
-        if pilot_symbols is not None:
-            symbols = checked_symbols(_tensor(pilot_symbols), received)
-            received = received / symbols
-            if noise is not None:
-                noise = noise / float(symbols.abs().double().square().mean())
-        found = self._solve(
-            received, pattern, noise, n_iterations=n_iterations, record=record, error_variance=error_variance
-        )
-        estimate = Estimate(
-            found.values.get("cir"),
-            found.values["cfr"],
-            torch.from_numpy(pattern.used_subcarriers).to(received.device),
-            found.first_tap_samples,
-            found.error_variance,
-            found.iterates,
-            found.step_sizes,
-            found.thresholds,
-        )
+        symbols, valid = _tensor(pilot_symbols), _tensor(pilot_valid)
+        how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
+        if self.algorithm.circle:
+            check_pilots(received, pattern, None)
+            groups = grouped(received, noise, symbols, valid, snapshot_axes)
+            found = self._solve_groups(groups, pattern, window_samples, paths=paths, covariance=covariance, **how)
+        else:
+            self._check_plain(symbols, valid, noise, received, paths or covariance)
+            scenario.check(received, pattern, noise)
+            joint = snapshot_axes > 0 and self.algorithm.joint
+            if symbols is not None:
+                symbols = checked_symbols(symbols, received)
+                received = received / symbols
+                if noise is not None:
+                    noise = noise / float(symbols.abs().double().square().mean())
+            if joint:
+                found = self._solve_plain_groups(grouped(received, noise, None, None, snapshot_axes), pattern, **how)
+            else:
+                found = self._solve(received, pattern, noise, **how)
+        facts = {f.name: getattr(found, f.name) for f in fields(Solution) if f.name != "values"}
+        used = torch.from_numpy(pattern.used_subcarriers).to(received.device)
+        estimate = Estimate(found.values.get("cir"), found.values["cfr"], used, **facts)
         return _in_kind(estimate, received_pilots)
+
+    def _check_plain(self, symbols: Any, valid: Any, noise: Any, received: Tensor, more: bool) -> None:
+        """Raise ModelError where something is asked for that only NA-SBL for any receiver does."""
+        wanted = {
+            "layers": isinstance(symbols, Tensor) and symbols.ndim == 2,
+            "pilot_valid": valid is not None,
+            "a noise variance per pilot": isinstance(noise, Tensor) and noise.ndim == received.ndim,
+            "paths or a covariance": more,
+        }
+        for what, asked in wanted.items():
+            if asked:
+                raise ModelError(f"model {self.name}: {self.algorithm.name} takes no {what}; take na-sbl-wide")
 
     def recover(
         self,
@@ -220,6 +297,7 @@ class Model:
         sensing: Sensing,
         noise_variance: Tensor | float | None = None,
         *,
+        window_samples: tuple[float, float] | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
@@ -229,7 +307,7 @@ class Model:
         Args:
             observations: (*batch, M), pilot symbols divided out.
             sensing: a pilot pattern, or a matrix.
-            noise_variance, n_iterations, record, error_variance: as of :meth:`estimate`.
+            noise_variance, window_samples, n_iterations, record, error_variance: as of :meth:`estimate`.
 
         Raises:
             ObservationError, AlgorithmError: as of those.
@@ -239,15 +317,122 @@ class Model:
         >>> list(model.solve(torch.ones(2, 75) + 0j, model.scenario.sensing(seed=0)).values)
         ['cir', 'cfr']
         """
+        how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
+        if self.algorithm.circle:
+            check_pilots(observations, sensing, None)
+            return self._solve_groups(
+                grouped(observations, noise_variance, None, None, 0), sensing, window_samples, **how
+            )
         self.scenario.check(observations, sensing, noise_variance)
-        return self._solve(
-            observations,
-            sensing,
-            noise_variance,
-            n_iterations=n_iterations,
-            record=record,
-            error_variance=error_variance,
+        return self._solve(observations, sensing, noise_variance, **how)
+
+    def _solve_groups(
+        self,
+        groups: Groups,
+        pattern: PilotPattern,
+        window_samples: tuple[float, float] | None,
+        *,
+        n_iterations: int | None,
+        record: bool,
+        error_variance: bool,
+        paths: bool = False,
+        covariance: bool = False,
+    ) -> Solution:
+        """What an algorithm for any receiver finds in groups of snapshots."""
+        y, rms, n_layers = groups.y, groups.rms, 1 if groups.symbols is None else len(groups.symbols)
+        delays = delay_grid(pattern, window_samples, n_layers)
+        dtype, device = y.dtype, y.device
+        band = delays.operator(whole_band(pattern.grid), dtype, device)
+        phi: Any = delays.operator(pattern, dtype, device)
+        if groups.symbols is not None:
+            phi = Superposed(phi, groups.symbols)
+        algorithm = _converted(self.algorithm, y)
+        recovery = self._recovered(groups, phi, n_iterations, record)
+        posterior, scale = recovery.posterior, rms.unsqueeze(-1)
+        assert isinstance(posterior, JointPosterior)
+
+        def of_layers(x: Tensor) -> Tensor:
+            """(groups, R, L N) as (*batch, *snapshots, [L,] N)."""
+            shaped = groups.of_snapshots(x)
+            return shaped if n_layers == 1 else shaped.unflatten(-1, (n_layers, -1))
+
+        def shared(values: Tensor) -> Tensor:
+            """(groups, L, n), the same for all snapshots, as (*batch, *snapshots, [L,] n)."""
+            wide = values.unsqueeze(1).expand(-1, y.shape[1], *values.shape[1:])
+            shaped = groups.of_snapshots(wide)
+            return shaped.squeeze(-2) if n_layers == 1 else shaped
+
+        cir = of_layers(recovery.x * scale)
+        values = {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
+        variance = None
+        if error_variance or covariance:
+            told = groups.noise
+            variance = algorithm.error_variance(recovery, y, phi, band, told).double()
+        power = rms.double().square()
+        noise = noise_found(groups, recovery.x, posterior, phi)
+        with torch.no_grad():
+            circle = None if window_samples is not None else delays.n_taps * delays.spacing_samples
+            chance = false_alarm_probability(groups, posterior, phi)
+            found_paths = _scaled_paths(paths_of(y, posterior, phi), groups) if paths else None
+            factor = None
+            if covariance and variance is not None:
+                factor = response_factor(posterior, phi, band, variance) * rms.double().unsqueeze(-1)
+                factor = groups.of_groups(factor if n_layers == 1 else factor.unflatten(-2, (n_layers, -1)))
+        return Solution(
+            values,
+            None if variance is None or not error_variance else shared(variance * power.unsqueeze(-1)),
+            delays.first_tap_samples,
+            tuple(of_layers(x * scale) for x in recovery.iterates),
+            tap_spacing_samples=delays.spacing_samples,
+            noise_variance=groups.of_groups(noise * power.squeeze(-1)),
+            snr_db=groups.of_groups(snr_db(groups, posterior, noise)),
+            timing_samples=groups.of_groups(timing_samples(posterior.variances, phi, circle)),
+            false_alarm=groups.of_groups(chance),
+            detected=groups.of_groups(chance < DETECTED),
+            paths=found_paths,
+            covariance_factor=factor,
         )
+
+    def _recovered(self, groups: Groups, phi: Any, n_iterations: int | None, record: bool) -> Recovery:
+        """What the algorithm recovers; in double precision where the noise is told so low that single loses its way."""
+        y, noise = groups.y, groups.noise
+
+        def run(some: Any, dtype: torch.dtype) -> Recovery:
+            own = [None if v is None else v[some].to(dtype.to_real()) for v in (noise, groups.ratio)]
+            at = phi if dtype == phi.dtype else phi.to(dtype)
+            rows = y[some].to(dtype)
+            algorithm = _converted(self.algorithm, rows)
+            return algorithm(rows, at, n_iterations, record, noise_variance=own[0], snapshots=True, noise_ratio=own[1])
+
+        if noise is None or y.dtype == torch.complex128:
+            return run(slice(None), y.dtype)
+        lowest = noise if noise.ndim == 1 else noise.amin(-1)
+        exact = lowest * y.shape[-1] < _SINGLE_ENOUGH
+        if not bool(exact.any()):
+            return run(slice(None), y.dtype)
+        if bool(exact.all()):
+            return run(slice(None), torch.complex128).to(y.dtype)
+        order = torch.cat([exact.nonzero(), (~exact).nonzero()]).squeeze(-1).argsort()
+        return run(exact, torch.complex128).to(y.dtype).followed_by(run(~exact, y.dtype), order)
+
+    def _solve_plain_groups(
+        self, groups: Groups, pattern: PilotPattern, *, n_iterations: int | None, record: bool, error_variance: bool
+    ) -> Solution:
+        """What a classical algorithm finds in groups of snapshots, on the delays of the scenario."""
+        y, noise = groups.y, groups.noise
+        forward = self.scenario.forward_model(pattern, y.dtype, y.device)
+        algorithm = _converted(self.algorithm, y)
+        recovery = algorithm(y, forward.phi, n_iterations, record, noise_variance=noise, snapshots=True)
+        scale = groups.rms.unsqueeze(-1)
+        variance = None
+        if error_variance and algorithm.gives_error_variance:
+            told = noise if noise is None or recovery.posterior is not None else noise.unsqueeze(-1)
+            variance = algorithm.error_variance(recovery, y, forward.phi, forward.band, told)
+            variance = variance if variance.ndim == y.ndim else variance.unsqueeze(1).expand(-1, y.shape[1], -1)
+            variance = groups.of_snapshots(variance * scale.square())
+        values = {name: groups.of_snapshots(v) for name, v in forward.quantities(recovery.x * scale).items()}
+        iterates = tuple(groups.of_snapshots(x * scale) for x in recovery.iterates)
+        return Solution(values, variance, self.scenario.first_tap_samples, iterates)
 
     def _solve(
         self,
@@ -294,41 +479,12 @@ class Model:
         return self.ofdm.operator(whole_band(self.ofdm.grid if grid is None else grid), dtype, device)
 
 
-def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
-    """y of unit norm and the RMS of the observations: observations = y * sqrt(M) * rms.
-
-    Dividing first by the largest modulus keeps squares inside float32 whatever the receiver's units.
-
-    Args:
-        observations: (*batch, M), complex or real.
-
-    Returns:
-        y (*batch, M) with ||y|| = 1 (or 0), rms (*batch, 1).
-
-    >>> y, rms = normalise(torch.full((1, 4), 3e-30 + 0j))
-    >>> float(torch.linalg.vector_norm(y)), f"{float(rms):.1e}"
-    (1.0, '3.0e-30')
-    """
-    parts = torch.view_as_real(observations.resolve_conj()) if observations.is_complex() else observations.unsqueeze(-1)
-    peak = parts.abs().amax((-2, -1)).unsqueeze(-1)
-    audible = peak >= torch.finfo(peak.dtype).tiny  # below, division underflows: as good as silence
-    peak = torch.where(audible, peak, 1.0)
-    relative = torch.where(audible, observations / peak, 0.0)
-    rms = relative.abs().square().mean(-1, keepdim=True).sqrt()
-    y = relative / torch.where(rms > 0, rms, 1.0) / observations.shape[-1] ** 0.5
-    return y, rms * peak
-
-
-def noise_of_y(noise_variance: Any, scale: Any, n_pilots: Any, xp: ModuleType = namespace) -> Any:
-    """The noise variance of an entry of y, given that of an observation and the RMS that normalise found.
-
-    >>> noise_of_y(0.3, torch.tensor([[2.0]]), 75)
-    tensor([0.0010])
-    """
-    rms = scale[..., 0]
-    noise = xp.full_like(xp.double(rms), noise_variance)
-    relative = xp.clip(xp.square(xp.sqrt(noise) / xp.clip(xp.double(rms), xp.tiny(rms))), 0.0, 1e6)
-    return xp.astype(relative / n_pilots, rms.dtype)
+def _scaled_paths(found: Paths, groups: Groups) -> Paths:
+    """Paths in the units of the received pilots and the shape of the batch."""
+    rms = groups.rms.double()
+    gains = groups.of_snapshots(found.gains * rms.unsqueeze(-1))
+    shaped = {name: groups.of_groups(getattr(found, name)) for name in ("delays_samples", "layers", "count")}
+    return Paths(gains=gains, variances=groups.of_groups(found.variances * rms.square()), **shaped)
 
 
 def _tensor(value: Any) -> Any:
@@ -344,6 +500,8 @@ def _in_kind(result: _Result, given: Array) -> _Result:
     def array(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(array, value))
+        if isinstance(value, Paths):
+            return _in_kind(value, given)
         return value.detach().resolve_conj().numpy() if isinstance(value, Tensor) else value
 
     changed = {f.name: array(getattr(result, f.name)) for f in fields(result)}  # type: ignore[arg-type]

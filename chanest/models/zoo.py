@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..algorithms import (
     ALGORITHMS,
@@ -17,7 +18,7 @@ from ..algorithms import (
     Interpolator,
 )
 from ..errors import AlgorithmError, ModelError
-from ..problems import PilotPattern, Problem, not_none, ofdm
+from ..problems import PilotPattern, Problem, not_none, ofdm, pattern_of
 from .hdf5 import read_model, read_purpose, shipped_models
 from .model import Array, Estimate, Model
 
@@ -55,32 +56,75 @@ def model_names() -> list[str]:
 
 def estimate(
     received_pilots: Array,
-    pattern: PilotPattern | Sequence[int] | Array,
+    pilot_subcarriers: PilotPattern | Sequence[int] | Array,
     noise_variance: Array | float | None = None,
     *,
-    model: str | Path | Model = "na-sbl-wide",
+    n_fft: int | None = None,
+    used_subcarriers: Sequence[int] | Array | None = None,
     pilot_symbols: Array | complex | None = None,
+    pilot_valid: Array | None = None,
+    snapshot_axes: int = 0,
+    window_samples: tuple[float, float] | None = None,
+    model: str | Path | Model = "na-sbl-wide",
     error_variance: bool = False,
+    paths: bool = False,
+    covariance: bool = False,
 ) -> Estimate:
-    """Estimate channels from received pilots by a shipped model, or one from a file.
+    """Estimate channels from received pilots on any OFDM grid, by a shipped model or one from a file.
 
     Args:
-        received_pilots, pattern, noise_variance, pilot_symbols, error_variance: as of :meth:`Model.estimate`.
-        model: a name, a file, or a loaded model. "na-sbl-wide" was trained for any channel and any 24 to 200
-            pilots.
+        received_pilots: (*batch, n_pilots) complex, NumPy array or tensor.
+        pilot_subcarriers: (n_pilots,) whole numbers, counted from the carrier's centre, any set in any order; or a
+            pattern, which brings its grid.
+        noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, error_variance, paths, covariance: as
+            of :meth:`Model.estimate`.
+        n_fft: DFT length; only subcarrier/n_fft counts. 1024 when not given and the pilots span at least 300 of
+            LTE-10's subcarriers.
+        used_subcarriers: where the channel is estimated; when not given LTE-10's where the pilots fit in, else all
+            from the lowest to the highest pilot.
+        model: a name, a file, or a loaded model. "na-sbl-wide" was trained for any channel and any receiver.
 
     Raises:
         ModelError, FileError: no such model.
-        ObservationError, PilotError: as of :meth:`Model.estimate`.
+        ObservationError, PilotError: as of :meth:`Model.estimate`; or n_fft is missing.
 
     >>> estimate(np.ones((2, 75), np.complex64), PilotPattern.random(75, seed=0)).cfr.shape
     (2, 600)
+    >>> wifi = [*range(-26, 0), *range(1, 27)]
+    >>> found = estimate(np.ones((4, 52), np.complex64), wifi, n_fft=64, snapshot_axes=1)
+    >>> found.cfr.shape, bool(found.detected), round(float(found.timing_samples))
+    ((4, 53), True, 0)
     """
     if not isinstance(model, Model):
         model = _shipped(str(model)) if str(model) in model_names() else load_model(model)
+    if isinstance(pilot_subcarriers, PilotPattern):
+        pattern, order = pilot_subcarriers, None
+    else:
+        used = None if used_subcarriers is None else np.asarray(used_subcarriers)
+        pattern, order = pattern_of(np.asarray(pilot_subcarriers), n_fft, used)
+    if order is not None:
+        received_pilots, noise_variance, pilot_symbols, pilot_valid = (
+            _sorted(values, order) for values in (received_pilots, noise_variance, pilot_symbols, pilot_valid)
+        )
     return model.estimate(
-        received_pilots, pattern, noise_variance, pilot_symbols=pilot_symbols, error_variance=error_variance
+        received_pilots,
+        pattern,
+        noise_variance,
+        pilot_symbols=pilot_symbols,
+        pilot_valid=pilot_valid,
+        snapshot_axes=snapshot_axes,
+        window_samples=window_samples,
+        error_variance=error_variance,
+        paths=paths,
+        covariance=covariance,
     )
+
+
+def _sorted(values: Any, order: np.ndarray) -> Any:
+    """Values along their last axis, where that is of the pilots, in ascending order of these."""
+    if np.ndim(values) == 0 or values.shape[-1] != len(order):
+        return values
+    return values[..., torch.from_numpy(order) if isinstance(values, torch.Tensor) else order]
 
 
 def pick_model(

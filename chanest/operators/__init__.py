@@ -1,8 +1,9 @@
 """Linear operators: Phi, its adjoint, and what follows from the two."""
 
-from .base import LinearOperator, Moments, Weights, cached, power_start
+from .base import JointMoments, LinearOperator, Moments, Weights, cached, power_start
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
+from .superposed import Superposed
 from .weights import (
     AnalyticWeights,
     analytic_weights,
@@ -14,9 +15,11 @@ from .weights import (
 __all__ = [
     "AnalyticWeights",
     "DenseOperator",
+    "JointMoments",
     "LinearOperator",
     "Moments",
     "PartialDFT",
+    "Superposed",
     "Weights",
     "analytic_weights",
     "cached",

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from .cholesky import diagonal_load, inverse, solve
+from .cholesky import diagonal_load, inverse, solve, solve_all
 
 T = TypeVar("T")
 
@@ -43,6 +43,25 @@ class Moments:
     d: Tensor
     fit: Tensor
     noise: Tensor
+
+
+@dataclass(frozen=True)
+class JointMoments:
+    """A posterior of taps whose variances R snapshots share: y_r = Phi x_r + CN(0, diag(s)), x_r ~ CN(0, diag(g)).
+
+    Attributes:
+        q2: (*batch, N), the mean over the snapshots of |q|^2, q = Phi^H C^-1 y.
+        d: (*batch, N), diag(Phi^H C^-1 Phi).
+        fit: (*batch,), the mean of y^H C^-1 y / M: 1 on average where g and the noise variances are right.
+        surprise: (*batch, M), the mean of |w|^2, w = C^-1 y.
+        information: (*batch, M), the diagonal of C^-1: what ``surprise`` is on average where all is right.
+    """
+
+    q2: Tensor
+    d: Tensor
+    fit: Tensor
+    surprise: Tensor
+    information: Tensor
 
 
 class LinearOperator(ABC):
@@ -95,14 +114,18 @@ class LinearOperator(ABC):
 
         Args:
             g: (*batch, N) tap variances.
-            noise_variance: (*batch,) s, of an entry of y.
+            noise_variance: (*batch,) s, of an entry of y; or (*batch, M), of each.
 
         Returns:
             (*batch, M, M), Hermitian.
         """
         c = self.covariance(g)
-        load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
-        return c + torch.diag_embed(load.unsqueeze(-1).expand(c.shape[:-1])).to(c.dtype)
+        power = g.sum(-1)
+        if noise_variance.ndim == g.ndim:
+            power = power.unsqueeze(-1)
+        load = diagonal_load(power, noise_variance, self.n_measurements)
+        load = load if noise_variance.ndim == g.ndim else load.unsqueeze(-1)
+        return c + torch.diag_embed(load.expand(c.shape[:-1])).to(c.dtype)
 
     def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
         """The posterior of every tap by one inverse, one adjoint, one diagonal.
@@ -118,6 +141,55 @@ class LinearOperator(ABC):
         trace = c_inverse.diagonal(dim1=-2, dim2=-1).real.mean(-1)
         noise = noise_variance * (1 + noise_variance * (w.abs().square().mean(-1) - trace))
         return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
+
+    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> JointMoments:
+        """The posterior of taps that R snapshots share, by one inverse for all of them.
+
+        Args:
+            y: (*batch, R, M).
+            g: (*batch, N) tap variances.
+            noise_variance: (*batch, M), of every entry of y.
+        """
+        c_inverse = inverse(self.loaded_covariance(g, noise_variance))
+        w = (c_inverse @ y.mT).mT
+        fit = (y.conj() * w).real.mean((-2, -1))
+        if y.shape[-2] == 1:
+            q2 = _squared(self.adjoint(w.squeeze(-2)))
+        else:
+            q2 = self.quadratic_diagonal(w.mT @ w.conj() / y.shape[-2])
+        d, information = self.quadratic_diagonal(c_inverse), c_inverse.diagonal(dim1=-2, dim2=-1).real
+        return JointMoments(q2, d, fit, _squared(w).mean(-2), information)
+
+    def flat_moments(self, y: Tensor, total: Tensor, noise_variance: Tensor) -> JointMoments:
+        """:meth:`joint_moments` where all taps have the variance ``total``/N and all pilots one noise.
+
+        By the eigenvectors of Phi Phi^H, computed once, without a factorisation.
+
+        Args:
+            y: (*batch, R, M).
+            total: (*batch,) sum of the variances.
+            noise_variance: (*batch,).
+        """
+        eigenvalues, basis, shares, columns = cached(self, "flat moments", self._flat_parts)
+        g = (total / self.n_coefficients).unsqueeze(-1)
+        inverse_ = 1 / (g * eigenvalues + diagonal_load(total, noise_variance, self.n_measurements).unsqueeze(-1))
+        rotated = y @ basis.conj()
+        w = (rotated * inverse_.unsqueeze(-2)) @ basis.mT
+        fit = (_squared(rotated).mean(-2) * inverse_).mean(-1)
+        q2 = _squared(self.adjoint(w)).mean(-2)
+        return JointMoments(q2, inverse_ @ columns, fit, _squared(w).mean(-2), inverse_ @ shares)
+
+    def _flat_parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Eigenvalues (M,) and eigenvectors (M, M) of Phi Phi^H, their |entries|^2 (M, M), and |Phi^H u|^2 (M, N)."""
+        ones = torch.ones(self.n_coefficients, dtype=self.dtype.to_real(), device=self.device)
+        eigenvalues, basis = torch.linalg.eigh(self.covariance(ones).to(torch.complex128))
+        basis = basis.to(self.dtype)
+        columns = _squared(self.adjoint(basis.mT))
+        return eigenvalues.clamp_min(0).to(ones.dtype), basis, _squared(basis).mT.contiguous(), columns
+
+    def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        """w = C^-1 y of R snapshots by one factorisation, (*batch, R, M); arguments as of :meth:`joint_moments`."""
+        return solve_all(self.loaded_covariance(g, noise_variance), y.mT).mT
 
     def posterior_mean(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         """mu = g Phi^H C^-1 y alone, by one factorisation: (*batch, N)."""
@@ -147,6 +219,11 @@ class LinearOperator(ABC):
             x = self.gram(x / norm.unsqueeze(-1))
             norm = torch.linalg.vector_norm(x, dim=-1)
         return norm
+
+
+def _squared(x: Tensor) -> Tensor:
+    """|x|^2, with a gradient at 0."""
+    return x.real.square() + x.imag.square() if x.is_complex() else x.square()
 
 
 def cached(owner: object, name: object, make: Callable[[], T]) -> T:

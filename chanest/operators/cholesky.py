@@ -37,15 +37,15 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, c: Tensor, y: Tensor) -> Tensor:
         factor = cholesky(c)
-        w = torch.cholesky_solve(y.unsqueeze(-1), factor)
+        w = torch.cholesky_solve(y, factor)
         ctx.save_for_backward(factor, w)
-        return w.squeeze(-1)
+        return w
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         factor, w = ctx.saved_tensors
-        v = torch.cholesky_solve(gradient.unsqueeze(-1), factor)
-        return -v @ w.mH, v.squeeze(-1)
+        v = torch.cholesky_solve(gradient, factor)
+        return -v @ w.mH, v
 
 
 def inverse(c: Tensor) -> Tensor:
@@ -63,7 +63,16 @@ def solve(c: Tensor, y: Tensor) -> Tensor:
     >>> solve(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64), torch.ones(2) + 0j).real
     tensor([0.5000, 0.2500])
     """
-    return _Solve.apply(c, y.expand(c.shape[:-1]))
+    return _Solve.apply(c, y.expand(c.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+def solve_all(c: Tensor, y: Tensor) -> Tensor:
+    """C^-1 Y, (*batch, M, M), (*batch, M, R) -> (*batch, M, R), by one factorisation.
+
+    >>> solve_all(torch.diag(torch.tensor([2.0, 4.0])).to(torch.complex64), torch.ones(2, 3) + 0j).real[:, 0]
+    tensor([0.5000, 0.2500])
+    """
+    return _Solve.apply(c, y)
 
 
 def cholesky(c: Tensor) -> Tensor:

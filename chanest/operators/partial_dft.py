@@ -8,30 +8,35 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from ..errors import OperatorError
-from ..kernels.adapters import Array, rows, run, suits
-from .base import LinearOperator, Moments
+from ..kernels.adapters import Array, run, suits
+from .base import JointMoments, LinearOperator, Moments, cached
 from .cholesky import diagonal_load
 
 
 class PartialDFT(LinearOperator):
-    """Phi[m, n] = exp(-2 pi i k_m n / n_fft) / sqrt(M), k_m the pilots' DFT bins, n the delays in samples.
+    """Phi[m, n] = exp(-2 pi i k_m tau_n / n_fft) / sqrt(M), k_m the pilots' subcarriers, tau_n the delays in samples.
 
-    Delays run from ``first_tap_samples`` for ``n_taps`` samples. Columns have unit norm. No M x N matrix is
-    ever built: ``forward`` and ``adjoint`` take one FFT of length n_fft, ``gram`` a pair of about 2 n_taps
-    (Phi^H Phi is Toeplitz), ``covariance`` and ``quadratic_diagonal`` one FFT each (their entries depend on
-    differences of pilots only).
+    Delays run from ``first_tap_samples`` for ``n_taps`` steps of ``spacing_samples``. Columns have unit norm. No
+    M x N matrix is ever built: ``forward`` and ``adjoint`` take one FFT of length n_fft / spacing, ``gram`` a pair of
+    about 2 n_taps (Phi^H Phi is Toeplitz), ``covariance`` and ``quadratic_diagonal`` one FFT each (their entries
+    depend on differences of pilots only).
 
     Args:
         subcarriers: (*batch_shape, M) integers, distinct: one set for the batch, or one per batch entry. A DFT bin is a
-            subcarrier mod n_fft; signed ones, counted from the carrier's centre, are kept for interpolators.
+            subcarrier mod n_fft; signed ones, counted from the carrier's centre, are kept for interpolators, and
+            count where delays lie between the samples.
         n_taps: N.
-        first_tap_samples: delay of the first column, may be negative.
+        first_tap_samples: delay of the first column, may be negative; a multiple of the spacing.
         n_fft: DFT length.
         dtype: torch.complex64 or torch.complex128.
         device: where the operator works.
+        spacing_samples: between two delays: 1, 1/2, 1/4 ... or 2, 4 ..., of which n_fft is a multiple.
+        window_told: whether the channel is known to lie at these delays, the first paths near the beginning, so that
+            the place of a tap counts; else they are just all that the pilots tell apart.
 
     Raises:
-        OperatorError: more taps than n_fft, or no subcarriers.
+        OperatorError: more taps than n_fft / spacing, a spacing or a first tap that is off the grid, or no
+            subcarriers.
 
     >>> phi = PartialDFT(torch.tensor([-300, -7, 5, 120]), n_taps=256)
     >>> phi.forward(torch.zeros(3, 256, dtype=torch.complex64)).shape
@@ -42,17 +47,29 @@ class PartialDFT(LinearOperator):
         self,
         subcarriers: Tensor,
         n_taps: int,
-        first_tap_samples: int = 0,
+        first_tap_samples: float = 0,
         n_fft: int = 1024,
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
+        spacing_samples: float = 1.0,
+        window_told: bool = False,
     ) -> None:
-        OperatorError.unless(1 <= n_taps <= n_fft, f"1...n_fft = {n_fft}", n_taps, "n_taps")
+        length, first = n_fft / spacing_samples, first_tap_samples / spacing_samples
+        if not (length.is_integer() and first.is_integer()):
+            raise OperatorError(
+                f"expected a divisor of n_fft = {n_fft} and of the first tap {first_tap_samples:g}, "
+                f"got {spacing_samples:g}",
+                field="spacing_samples",
+            )
+        most = "n_fft" if spacing_samples == 1 else "n_fft / spacing"
+        OperatorError.unless(1 <= n_taps <= length, f"1...{most} = {length:g}", n_taps, "n_taps")
         if subcarriers.shape[-1] < 1:
             raise OperatorError("expected at least one per batch entry", field="subcarriers")
         self.subcarriers = subcarriers.to(device, torch.int64)
-        self.bins = self.subcarriers % n_fft
-        self.n_fft, self.first_tap_samples = n_fft, first_tap_samples
+        self.n_fft, self.first_tap_samples, self.spacing_samples = n_fft, first_tap_samples, spacing_samples
+        self.window_told = window_told
+        self.length, self._first = int(length), int(first)
+        self.bins = self.subcarriers % self.length
         self.n_measurements, self.n_coefficients = self.bins.shape[-1], n_taps
         self.batch_shape = self.bins.shape[:-1]
         self.dtype, self.device = dtype, self.bins.device
@@ -65,21 +82,21 @@ class PartialDFT(LinearOperator):
 
     def without_delay(self, y: Tensor) -> Tensor:
         """y as an operator whose first delay is 0 would see it: (*batch, M) -> (*batch, M)."""
-        return y * self._phase.conj() * self.n_measurements**0.5 if self.first_tap_samples else y
+        return y * self._phase.conj() * self.n_measurements**0.5 if self._first else y
 
     def with_delay(self, y: Tensor) -> Tensor:
         """The inverse of :meth:`without_delay`."""
-        return y * self._phase * self.n_measurements**0.5 if self.first_tap_samples else y
+        return y * self._phase * self.n_measurements**0.5 if self._first else y
 
     def gram(self, x: Tensor) -> Tensor:
         length, eigenvalues = self._circulant
         return torch.fft.ifft(torch.fft.fft(x, length).mul_(eigenvalues))[..., : self.n_coefficients]
 
     def covariance(self, g: Tensor) -> Tensor:
-        spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
+        spectrum = torch.fft.fft(g.to(self.dtype), self.length)
         differences = self._differences
         flat = self._take(spectrum, differences.flatten(-2))
-        # exp(-2 pi i (k - k') first_tap / n_fft), the taps' common delay
+        # exp(-2 pi i (k - k') first / length), the taps' common delay
         phase = self._phase * self.n_measurements**0.5
         lag = phase.unsqueeze(-1) * phase.conj().unsqueeze(-2)
         return flat.unflatten(-1, differences.shape[-2:]) * lag / self.n_measurements
@@ -87,8 +104,8 @@ class PartialDFT(LinearOperator):
     def cross_covariance(self, other: LinearOperator, g: Tensor) -> Tensor:
         if not isinstance(other, PartialDFT) or self.batch_shape or other.batch_shape:
             return super().cross_covariance(other, g)
-        spectrum = torch.fft.fft(g.to(self.dtype), self.n_fft)
-        differences = (self.bins.unsqueeze(-1) - other.bins) % self.n_fft
+        spectrum = torch.fft.fft(g.to(self.dtype), self.length)
+        differences = (self.bins.unsqueeze(-1) - other.bins) % self.length
         lag = self._phase.unsqueeze(-1) * other._phase.conj()
         return spectrum[..., differences.flatten()].unflatten(-1, differences.shape) * lag
 
@@ -96,48 +113,135 @@ class PartialDFT(LinearOperator):
         phase = self._phase * self.n_measurements**0.5
         lag = (phase.conj().unsqueeze(-1) * phase.unsqueeze(-2)).expand(c.shape)
         index = self._differences.expand(c.shape).flatten(-2)
-        grid = c.new_zeros(*c.shape[:-2], self.n_fft).scatter_add_(-1, index, (c * lag).flatten(-2))
+        grid = c.new_zeros(*c.shape[:-2], self.length).scatter_add_(-1, index, (c * lag).flatten(-2))
         return self._taps(grid).real / self.n_measurements
 
     def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
         if not suits(y, self, g):
             return super().posterior_moments(y, g, noise_variance)
-        from ..kernels.posterior import posterior
-
-        load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
-        spectrum = torch.fft.rfft(g, self.n_fft)
-        observed, spectra, loads = rows(self.without_delay(y), spectrum, load)
-        w, sums, scalars = np.empty_like(observed), np.zeros_like(spectra), np.empty((3, len(observed)), np.float32)
-        run(posterior, len(w), spectra, loads, observed, self.n_fft, *self._folded_lags, w, sums, scalars)
-        if np.isnan(scalars[0]).any():  # a pivot was not positive
+        found = self._compiled_posterior(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1), joint=False)
+        if found is None:
             return super().posterior_moments(y, g, noise_variance)
-        misfit, trace, fit = (torch.from_numpy(row).reshape(load.shape) / self.n_measurements for row in scalars)
-        grid = torch.from_numpy(sums).reshape(spectrum.shape)
-        d = torch.fft.irfft(grid, self.n_fft, norm="forward")[..., : self.n_coefficients] / self.n_measurements
-        q = self.adjoint(self.with_delay(torch.from_numpy(w).reshape(y.shape)))
+        w, lags, _, _, scalars = found
+        misfit, trace, fit = (row / self.n_measurements for row in scalars)
+        q, d = self.adjoint(self.with_delay(w.squeeze(-2))), self._along_lags(lags)
         return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
+
+    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> JointMoments:
+        if not suits(y, self, g):
+            return super().joint_moments(y, g, noise_variance)
+        found = self._compiled_posterior(y, g, noise_variance, joint=True)
+        if found is None:
+            return super().joint_moments(y, g, noise_variance)
+        _, lags, outer, (surprise, information), scalars = found
+        q2 = self._along_lags(outer).clamp_min(0)
+        return JointMoments(q2, self._along_lags(lags), scalars[2] / self.n_measurements, surprise, information)
+
+    def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        if not suits(y, self, g):
+            return super().joint_solution(y, g, noise_variance)
+        w = self._compiled_solution(y, g, noise_variance)
+        return super().joint_solution(y, g, noise_variance) if w is None else w
 
     def _solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         if not suits(y, self, g):
             return super()._solution(y, g, noise_variance)
+        w = self._compiled_solution(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1))
+        return super()._solution(y, g, noise_variance) if w is None else w.squeeze(-2)
+
+    def _compiled_posterior(
+        self, y: Tensor, g: Tensor, noise_variance: Tensor, joint: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
+        """w (*batch, R, M) without the delay, and what else the kernel gives; None where it fails."""
+        from ..kernels.posterior import posterior
+
+        observed, spectra, loads, batch = self._for_kernel(y, g, noise_variance)
+        n, _, m = observed.shape
+        w, sums = np.empty_like(observed), np.zeros_like(spectra)
+        outer = np.zeros_like(spectra) if joint else np.zeros((0, 0), np.complex64)
+        diagonals, scalars = np.empty((2, n, m), np.float32), np.empty((3, n), np.float32)
+        given = spectra, loads, observed, self.length, *self._folded_lags
+        run(posterior, n, *given, w, sums, outer, diagonals, scalars)
+        if np.isnan(scalars[0]).any():  # a pivot was not positive
+            return None
+        made = torch.from_numpy(sums).reshape(*batch, -1)
+        outer_made = torch.from_numpy(outer).reshape(*batch, -1) if joint else made
+        return (
+            torch.from_numpy(w).reshape(y.shape),
+            made,
+            outer_made,
+            torch.from_numpy(diagonals).reshape(2, *batch, m),
+            torch.from_numpy(scalars).reshape(3, *batch),
+        )
+
+    def _compiled_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor | None:
         from ..kernels.posterior import solve
 
-        load = diagonal_load(g.sum(-1), noise_variance, self.n_measurements)
-        observed, spectra, loads = rows(self.without_delay(y), torch.fft.rfft(g, self.n_fft), load)
+        observed, spectra, loads, _ = self._for_kernel(y, g, noise_variance)
         w, solved = np.empty_like(observed), np.empty(len(observed), bool)
         run(solve, len(w), spectra, loads, observed, *self._folded_lags, w, solved)
-        if not solved.all():
-            return super()._solution(y, g, noise_variance)
-        return self.with_delay(torch.from_numpy(w).reshape(y.shape))
+        return self.with_delay(torch.from_numpy(w).reshape(y.shape)) if solved.all() else None
+
+    def _for_kernel(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> tuple[Array, Array, Array, torch.Size]:
+        """y (n, R, M) without the delay, spectra of g (n, length // 2 + 1), loads (n, M), the shape of the batch."""
+        batch, (r, m) = y.shape[:-2], y.shape[-2:]
+        load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m).expand(*batch, m).reshape(-1, m)
+        spectrum = torch.fft.rfft(g, self.length).expand(*batch, -1).reshape(-1, self.length // 2 + 1)
+        made = (self.without_delay(y).reshape(-1, r, m), spectrum, load)
+        observed, spectra, loads = (np.ascontiguousarray(t.detach().resolve_conj().resolve_neg().numpy()) for t in made)
+        return observed, spectra, loads, batch
+
+    def _along_lags(self, lags: Tensor) -> Tensor:
+        """diag(Phi^H C Phi) from the sums of C along equal lags, (*batch, length // 2 + 1) -> (*batch, N)."""
+        return torch.fft.irfft(lags, self.length, norm="forward")[..., : self.n_coefficients] / self.n_measurements
+
+    def to(self, dtype: torch.dtype) -> "PartialDFT":
+        """The same in another precision."""
+        return cached(
+            self,
+            ("to", dtype),
+            lambda: PartialDFT(
+                self.subcarriers,
+                self.n_coefficients,
+                self.first_tap_samples,
+                self.n_fft,
+                dtype,
+                self.device,
+                self.spacing_samples,
+                self.window_told,
+            ),
+        )
+
+    def coarser(self, ratio: int) -> "PartialDFT":
+        """The same pilots over delays ``ratio`` times as far apart, as many as fit, from the same first one."""
+        return cached(
+            self,
+            ("coarser", ratio),
+            lambda: PartialDFT(
+                self.subcarriers,
+                self.n_coefficients // ratio,
+                self.first_tap_samples,
+                self.n_fft,
+                self.dtype,
+                self.device,
+                self.spacing_samples * ratio,
+                self.window_told,
+            ),
+        )
+
+    @property
+    def resolution_samples(self) -> float:
+        """Delays nearer to each other than this look alike: n_fft over the span of the pilots."""
+        return self.n_fft / (int(self.subcarriers.max() - self.subcarriers.min()) + 1)
 
     # the pieces -------------------------------------------------------------------------------------------
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """All n_fft bins of x, (*batch, N) -> (*batch, n_fft); pruned where x fills whole decimated blocks."""
         if self._n_blocks == 1:
-            return torch.fft.fft(x, self.n_fft)
+            return torch.fft.fft(x, self.length)
         # X[n_blocks q + r] = sum_n (x[n] exp(-2 pi i r n / n_fft)) exp(-2 pi i q n / (n_fft / n_blocks))
-        return torch.fft.fft(x.unsqueeze(-2) * self._twiddles, self.n_fft // self._n_blocks).flatten(-2)
+        return torch.fft.fft(x.unsqueeze(-2) * self._twiddles, self.length // self._n_blocks).flatten(-2)
 
     def _taps(self, grid: Tensor) -> Tensor:
         """The first N outputs of the unnormalised inverse DFT: (*batch, n_fft) -> (*batch, N)."""
@@ -148,7 +252,7 @@ class PartialDFT(LinearOperator):
         return spectrum.gather(-1, index.expand(*spectrum.shape[:-1], -1)) if self.batch_shape else spectrum[..., index]
 
     def _scatter(self, y: Tensor) -> Tensor:
-        grid = y.new_zeros(*y.shape[:-1], self.n_fft)
+        grid = y.new_zeros(*y.shape[:-1], self.length)
         if self.batch_shape:
             return grid.scatter_(-1, self.bins.expand(y.shape), y)
         return grid.index_copy_(-1, self.bins, y)
@@ -157,7 +261,7 @@ class PartialDFT(LinearOperator):
     def _n_blocks(self) -> int:
         """How many short FFTs replace the padded one: it pays when x fills at least half of each."""
         for n_blocks in (8, 4):
-            length, rest = divmod(self.n_fft, n_blocks)
+            length, rest = divmod(self.length, n_blocks)
             if not rest and length // 2 < self.n_coefficients <= length:
                 return n_blocks
         return 1
@@ -165,7 +269,7 @@ class PartialDFT(LinearOperator):
     @cached_property
     def _positions(self) -> Tensor:
         """Where each pilot's bin lies in the output of :meth:`_spectrum`."""
-        return self.bins % self._n_blocks * (self.n_fft // self._n_blocks) + self.bins // self._n_blocks
+        return self.bins % self._n_blocks * (self.length // self._n_blocks) + self.bins // self._n_blocks
 
     @cached_property
     def _twiddles(self) -> Tensor:
@@ -175,12 +279,12 @@ class PartialDFT(LinearOperator):
     @cached_property
     def _phase(self) -> Tensor:
         """(*batch_shape, M): exp(-2 pi i k first_tap / n_fft) / sqrt(M)."""
-        return self._unit(-self.bins * self.first_tap_samples) / self.n_measurements**0.5
+        return self._unit(-self.bins * self._first) / self.n_measurements**0.5
 
     @cached_property
     def _differences(self) -> Tensor:
         """(*batch_shape, M, M): (k_m - k_m') mod n_fft."""
-        return (self.bins.unsqueeze(-1) - self.bins.unsqueeze(-2)) % self.n_fft
+        return (self.bins.unsqueeze(-1) - self.bins.unsqueeze(-2)) % self.length
 
     @cached_property
     def _folded_lags(self) -> tuple[Array, Array]:
@@ -189,9 +293,9 @@ class PartialDFT(LinearOperator):
         int32 k_i - k_j mod n_fft, folded into 0...n_fft // 2; float32 -1 where the folded entry is the conjugate.
         """
         bins = self.bins.numpy()
-        difference = (bins[:, None] - bins) % self.n_fft
-        sign = np.where(2 * difference <= self.n_fft, 1.0, -1.0)
-        return np.minimum(difference, self.n_fft - difference).astype(np.int32), sign.astype(np.float32)
+        difference = (bins[:, None] - bins) % self.length
+        sign = np.where(2 * difference <= self.length, 1.0, -1.0)
+        return np.minimum(difference, self.length - difference).astype(np.int32), sign.astype(np.float32)
 
     @cached_property
     def _circulant(self) -> tuple[int, Tensor]:
@@ -201,10 +305,10 @@ class PartialDFT(LinearOperator):
         shift by the first tap cancels.
         """
         n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
-        nothing = torch.zeros(*self.batch_shape, self.n_fft, dtype=torch.complex128, device=self.device)
+        nothing = torch.zeros(*self.batch_shape, self.length, dtype=torch.complex128, device=self.device)
         occupied = nothing.scatter(-1, self.bins, 1.0)
-        if length >= self.n_fft:
-            return self.n_fft, (occupied.real * self.n_fft / self.n_measurements).to(self.dtype)
+        if length >= self.length:
+            return self.length, (occupied.real * self.length / self.n_measurements).to(self.dtype)
         t = torch.fft.ifft(occupied, norm="forward") / self.n_measurements
         gap = t.new_zeros(*self.batch_shape, length - 2 * n + 1)
         column = torch.cat([t[..., :n], gap, t[..., 1:n].conj().flip(-1)], -1)
@@ -212,5 +316,5 @@ class PartialDFT(LinearOperator):
 
     def _unit(self, turns: Tensor) -> Tensor:
         """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
-        angle = 2 * torch.pi * (turns % self.n_fft).to(torch.float64) / self.n_fft
+        angle = 2 * torch.pi * (turns % self.length).to(torch.float64) / self.length
         return torch.polar(torch.ones_like(angle), angle).to(self.dtype)

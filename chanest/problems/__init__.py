@@ -5,20 +5,22 @@ give the same data. There are two: OFDM (:class:`Scenario`) and the synthetic se
 differs between them stands here and nowhere else.
 """
 
-from .base import Batch, ForwardModel, Penalties, Problem, Sensing, Values, not_none, words_of_range
+from .base import Batch, ForwardModel, Penalties, Problem, Sensing, Values, check_noise, not_none, words_of_range
 from .gaussian import GaussianScenario, GaussianTraining, check_measurements
 from .load import gaussian, load_scenario, ofdm, scenario_from_fields, scenario_names
 from .ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
+from .ofdm.delays import DelayGrid, delay_grid, period_samples
 from .ofdm.frontend import check_pilots, checked_symbols, observe
 from .ofdm.grid import Grid
 from .ofdm.operator_cache import cached_operator, cfr_of, whole_band
-from .ofdm.pilots import PilotPattern
+from .ofdm.pilots import PilotPattern, pattern_of
 from .ofdm.scenario import Scenario, TrainingRange
 from .random import seeded
 from .shipped import shipped
 
 __all__ = [
     "Batch",
+    "DelayGrid",
     "ForwardModel",
     "GaussianScenario",
     "GaussianTraining",
@@ -37,13 +39,17 @@ __all__ = [
     "cached_operator",
     "cfr_of",
     "check_measurements",
+    "check_noise",
     "check_pilots",
     "checked_symbols",
+    "delay_grid",
     "gaussian",
     "load_scenario",
     "not_none",
     "observe",
     "ofdm",
+    "pattern_of",
+    "period_samples",
     "scenario_from_fields",
     "scenario_names",
     "seeded",

@@ -217,6 +217,11 @@ class Problem(Frozen, ABC):
 
     # estimating -------------------------------------------------------------------------------------------
 
+    @property
+    def window_samples(self) -> tuple[float, float] | None:
+        """First and last delay of channels; None where coefficients have no delay."""
+        return None
+
     @abstractmethod
     def check(self, observations: Tensor, sensing: Sensing, noise_variance: Tensor | float | None) -> None:
         """Raise ObservationError unless observations and noise variance can be used, and fit what made them."""
@@ -242,6 +247,10 @@ class Problem(Frozen, ABC):
     @abstractmethod
     def training_sensing(self, seed: int, step: int) -> Sensing:
         """The pilot pattern or matrix of one step of training, from 0 on, or of what comes before."""
+
+    def training_receiver(self, seed: int, step: int) -> Sensing | None:
+        """The receiver of one step, for estimators of any receiver; None where the problem has no such training."""
+        return None
 
     @abstractmethod
     def validation_sensing(self, seed: int, index: int) -> Sensing:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..models import noise_of_y, normalise
+from ..models import noise_of_pilots, noise_of_y, normalise, normalise_group
 from ..operators import LinearOperator
 from ..problems import Batch, Problem, Sensing, not_none, seeded
 
 # of the steps, how many tell the algorithm nothing of the noise, or a level that is wrong by up to so much
+_UNSEEN = 2**39  # steps from which validation takes its receivers
 _UNKNOWN, _WRONG, _LARGEST_ERROR_DB = 0.4, 0.35, 3.5
 
 
@@ -55,7 +56,13 @@ class TrainingBatch:
 
 
 def training_batch(
-    scenario: Problem, seed: int, step: int, n_samples: int, snr_groups: int, device: torch.device | str
+    scenario: Problem,
+    seed: int,
+    step: int,
+    n_samples: int,
+    snr_groups: int,
+    device: torch.device | str,
+    joint: bool = False,
 ) -> TrainingBatch:
     """The batch of one step of training; step -1 fits the normalisation.
 
@@ -64,11 +71,13 @@ def training_batch(
     >>> batch.y.shape, batch.truth.shape
     (torch.Size([16, 75]), torch.Size([16, 256]))
     """
-    batch, sensing, weight = drawn_batch(scenario, seed, step, n_samples, snr_groups)
+    batch, sensing, weight = drawn_batch(scenario, seed, step, n_samples, snr_groups, joint)
     return _seen(scenario, sensing, batch.to(device), weight, seed, step, exactly=step < 0)
 
 
-def validation_batch(scenario: Problem, seed: int, index: int, device: torch.device | str) -> TrainingBatch:
+def validation_batch(
+    scenario: Problem, seed: int, index: int, device: torch.device | str, joint: bool = False
+) -> TrainingBatch:
     """512 samples that training did not see, of a pattern that it did not see where patterns vary, noise told.
 
     At the scenario's own SNR, or the nearest one that it trains for.
@@ -79,27 +88,34 @@ def validation_batch(scenario: Problem, seed: int, index: int, device: torch.dev
     """
     low, high = scenario.training.snr_db
     sensing = scenario.validation_sensing(seed, index)
+    receiver = scenario.training_receiver(seed, _UNSEEN + index) if joint else None
+    if receiver is not None:
+        snr = torch.full((512,), min(max(scenario.snr_db, low), high))
+        drawn, _ = scenario.training_draw(receiver, 512, seeded(seed, "validate", index), snr)
+        return _seen(scenario, receiver, drawn.to(device), None, seed, index, exactly=True)
     batch = scenario.draw(sensing, 512, seeded(seed, "validate", index), min(max(scenario.snr_db, low), high))
     return _seen(scenario, sensing, batch.to(device), None, seed, index, exactly=True)
 
 
 def drawn_batch(
-    scenario: Problem, seed: int, step: int, n_samples: int, snr_groups: int
+    scenario: Problem, seed: int, step: int, n_samples: int, snr_groups: int, joint: bool = False
 ) -> tuple[Batch, Sensing, Tensor | None]:
     """Samples of a step, their pilot pattern or matrix, and their weights; ``n_samples / snr_groups`` in a row share
-    an SNR.
+    an SNR. Where ``joint`` is asked for and the problem has receivers, fewer samples of one, each at its own SNR.
 
     >>> from chanest import load_scenario
     >>> batch, pattern, weight = drawn_batch(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8)
     >>> batch.observations.shape, len(batch.noise_variance.unique()), weight
     (torch.Size([16, 75]), 8, None)
     """
+    receiver = scenario.training_receiver(seed, step) if joint else None
+    snr_groups = snr_groups if receiver is None else n_samples
     generator = seeded(seed, "train", step + 1)
     low, high = scenario.training.snr_db
     snr = low + (high - low) * torch.rand(snr_groups, generator=generator)
-    sensing = scenario.training_sensing(seed, step)
+    sensing = scenario.training_sensing(seed, step) if receiver is None else receiver
     snr = snr.repeat_interleave(n_samples // snr_groups)
-    if step < 0:  # the normalisation is fitted on what the problem is like
+    if step < 0 and receiver is None:  # the normalisation is fitted on what the problem is like
         return scenario.draw(sensing, n_samples, generator, snr), sensing, None
     batch, weight = scenario.training_draw(sensing, n_samples, generator, snr)
     return batch, sensing, weight
@@ -108,7 +124,7 @@ def drawn_batch(
 def _seen(
     scenario: Problem, sensing: Sensing, batch: Batch, weight: Tensor | None, seed: int, step: int, exactly: bool
 ) -> TrainingBatch:
-    y, rms = normalise(batch.observations)
+    y, rms = normalise_group(batch.observations) if batch.observations.ndim == 3 else normalise(batch.observations)
     told = told_noise(batch.noise_variance, rms, y.shape[-1], seed, step, exactly)
     target = scenario.target(sensing, batch)
     weight = None if weight is None else weight.to(y.device)
@@ -121,8 +137,8 @@ def told_noise(
     """What the algorithm is told of the noise of y in this step: the truth, a wrong level, or nothing.
 
     Args:
-        noise_variance: (batch,) of the observations.
-        rms: (batch, 1) of the observations, as :func:`chanest.models.model.normalise` gave it.
+        noise_variance: (batch,) of the observations, or (batch, M).
+        rms: (batch, 1) of the observations, as :func:`chanest.models.normalise` gave it.
         n_measurements: M.
         seed, step: the draw.
         exactly: always the truth.
@@ -130,7 +146,8 @@ def told_noise(
     >>> {told_noise(torch.ones(16), torch.ones(16, 1), 75, 0, step) is None for step in range(20)} == {True, False}
     True
     """
-    told = noise_of_y(noise_variance, rms, n_measurements)
+    of_pilots = noise_variance.ndim == rms.ndim and noise_variance.shape[-1] > 1
+    told = (noise_of_pilots if of_pilots else noise_of_y)(noise_variance, rms, n_measurements)
     if exactly:
         return told
     generator = seeded(seed, "noise", step)
@@ -139,5 +156,6 @@ def told_noise(
         return None
     if case < _UNKNOWN + _WRONG:
         error_db = _LARGEST_ERROR_DB * (2 * torch.rand(len(told), generator=generator) - 1)
-        told = told * (10 ** (error_db / 10)).to(told)
+        factor = (10 ** (error_db / 10)).to(told)
+        told = told * (factor if told.ndim == 1 else factor.unsqueeze(-1))
     return told

@@ -1,16 +1,20 @@
 """Fits the calibration of a model's error variance, once its estimates are final."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
 from ..algorithms.error_calibration import Calibration
-from ..models import Model, normalise
-from ..problems import seeded
+from ..models import Model, normalise, normalise_group
+from ..problems import Batch, seeded
 from .batches import drawn_batch, told_noise
 
 _FIRST_STEP = 2**40  # of channels that no training sees
 _BATCH, _SUBCARRIERS = 64, 24
+_GROUPS = 16  # of a batch of receivers: more of these tell more than more channels of each
+_LARGEST = 1e2  # errors over the base
 _STEPS, _ROWS = 3000, 20_000  # of the fit; rows are subcarriers of channels
 
 
@@ -44,12 +48,13 @@ def fit_error_variance(
     calibration.initialise(seeded(seed, "initialise", 1))
     read = [_read(model, calibration, seed, _FIRST_STEP + i - 1, snr_groups, device) for i in range(n_batches)]
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
+    steps = _STEPS * (2 if algorithm.circle else 1)
     with torch.enable_grad():
         calibration.requires_grad_(True)
         optimiser = torch.optim.Adam(calibration.parameters(), lr=1e-2)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _STEPS)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         order = seeded(seed, "validate", _FIRST_STEP)
-        for _ in range(_STEPS):
+        for _ in range(steps):
             rows = torch.randint(len(base), (_ROWS,), generator=order).to(device)
             optimiser.zero_grad()
             log_variance = base[rows] + calibration.correction(features[rows])
@@ -64,19 +69,46 @@ def _read(
     model: Model, calibration: Calibration, seed: int, step: int, snr_groups: int, device: torch.device | str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Base, features and squared error, both relative to the RMS, on some subcarriers of one batch."""
-    drawn, pattern, _ = drawn_batch(model.scenario, seed, step, _BATCH, snr_groups)
+    joint = model.algorithm.circle
+    size = (_GROUPS, _GROUPS) if joint else (_BATCH, snr_groups)
+    drawn, sensing, _ = drawn_batch(model.scenario, seed, step, *size, joint)
     batch = drawn.to(device)
-    y, rms = normalise(batch.observations)
+    y, rms = (normalise_group if joint else normalise)(batch.observations)
     told = told_noise(batch.noise_variance, rms, y.shape[-1], seed, step + 1)
-    forward = model.scenario.forward_model(pattern, y.dtype, device)
+    subcarriers = seeded(seed, "validate", step + 1)
+    if joint:
+        return _read_jointly(model, calibration, batch, sensing, y, rms, told, subcarriers)
+    forward = model.scenario.forward_model(sensing, y.dtype, device)
     phi, band = forward.phi, forward.band
     assert band is not None
     recovery = model.algorithm(y, phi, noise_variance=told)
     base, features = calibration.read(recovery, y, phi, band, told)
     error = (forward.quantities(recovery.x)["cfr"] - batch.truth["cfr"] / rms).abs().square()
-    some = torch.randperm(error.shape[-1], generator=seeded(seed, "validate", step + 1))[:_SUBCARRIERS].to(device)
+    some = torch.randperm(error.shape[-1], generator=subcarriers)[:_SUBCARRIERS].to(device)
     if base.shape[-1] > 1:
         base, features = base[:, some], features[:, some]
     else:
         base, features = base.expand(-1, len(some)), features.expand(-1, len(some), -1)
     return base.reshape(-1), features.reshape(-1, features.shape[-1]), error[:, some].reshape(-1)
+
+
+def _read_jointly(
+    model: Model,
+    calibration: Calibration,
+    batch: Batch,
+    receiver: Any,
+    y: Tensor,
+    rms: Tensor,
+    told: Tensor | None,
+    subcarriers: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`_read` of a receiver with snapshots and layers; the error is its mean over the snapshots."""
+    used = receiver.pattern.used_subcarriers
+    some = torch.randperm(len(used), generator=subcarriers)[:_SUBCARRIERS].sort().values
+    phi, band = receiver.operator(y.device), receiver.band(torch.from_numpy(used)[some], y.device)
+    recovery = model.algorithm(y, phi, noise_variance=told, snapshots=True)
+    base, features = calibration.read(recovery, y, phi, band, told)
+    cfr = band.forward(recovery.x.unflatten(-1, (len(receiver.symbols), -1))) * len(some) ** 0.5
+    error = (cfr - batch.truth["cfr"][..., some] / rms[:, :, None, None]).abs().square().mean(1)
+    error = torch.minimum(error, _LARGEST * base.exp())  # lest one missed path outweigh a batch
+    return base.reshape(-1), features.reshape(-1, features.shape[-1]), error.reshape(-1)

@@ -10,6 +10,11 @@ from .batches import TrainingBatch
 from .distributed import Processes
 
 
+def own_groups(y: Tensor) -> bool:
+    """Whether every sample of a batch is a group of its own: those of a receiver are, (batch, R, M)."""
+    return y.ndim == 3
+
+
 def group_loss(
     algorithm: Algorithm, batch: TrainingBatch, snr_groups: int, processes: Processes | None = None
 ) -> tuple[Tensor, float]:
@@ -38,8 +43,12 @@ def group_loss(
     processes = processes or Processes()
     n_samples = len(batch.y)
     share = processes.share(n_samples)
+    if own_groups(batch.y):
+        snr_groups = n_samples
     own = batch.rows(share)
-    recovery = algorithm(own.y, own.phi, record=algorithm.supervision > 0, noise_variance=own.noise_variance)
+    recovery = algorithm(
+        own.y, own.phi, record=algorithm.supervision > 0, noise_variance=own.noise_variance, snapshots=own.y.ndim == 3
+    )
 
     def of_groups(x: Tensor) -> Tensor:
         """This process's part of the energy in every group of one SNR."""

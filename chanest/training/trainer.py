@@ -265,14 +265,24 @@ class _Trainer:
 
     def _batch(self, step: int) -> TrainingBatch:
         settings = self.settings
-        return training_batch(self.scenario, settings.seed, step, settings.batch_size, settings.snr_groups, self.device)
+        return training_batch(
+            self.scenario,
+            settings.seed,
+            step,
+            settings.batch_size,
+            settings.snr_groups,
+            self.device,
+            self.algorithm.circle,
+        )
 
     @torch.no_grad()
     def _validate(self, n_batches: int = 4) -> float:
         """NMSE in dB on samples, and where patterns vary on patterns, that training did not see."""
         sums = ErrorSums()
         for index in range(n_batches):
-            batch = validation_batch(self.scenario, self.settings.seed, index, self.device)
-            recovery = self.algorithm(batch.y, batch.phi, noise_variance=batch.noise_variance)
+            batch = validation_batch(self.scenario, self.settings.seed, index, self.device, self.algorithm.circle)
+            recovery = self.algorithm(
+                batch.y, batch.phi, noise_variance=batch.noise_variance, snapshots=batch.y.ndim == 3
+            )
             sums.add(batch.answer(recovery.x), batch.truth)
         return sums.nmse_db

@@ -74,7 +74,7 @@ def simulate() -> dict[str, dict[str, float]]:
     link = Link()
     estimators = {
         "ls": LSChannelEstimator(link.grid, interpolation_type="lin"),
-        "na-sbl": SparseChannelEstimator(link.grid, "na-sbl-wide"),
+        "na-sbl": SparseChannelEstimator(link.grid, "na-sbl-wide-window"),
         "na-alista": SparseChannelEstimator(link.grid, "na-alista-wide"),
     }
 
@@ -128,7 +128,7 @@ def several_streams() -> dict[str, float]:
 
     y = received([1, 1, 1j, 1j, -1, -1])
     truth = h[:, None, None, :, :, grid.effective_subcarrier_ind]
-    estimator = SparseChannelEstimator(grid, "na-sbl-wide")
+    estimator = SparseChannelEstimator(grid, "na-sbl-wide-window")
     h_hat, err_var = estimator(y, 0.001)
     assert h_hat.shape == err_var.shape == (3, 1, 1, 2, 2, 6, n_used)
     linear = LSChannelEstimator(grid, interpolation_type="lin")(y, 0.001)[0]
@@ -136,7 +136,7 @@ def several_streams() -> dict[str, float]:
         tf.gather(tf.reshape(y[..., 5:125], [3, 1, 1, -1]), estimator._pilot_ind, axis=-1), 0.001
     )
     by_hand = [h_hat.numpy()[..., stream[0], stream[1], :, :][..., mask[stream] == 1] for stream in np.ndindex(2, 2)]
-    static = SparseChannelEstimator(grid, "na-sbl-wide", time="static")
+    static = SparseChannelEstimator(grid, "na-sbl-wide-window", time="static")
     still, _ = static(received([1] * 6), 0.001)
     graph = tf.function(SparseChannelEstimator(grid, "na-alista-wide"))
     open_batch = graph.get_concrete_function(

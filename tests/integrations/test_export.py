@@ -76,7 +76,9 @@ def here(tmp_path, monkeypatch, paths, pilot_arrays):
 
 
 @pytest.mark.parametrize("to", ["hdf5", "mat"])
-@pytest.mark.parametrize("name", ["alista", "na-alista", "na-sbl", "alista-lte10-m75", "na-sbl-wide", "na-alista-wide"])
+@pytest.mark.parametrize(
+    "name", ["alista", "na-alista", "na-sbl", "alista-lte10-m75", "na-sbl-wide-window", "na-alista-wide"]
+)
 def test_parameters_come_back_bit_equal(tmp_path, paths, name, to):
     model = load_model(paths.get(name, name))
     file = tmp_path / f"model.{'h5' if to == 'hdf5' else 'mat'}"

@@ -26,7 +26,14 @@ tf.config.threading.set_inter_op_parallelism_threads(1)
 
 from chanest.integrations.tensorflow import ChannelEstimate, SparseEstimator, export_savedmodel  # noqa: E402
 
-MODELS = ("alista-lte10-m75", "na-alista-lte10-m75", "na-sbl-lte10-m75", "alista-wide", "na-alista-wide", "na-sbl-wide")
+MODELS = (
+    "alista-lte10-m75",
+    "na-alista-lte10-m75",
+    "na-sbl-lte10-m75",
+    "alista-wide",
+    "na-alista-wide",
+    "na-sbl-wide-window",
+)
 LIMITS = {"alista": (1e-5, 1e-10), "na-alista": (1e-5, 1e-10), "na-sbl": (1e-2, 1e-8)}  # complex64, complex128
 
 

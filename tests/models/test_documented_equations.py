@@ -9,10 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import plain_numpy
+import plain_numpy_circle as circle
 import pytest
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario, nmse_db
+from chanest import Grid, PilotPattern, load_model, load_scenario, nmse_db
 from chanest.algorithms import ALISTA, NAALISTA, NASBL
 from chanest.integrations.export.matlab import write_mat
 from chanest.models import shipped_models, write_model
@@ -65,7 +66,8 @@ def test_the_plain_reader_knows_nothing_of_chanest_or_torch():
 @pytest.mark.parametrize("algorithm", ["alista", "na-alista", "na-sbl"])
 @pytest.mark.parametrize(("scenario", "n_pilots"), [("lte10", 75), ("wide", 40)])
 def test_shipped_models_give_the_same_estimates(scenario, n_pilots, algorithm, dtype, known):
-    path = SHIPPED[f"{algorithm}-{scenario}" + ("-m75" if scenario == "lte10" else "")]
+    suffix = {"lte10": "-m75", "wide": "-window" if algorithm == "na-sbl" else ""}[scenario]
+    path = SHIPPED[f"{algorithm}-{scenario}{suffix}"]
     pattern, data = simulated(scenario, n_pilots)
     noise = data.noise_variance if known else None
     (cfr, cir, variance), found, expected = errors(path, pattern, data.observations.to(dtype), noise)
@@ -183,3 +185,37 @@ def test_other_readers_give_what_an_estimate_needs(tmp_path, reader):
     found = plain_numpy.estimate(model, received.numpy(), pattern.subcarriers, [0.1, 0.1])
     for f, e in zip(found, (expected.cfr, expected.cir, expected.error_variance), strict=True):
         np.testing.assert_allclose(f, e.numpy(), rtol=1e-9, atol=1e-9 * np.abs(e.numpy()).max())
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["noise told", "noise unknown"])
+@pytest.mark.parametrize("kind", ["one antenna", "four antennas", "a window", "two layers", "jammed"])
+def test_any_receiver_as_documented(kind, known):
+    rng = np.random.default_rng(0)
+    model = plain_numpy.read(SHIPPED["na-sbl-wide"])
+    k, used = np.sort(rng.choice(np.r_[-150:0, 1:151], 60, replace=False)), np.r_[-150:0, 1:151]
+    r, n_layers = (4 if kind == "four antennas" else 1), (2 if kind == "two layers" else 1)
+    codes = np.ones((n_layers, 60), complex)
+    codes[1:] = rng.choice([1, 1j, -1, -1j], (n_layers - 1, 60))
+    shape = (3, r, n_layers, 3)
+    gains = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    steering = np.exp(-2j * np.pi * np.outer(k, (0.0, 4.3, 21.7)) / 1024)
+    y = np.einsum("brlp,mp,lm->brm", gains, steering, codes)
+    y = y + 0.1 * (rng.standard_normal(y.shape) + 1j * rng.standard_normal(y.shape))
+    if kind == "jammed":
+        y[..., 20:22] += 9
+    window, noise = ((-8.0, 120.0) if kind == "a window" else None), (0.02 if known else None)
+    found = load_model("na-sbl-wide").estimate(
+        y,
+        PilotPattern(tuple(k.tolist()), Grid(1024, tuple(used.tolist()))),
+        noise,
+        pilot_symbols=codes if n_layers > 1 else None,
+        snapshot_axes=1,
+        window_samples=window,
+        error_variance=True,
+    )
+    for i in range(3):
+        told = None if noise is None else np.full(60, noise)
+        cfr, variance = circle.estimate(model, y[i], k, used, 1024, told, codes, window)
+        expected, of_error = found.cfr[i].reshape(r, n_layers, -1), found.error_variance[i].reshape(r, n_layers, -1)[0]
+        assert distance(cfr, expected) < 1e-6
+        assert distance(variance, of_error) < 1e-5

@@ -171,7 +171,7 @@ def test_the_shipped_models_are_all_there():
         for algorithm in ("alista", "na-alista", "na-sbl")
         for scenario in ("wide", *(f"{kind}-m{m}" for kind in ("lte10", "lte10-reference") for m in (100, 75, 50)))
     }
-    wanted |= {"na-sbl-lte10-m75-k10"}
+    wanted |= {"na-sbl-lte10-m75-k10", "na-sbl-wide-window"}
     wanted |= {f"{name}-synthetic-{snr}db" for name in ("alista", "na-alista") for snr in (40, 20)}
     assert {path.stem for path in shipped_models()} == wanted
 

@@ -55,6 +55,11 @@ def export_model(
         )
     if isinstance(model.algorithm, Interpolator):
         raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
+    if model.algorithm.circle and to not in ("hdf5", "mat"):
+        raise ModelError(
+            f"model {model.name}: looks at the delays that the pilots tell apart, which {to} cannot carry yet; "
+            "take na-sbl-wide-window"
+        )
     sensing = model.scenario.sensing(seed=0) if pattern is None else pattern
     if to not in ("hdf5", "mat"):
         traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)

@@ -9,7 +9,7 @@ import scipy.io
 import torch
 from torch import Tensor
 
-from ...algorithms import ALGORITHMS, Algorithm
+from ...algorithms import Algorithm, algorithm_class
 from ...errors import ExportError
 from ...models import Model
 from ...models.hdf5 import model_fields, tensors_of
@@ -26,8 +26,8 @@ def write_mat(path: Path, model: Model) -> None:
     >>> from tempfile import TemporaryDirectory
     >>> from chanest import load_model
     >>> with TemporaryDirectory() as folder:
-    ...     write_mat(Path(folder, "m.mat"), load_model("na-sbl-wide"))
-    ...     read_mat(Path(folder, "m.mat"), load_model("na-sbl-wide")).algorithm.n_iterations
+    ...     write_mat(Path(folder, "m.mat"), load_model("na-sbl-wide-window"))
+    ...     read_mat(Path(folder, "m.mat"), load_model("na-sbl-wide-window")).algorithm.n_iterations
     6
     """
     assert isinstance(model.algorithm, Algorithm)
@@ -48,7 +48,8 @@ def read_mat(path: Path, model: Model) -> Model:
     with path.open("rb") as file:
         fields = scipy.io.loadmat(file, simplify_cells=True)["model"]
     try:
-        algorithm = ALGORITHMS[fields["algorithm"]](**{k: _plain(v) for k, v in fields["hyperparameters"].items()})
+        hyperparameters = {k: _plain(v) for k, v in fields["hyperparameters"].items()}
+        algorithm = algorithm_class(fields["algorithm"], hyperparameters)(**hyperparameters)
         for name, tensor in tensors_of(algorithm).items():
             value: Any = fields
             for key in name.split("/"):

@@ -150,12 +150,19 @@ class SparseChannelEstimator(BaseChannelEstimator):
         size = max(1, _CHUNK // (len(pattern) * max(len(pattern), model.ofdm.n_taps)))
         chunks = zip(observations.flatten(0, -2).split(size), noise.flatten().split(size), strict=True)
         estimates = (
-            model.estimate(h, pattern, variance, n_iterations=self.n_iterations, error_variance=True)
+            model.estimate(
+                h,
+                pattern,
+                variance,
+                window_samples=model.ofdm.window_samples,
+                n_iterations=self.n_iterations,
+                error_variance=True,
+            )
             for h, variance in chunks
         )
         parts = zip(*((found.cfr, found.error_variance) for found in estimates), strict=True)
         cfr, error = (torch.cat(part).unflatten(0, noise.shape) for part in parts)
-        return cfr, error.detach()
+        return cfr, error.detach().to(cfr.real.dtype)
 
 
 def _dft_length(n_fft: int, resource_grid: ResourceGrid) -> int:

@@ -62,6 +62,8 @@ class SparseEstimator(tf.Module):
             raise ModelError(
                 f"model {model.name}: {algorithm.name} has no TensorFlow version, expected {', '.join(ALGORITHMS)}"
             )
+        if algorithm.circle:
+            raise ModelError(f"model {model.name}: has no TensorFlow version yet; take na-sbl-wide-window")
         scenario = model.ofdm
         self.model_name, self.n_fft, self.n_taps = model.name, scenario.n_fft, scenario.n_taps
         self.first_tap_samples = scenario.first_tap_samples
@@ -145,7 +147,7 @@ class SparseEstimator(tf.Module):
 
 
 def normalise(observations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """y of unit norm and the RMS of the observations, (batch, M) and (batch, 1): as chanest.models.model.normalise."""
+    """y of unit norm and the RMS of the observations, (batch, M) and (batch, 1): as chanest.models.normalise."""
     parts = tf.stack([tf.math.real(observations), tf.math.imag(observations)])
     peak = tf.reduce_max(tf.abs(parts), [0, 2])[:, tf.newaxis]
     audible = tf.logical_not(peak < np.finfo(peak.dtype.as_numpy_dtype).tiny)  # so is NaN

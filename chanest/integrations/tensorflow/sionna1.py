@@ -79,7 +79,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def __init__(
         self,
         resource_grid: ResourceGrid,
-        model: str | Path | Model = "na-sbl-wide",
+        model: str | Path | Model = "na-sbl-wide-window",
         *,
         time: Literal["linear", "static"] = "linear",
         precision: str | None = None,

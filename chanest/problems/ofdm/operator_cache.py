@@ -14,25 +14,30 @@ _operators: dict[tuple[object, ...], PartialDFT] = {}
 
 
 def cached_operator(
-    pattern: PilotPattern, n_taps: int, first_tap_samples: int, dtype: torch.dtype, device: torch.device | str
+    pattern: PilotPattern,
+    n_taps: int,
+    first_tap_samples: float,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    spacing_samples: float = 1.0,
 ) -> PartialDFT:
     """Phi for a pilot pattern, with all that it has prepared since it was last asked for.
 
     Args:
-        pattern, n_taps, first_tap_samples, dtype, device: as for :meth:`PilotPattern.operator`.
+        pattern, n_taps, first_tap_samples, dtype, device, spacing_samples: as for :meth:`PilotPattern.operator`.
 
     >>> call = (PilotPattern.random(75, seed=0), 256, 0, torch.complex64, "cpu")
     >>> cached_operator(*call) is cached_operator(*call)
     True
     """
     if torch.compiler.is_exporting():
-        return pattern.operator(n_taps, first_tap_samples, dtype, device)
-    key = (pattern, n_taps, first_tap_samples, dtype, str(device), torch.is_inference_mode_enabled())
+        return pattern.operator(n_taps, first_tap_samples, dtype, device, spacing_samples)
+    key = (pattern, n_taps, first_tap_samples, spacing_samples, dtype, str(device), torch.is_inference_mode_enabled())
     phi = _operators.get(key)
     if phi is None:
         while len(_operators) >= _MOST_OPERATORS:
             _operators.pop(next(iter(_operators)), None)
-        phi = _operators[key] = pattern.operator(n_taps, first_tap_samples, dtype, device)
+        phi = _operators[key] = pattern.operator(n_taps, first_tap_samples, dtype, device, spacing_samples)
     return phi
 
 
@@ -46,15 +51,16 @@ def whole_band(grid: Grid) -> PilotPattern:
     return PilotPattern(grid.used_subcarriers, grid)
 
 
-def cfr_of(cir: Tensor, grid: Grid, first_tap_samples: int = 0) -> Tensor:
+def cfr_of(cir: Tensor, grid: Grid, first_tap_samples: float = 0, spacing_samples: float = 1.0) -> Tensor:
     """H[k] = sum_n cir[n] exp(-2 pi i k n / n_fft) on the used subcarriers: (*batch, N) -> (*batch, n_used).
 
     Args:
-        cir: taps from ``first_tap_samples`` on.
+        cir: taps from ``first_tap_samples`` on, ``spacing_samples`` apart.
         grid: DFT length and band.
 
     >>> cfr_of(torch.ones(256, dtype=torch.complex64), Grid()).shape
     torch.Size([600])
     """
-    phi = cached_operator(whole_band(grid), cir.shape[-1], first_tap_samples, cir.dtype, cir.device)
+    taps = cir.shape[-1], first_tap_samples
+    phi = cached_operator(whole_band(grid), *taps, cir.dtype, cir.device, spacing_samples)
     return phi.forward(cir) * grid.n_used**0.5

@@ -88,14 +88,16 @@ class PilotPattern:
     def operator(
         self,
         n_taps: int,
-        first_tap_samples: int = 0,
+        first_tap_samples: float = 0,
         dtype: torch.dtype = torch.complex64,
         device: torch.device | str = "cpu",
+        spacing_samples: float = 1.0,
+        window_told: bool = False,
     ) -> PartialDFT:
         """Phi from the taps of a delay window to these pilots.
 
         Args:
-            n_taps, first_tap_samples, dtype, device: as of :class:`PartialDFT`.
+            n_taps, first_tap_samples, dtype, device, spacing_samples, window_told: as of :class:`PartialDFT`.
 
         Raises:
             OperatorError: more taps than n_fft.
@@ -103,7 +105,8 @@ class PilotPattern:
         >>> PilotPattern.random(75, seed=0).operator(256).forward(torch.zeros(3, 256) + 0j).shape
         torch.Size([3, 75])
         """
-        return PartialDFT(torch.tensor(self.subcarriers), n_taps, first_tap_samples, self.n_fft, dtype, device)
+        taps = n_taps, first_tap_samples, self.n_fft
+        return PartialDFT(torch.tensor(self.subcarriers), *taps, dtype, device, spacing_samples, window_told)
 
     @classmethod
     def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> "PilotPattern":
@@ -141,6 +144,52 @@ class PilotPattern:
     @classmethod
     def _at(cls, positions: Sequence[int] | np.ndarray, grid: Grid) -> "PilotPattern":
         return cls(tuple(np.asarray(grid.used_subcarriers)[np.sort(positions)]), grid)
+
+
+def pattern_of(
+    pilot_subcarriers: Sequence[int] | np.ndarray,
+    n_fft: int | None = None,
+    used_subcarriers: Sequence[int] | np.ndarray | None = None,
+) -> tuple[PilotPattern, np.ndarray | None]:
+    """A pattern of pilots given in any order, and that order; None where they ascend already.
+
+    Args:
+        pilot_subcarriers: (n_pilots,) whole numbers, counted from the carrier's centre.
+        n_fft: DFT length; 1024 when not given and the pilots span at least 300 of the subcarriers of LTE at 10 MHz.
+        used_subcarriers: of the grid; when not given those of LTE at 10 MHz where the pilots fit in, else all from the
+            lowest to the highest pilot.
+
+    Raises:
+        PilotError: no pattern, or a DFT length that cannot be guessed.
+
+    >>> pattern, order = pattern_of([26, -26, 1], n_fft=64)
+    >>> pattern.subcarriers, pattern.n_used, order.tolist()
+    ((-26, 1, 26), 53, [1, 2, 0])
+    """
+    pilots = np.asarray(pilot_subcarriers)
+    if pilots.ndim != 1 or pilots.size < 2:
+        raise PilotError(f"expected a vector of at least two, got shape {pilots.shape}", field="pilot subcarriers")
+    order = np.argsort(pilots, kind="stable")
+    pilots = pilots[order]
+    in_lte10 = bool(np.isin(pilots, _LTE10.used_subcarriers).all())
+    if n_fft is None:
+        if not in_lte10 or pilots[-1] - pilots[0] < 300:
+            raise PilotError(
+                f"expected the DFT length beside pilots in {pilots[0]}...{pilots[-1]}; give it, such as 64 for Wi-Fi's "
+                "20 MHz",
+                field="n_fft",
+            )
+        n_fft = _LTE10.n_fft
+    if used_subcarriers is not None:
+        used = np.sort(np.asarray(used_subcarriers))
+    elif in_lte10 and n_fft == _LTE10.n_fft:
+        used = np.asarray(_LTE10.used_subcarriers)
+    else:
+        if not np.all(np.isfinite(pilots.astype(float)) & (pilots == np.round(pilots))):
+            raise PilotError("expected whole numbers", field="pilot subcarriers")
+        used = np.arange(int(pilots[0]), int(pilots[-1]) + 1)
+    pattern = PilotPattern(tuple(pilots.tolist()), Grid(int(n_fft), tuple(used.tolist())))
+    return pattern, None if np.all(np.diff(order) > 0) else order
 
 
 def _check_count(n_pilots: int, grid: Grid) -> None:

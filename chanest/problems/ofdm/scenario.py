@@ -33,6 +33,7 @@ from .frontend import check_pilots
 from .grid import Grid
 from .operator_cache import cached_operator, cfr_of, whole_band
 from .pilots import PilotPattern
+from .receivers import Receiver, Receivers, draw_received, draw_receiver
 
 _EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_classical.py
 _NOISE = {"pilot": pilot_noise, "reference": reference_noise}
@@ -42,12 +43,14 @@ class TrainingRange(Training):
     """What a model trained for the scenario must serve.
 
     ``n_pilots`` (log-uniform) replaces the scenario's own count when given; ``comb_fraction`` of the patterns
-    are regular combs; ``fixed_pattern`` trains on the one pattern that the training's seed draws.
+    are regular combs; ``fixed_pattern`` trains on the one pattern that the training's seed draws. ``receivers`` are
+    what estimators that take snapshots are trained for.
     """
 
     n_pilots: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]] | None = None
     comb_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     fixed_pattern: bool = False
+    receivers: Receivers | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingRange":
@@ -129,6 +132,11 @@ class Scenario(Problem):
     def used_subcarriers(self) -> np.ndarray:
         """``(n_used,) int64``: the subcarriers that carry pilots or data, ascending, without DC."""
         return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
+
+    @property
+    def window_samples(self) -> tuple[float, float]:
+        """First and last delay of the taps that are estimated."""
+        return float(self.first_tap_samples), float(self.first_tap_samples + self.n_taps)
 
     @property
     def sample_rate_hz(self) -> float:
@@ -285,15 +293,45 @@ class Scenario(Problem):
     def validation_sensing(self, seed: int, index: int) -> PilotPattern:
         return self.sensing(seed + (0 if self.training.fixed_pattern else index))
 
-    def target(self, sensing: PilotPattern, batch: Batch) -> Target:
+    def training_receiver(self, seed: int, step: int) -> Receiver | None:
+        ranges = self.training.receivers
+        return None if ranges is None else draw_receiver(ranges, self.grid, self.window_samples, seed, step)
+
+    def training_draw(
+        self, sensing: PilotPattern | Receiver, n_samples: int, generator: torch.Generator, snr_db: Tensor
+    ) -> tuple[Batch, Tensor | None]:
+        if not isinstance(sensing, Receiver):
+            return super().training_draw(sensing, n_samples, generator, snr_db)
+        n_samples = min(n_samples, max(8, 256 // sensing.n_snapshots))
+        drawn = [self.channel.draw_delays(n_samples, generator, self._axis) for _ in sensing.symbols]
+        delays, variances = (torch.stack(one) for one in zip(*drawn, strict=True))
+        return draw_received(sensing, (delays, variances), sensing.n_snapshots, snr_db[:n_samples], generator), None
+
+    def target(self, sensing: PilotPattern | Receiver, batch: Batch) -> Target:
+        if isinstance(sensing, Receiver):
+            return self._joint_target(sensing, batch)
         phi = sensing.operator(self.n_taps, self.first_tap_samples, batch.observations.dtype, batch.observations.device)
         if self.on_grid:
             return Target(phi, lambda rms: rms, batch.truth["cir"], lambda x: x)
         return Target(phi, lambda rms: rms, batch.truth["cfr"], lambda x: cfr_of(x, self.grid, self.first_tap_samples))
 
+    def _joint_target(self, receiver: Receiver, batch: Batch) -> Target:
+        """On some 96 of the used subcarriers."""
+        truth, n_layers = batch.truth["cfr"], len(receiver.symbols)
+        used = torch.from_numpy(receiver.pattern.used_subcarriers)
+        some = torch.randperm(len(used), generator=seeded(len(used), "pattern", len(receiver)))[:96].sort().values
+        phi, band = receiver.operator(truth.device), receiver.band(used[some], truth.device)
+
+        def compared(x: Tensor) -> Tensor:
+            response = band.forward(x.unflatten(-1, (n_layers, -1))) * len(some) ** 0.5
+            return response.flatten(1)
+
+        return Target(phi, lambda rms: rms.unsqueeze(-1), truth[..., some].flatten(1), compared)
+
     def training_hyperparameters(self) -> dict[str, Any]:
         prior = self.channel.prior
-        return {"penalty": self.penalties.ista, **({} if prior is None else {"decay": prior[1]})}
+        circle = {} if self.training.receivers is None else {"delays": "circle"}
+        return {"penalty": self.penalties.ista, **({} if prior is None else {"decay": prior[1]}), **circle}
 
     def matrix_size(self, seed: int) -> tuple[int, int, str]:
         if not self.training.fixed_pattern:

@@ -1,0 +1,90 @@
+"""Which delays pilots tell apart, and the grid of taps laid over them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...operators import PartialDFT
+from .pilots import PilotPattern
+
+TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
+COARSEST = 4  # the fine taps of so many steps become one on the coarse grid
+BEFORE = 4  # a circle begins a fraction of 1/4 before delay 0
+
+
+@dataclass(frozen=True)
+class DelayGrid:
+    """Delays at which taps are looked for.
+
+    Attributes:
+        first_tap_samples: the first one, a multiple of the spacing.
+        n_taps: a multiple of 4.
+        spacing_samples: a power of two.
+        window_told: whether the channel is known to lie here, or these are all delays that the pilots tell apart.
+    """
+
+    first_tap_samples: float
+    n_taps: int
+    spacing_samples: float
+    window_told: bool = False
+
+    def operator(
+        self, pattern: PilotPattern, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
+    ) -> PartialDFT:
+        """Phi from these delays to some pilots."""
+        return pattern.operator(
+            self.n_taps, self.first_tap_samples, dtype, device, self.spacing_samples, self.window_told
+        )
+
+
+def period_samples(pattern: PilotPattern) -> float:
+    """T: delays so far apart look the same to the pilots, up to a phase per run of them.
+
+    Within a run all differences are multiples of one d, and T is n_fft/d. Runs count as ambiguous when they are few:
+    a comb that skips DC is two of them, the 30 carriers of Wi-Fi's CSI two and a single one.
+
+    >>> period_samples(PilotPattern.comb(8)), period_samples(PilotPattern.random(75, seed=0))
+    (128.0, 1024.0)
+    """
+    steps = np.diff(pattern.subcarriers)
+    n = len(pattern)
+    most = max(2.5, n / 8) if n >= 8 else 1.5
+    for spacing in range(int(steps.max()), 1, -1):
+        runs = np.diff(np.flatnonzero(np.r_[True, steps % spacing != 0, True]))
+        if n * n / np.square(runs).sum() <= most:
+            return pattern.n_fft / spacing
+    return float(pattern.n_fft)
+
+
+def delay_grid(
+    pattern: PilotPattern, window_samples: tuple[float, float] | None = None, n_layers: int = 1
+) -> DelayGrid:
+    """The taps for some pilots: on all delays that they tell apart, or those of a window.
+
+    A circle of T samples lies at -T/4...3T/4; each of several layers has its share of it. Taps stand at about
+    1/:data:`TAPS_PER_CELL` of what the pilots resolve.
+
+    Args:
+        pattern: the pilots.
+        window_samples: first and last delay, where they are known.
+        n_layers: on the same pilots.
+
+    >>> delay_grid(PilotPattern.random(75, seed=0))
+    DelayGrid(first_tap_samples=-256.0, n_taps=4096, spacing_samples=0.25, window_told=False)
+    >>> delay_grid(PilotPattern.comb(8), (-8, 264))
+    DelayGrid(first_tap_samples=-8.0, n_taps=512, spacing_samples=0.25, window_told=True)
+    """
+    span = pattern.subcarriers[-1] - pattern.subcarriers[0] + 1
+    wanted = pattern.n_fft / span / TAPS_PER_CELL
+    spacing = min(2.0 ** round(math.log2(wanted)), float(pattern.n_fft & -pattern.n_fft) / COARSEST)
+    step = spacing * COARSEST
+    period = period_samples(pattern) / n_layers
+    first, last = -period / BEFORE, period * (1 - 1 / BEFORE)
+    if window_samples is not None:
+        first = window_samples[0]
+        last = min(window_samples[1], first + period)
+    first = math.floor(first / step) * step
+    n_coarse = max(8, min(round((last - first) / step), int(pattern.n_fft / step)))
+    return DelayGrid(first, COARSEST * n_coarse, spacing, window_samples is not None)

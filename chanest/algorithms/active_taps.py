@@ -9,6 +9,7 @@ from torch import Tensor
 from ..operators import PartialDFT, Superposed
 
 _MOST_ENTRIES = 2**22
+_TOGETHER = 16  # groups whose taps are filled up to the same number
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,18 @@ def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: Pa
         sums = inside.new_zeros(len(lag), band.length).scatter_add_(-1, lag.flatten(1), inside.flatten(1))
         made.append(torch.fft.fft(sums).real[:, band.bins])
     return torch.stack(made, -2).clamp_min(0)
+
+
+@torch.no_grad()
+def posterior_variance_of_layers(
+    phi: PartialDFT | Superposed, band: PartialDFT, g: Tensor, noise_variance: Tensor
+) -> Tensor:
+    """:func:`response_variance` of all groups, (batch, L, n_used), a few of about as many taps at a time."""
+    order = (g > 0).sum(-1).argsort()
+    parts = [
+        response_variance(active_taps(phi, g[some], noise_variance[some]), phi, band) for some in order.split(_TOGETHER)
+    ]
+    return torch.cat(parts)[order.argsort()]
 
 
 def response_columns(phi: PartialDFT | Superposed, band: PartialDFT, taps: Tensor, layer: int) -> Tensor:

@@ -11,7 +11,7 @@ from ..errors import AlgorithmError
 from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
 from ..operators import LinearOperator, PartialDFT, Superposed
 from . import namespace
-from .active_taps import active_taps, response_variance
+from .active_taps import posterior_variance_of_layers
 from .gaussian import log_rank_deficit, posterior_variance
 from .namespace import Array, Namespace
 from .noise import noise_level
@@ -159,7 +159,7 @@ class JointCalibration(Perceptron, Calibration):
         batch, m = posterior.level.shape, phi.n_measurements
         g, noise = posterior.variances.reshape(-1, phi.n_coefficients), posterior.noise_variance.reshape(-1, m)
         y, x = y.reshape(len(g), -1, m), recovery.x.reshape(len(g), -1, phi.n_coefficients)
-        variance = response_variance(active_taps(phi, g, noise), phi, band)
+        variance = posterior_variance_of_layers(phi, band, g, noise)
         total, kappa = g.sum(-1).double().clamp_min(TINY), (1 / noise.double()).mean(-1)
         base = torch.maximum(variance, (LEAST / kappa)[:, None, None]).log()
         residual = y - phi.forward(x)

@@ -16,7 +16,8 @@ _STRONG = 0.03  # of the power of all paths: what the first one of them has at l
 _FALSE_ALARMS = 1e-3  # of paths
 _APART = 1.0  # times the resolution: peaks of the variances that are nearer are one path
 _NEWTON_STEPS = 8
-DETECTED = 5e-3  # probability of a false alarm below which something was sent
+DETECTED = 2e-3  # probability of a false alarm below which something was sent
+FEW = 0.15  # of the pilots that may count as jammed where it is asked whether anything was sent
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def snr_db(groups: Groups, posterior: JointPosterior, noise: Tensor) -> Tensor:
     weight = 1 / posterior.noise_variance.double()
     weight = weight / weight.sum(-1, keepdim=True)
     power = (groups.y.abs().double().square().mean(-2) * weight).sum(-1) * m
-    if groups.noise is None or groups.noise.ndim == 2:
-        noise = m / (1 / (posterior.noise_variance.double() * m)).sum(-1)
+    if groups.noise is None:  # weighted like the power
+        noise = noise / (posterior.level.unsqueeze(-1) / posterior.noise_variance).double().mean(-1)
     return 10 * ((power - noise) / noise.clamp_min(1e-12)).clamp_min(1e-3).log10()
 
 
@@ -133,7 +134,9 @@ def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: Part
     known = torch.ones_like(relative) if groups.ratio is None else groups.ratio.double()
     if groups.noise is not None and groups.noise.ndim == 2:
         known = groups.noise.double() * (1 / groups.noise.double()).mean(-1, keepdim=True)
-    relative = torch.where(relative > OUTLYING * known, relative, known)
+    jammed = relative > OUTLYING * known
+    jammed &= jammed.double().mean(-1, keepdim=True) <= FEW
+    relative = torch.where(jammed, relative, known)
     power = groups.y.abs().double().square().mean(-2)
     if groups.noise is None:
         heard = relative < SILENT

@@ -72,7 +72,7 @@ class Estimate:
         snr_db: (*groups,) of the received pilots, at least -30.
         timing_samples: (*groups,) delay of the first path, NaN where there is none.
         false_alarm: (*groups,) float64, how likely noise alone is to look so much like a channel.
-        detected: (*groups,) bool, whether anything was sent: that probability is below 0.5 %.
+        detected: (*groups,) bool, whether anything was sent: that probability is below 0.2 %.
         paths: delays, gains, variances, layers and count of paths (:class:`chanest.models.Paths`), when asked for.
         covariance_factor: (*groups, [n_layers,] n_used, A) complex128, F with F F^H the covariance of the CFR's error,
             when asked for.
@@ -105,7 +105,8 @@ class Solution:
         error_variance: of the CFR, (*batch, n_used), when asked for and known.
         first_tap_samples: delay of the first coefficient.
         iterates: the coefficients after every iteration, when recorded.
-        step_sizes, thresholds, tap_spacing_samples and what follows: as of an :class:`Estimate`.
+        step_sizes, thresholds, tap_spacing_samples and what follows: as of an :class:`Estimate`; what is no channel is
+            None from :meth:`Model.solve`.
     """
 
     values: dict[str, Tensor]
@@ -216,7 +217,9 @@ class Model:
         if self.algorithm.circle:
             check_pilots(received, pattern, None)
             groups = grouped(received, noise, symbols, valid, snapshot_axes)
-            found = self._solve_groups(groups, pattern, window_samples, paths=paths, covariance=covariance, **how)
+            found = self._solve_groups(
+                groups, pattern, window_samples, findings=True, paths=paths, covariance=covariance, **how
+            )
         else:
             self._check_plain(symbols, valid, noise, received, paths or covariance)
             scenario.check(received, pattern, noise)
@@ -335,10 +338,11 @@ class Model:
         n_iterations: int | None,
         record: bool,
         error_variance: bool,
+        findings: bool = False,
         paths: bool = False,
         covariance: bool = False,
     ) -> Solution:
-        """What an algorithm for any receiver finds in groups of snapshots."""
+        """What an algorithm for any receiver finds in groups of snapshots; ``findings`` are all that is no channel."""
         y, rms, n_layers = groups.y, groups.rms, 1 if groups.symbols is None else len(groups.symbols)
         delays = delay_grid(pattern, window_samples, n_layers)
         dtype, device = y.dtype, y.device
@@ -368,30 +372,33 @@ class Model:
         if error_variance or covariance:
             told = groups.noise
             variance = algorithm.error_variance(recovery, y, phi, band, told).double()
-        power = rms.double().square()
-        noise = noise_found(groups, recovery.x, posterior, phi)
+        found = Solution(
+            values,
+            None if variance is None or not error_variance else shared(variance * rms.double().square().unsqueeze(-1)),
+            delays.first_tap_samples,
+            tuple(of_layers(x * scale) for x in recovery.iterates),
+            tap_spacing_samples=delays.spacing_samples,
+        )
+        if not findings:
+            return found
         with torch.no_grad():
             circle = None if window_samples is not None else delays.n_taps * delays.spacing_samples
+            noise = noise_found(groups, recovery.x, posterior, phi)
             chance = false_alarm_probability(groups, posterior, phi)
-            found_paths = _scaled_paths(paths_of(y, posterior, phi), groups) if paths else None
             factor = None
             if covariance and variance is not None:
                 factor = response_factor(posterior, phi, band, variance) * rms.double().unsqueeze(-1)
                 factor = groups.of_groups(factor if n_layers == 1 else factor.unflatten(-2, (n_layers, -1)))
-        return Solution(
-            values,
-            None if variance is None or not error_variance else shared(variance * power.unsqueeze(-1)),
-            delays.first_tap_samples,
-            tuple(of_layers(x * scale) for x in recovery.iterates),
-            tap_spacing_samples=delays.spacing_samples,
-            noise_variance=groups.of_groups(noise * power.squeeze(-1)),
-            snr_db=groups.of_groups(snr_db(groups, posterior, noise)),
-            timing_samples=groups.of_groups(timing_samples(posterior.variances, phi, circle)),
-            false_alarm=groups.of_groups(chance),
-            detected=groups.of_groups(chance < DETECTED),
-            paths=found_paths,
-            covariance_factor=factor,
-        )
+            return replace(
+                found,
+                noise_variance=groups.of_groups(noise * rms.double().square().squeeze(-1)),
+                snr_db=groups.of_groups(snr_db(groups, posterior, noise)),
+                timing_samples=groups.of_groups(timing_samples(posterior.variances, phi, circle)),
+                false_alarm=groups.of_groups(chance),
+                detected=groups.of_groups(chance < DETECTED),
+                paths=_scaled_paths(paths_of(y, posterior, phi), groups) if paths else None,
+                covariance_factor=factor,
+            )
 
     def _recovered(self, groups: Groups, phi: Any, n_iterations: int | None, record: bool) -> Recovery:
         """What the algorithm recovers; in double precision where the noise is told so low that single loses its way."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from chanest import PilotPattern, Scenario, load_model, load_scenario
 from chanest.evaluation import ErrorSums, Score, estimate_file, evaluate
 from chanest.files import PilotFile
 from chanest.models import pick_model
+from chanest.problems.ofdm.draw import frequency_response
 from chanest.reproduction.runner import measured_nmse_db
 
 pytestmark = pytest.mark.slow
@@ -118,7 +120,7 @@ def test_na_sbl_is_ahead_on_delay_profiles(name, snr_db):
 @pytest.mark.parametrize("pilots", [32, 50, 75, 100, "comb"])
 @pytest.mark.parametrize("name", ["munich", "wide"])
 def test_not_knowing_the_noise_costs_half_a_db_and_3_db_of_error_cost_one(name, pilots):
-    model = load_model("na-sbl-wide")
+    model = load_model("na-sbl-wide-window")
     for snr_db in (0, 10, 20, 30):
         few_decide = name == "wide" and snr_db == 30  # the channels that fail: it takes many to average over them
         scenario = load_scenario(name).replace(snr_db=snr_db)
@@ -146,7 +148,7 @@ def test_the_error_variance_holds(name, n_pilots, snr_db, n_samples):
     """The mean within 1 dB, every tenth of the subcarriers, sorted by it, within 2 dB."""
     scenario = load_scenario(name).replace(n_pilots=n_pilots, snr_db=snr_db)
     pattern = scenario.sensing(3)
-    model = load_model("na-sbl-wide")
+    model = load_model("na-sbl-wide-window")
     expected, measured = [], []
     for block in scenario.simulate(pattern, n_samples, seed=3):
         found = model.estimate(block.observations, pattern, block.noise_variance, error_variance=True)
@@ -156,6 +158,30 @@ def test_the_error_variance_holds(name, n_pilots, snr_db, n_samples):
     assert abs(10 * torch.log10(expected.mean() / measured.mean())) <= 1
     for part in torch.argsort(expected).tensor_split(10):
         assert abs(10 * torch.log10(expected[part].mean() / measured[part].mean())) <= 2
+
+
+@pytest.mark.parametrize(("n_snapshots", "most_db"), [(1, 1.6), (4, 1.2)])
+@pytest.mark.parametrize("snr_db", [10, 20, 30])
+@pytest.mark.parametrize("name", ["munich", "eva", "etu", "tdl-c300"])
+def test_the_error_variance_of_any_receiver_holds(name, snr_db, n_snapshots, most_db):
+    """With the window told; docs/estimators.md has the figures."""
+    scenario = load_scenario(name).replace(snr_db=snr_db)
+    pattern = scenario.sensing(3)
+    batch = scenario.draw(pattern, 512, 3)
+    gains, variances = batch.paths["gains"], batch.paths["variances"]
+    generator = torch.Generator().manual_seed(0)
+    others = scenario.channel.draw_antennas(gains, variances, n_snapshots - 1, generator)
+    gains = torch.cat([gains.unsqueeze(1), others.to(gains.dtype)], 1).flatten(0, 1)
+    delays = batch.paths["delays"].repeat_interleave(n_snapshots, 0)
+    cfr = frequency_response(delays, gains, scenario.grid).view(512, n_snapshots, -1)
+    at = np.searchsorted(scenario.used_subcarriers, pattern.subcarriers)
+    noise = torch.randn((512, n_snapshots, len(pattern)), dtype=torch.complex64, generator=generator)
+    received, level = cfr[..., at] + noise * 10 ** (-snr_db / 20), 10 ** (-snr_db / 10)
+    found = load_model("na-sbl-wide").estimate(
+        received, pattern, level, snapshot_axes=1, window_samples=scenario.window_samples, error_variance=True
+    )
+    error = (found.cfr - cfr).abs().square()
+    assert abs(10 * torch.log10(found.error_variance.mean() / error.mean())) <= most_db
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from chanest.problems import ofdm, seeded
 
 WIDE = load_scenario("wide")
 MODELS = {
-    "na-sbl": load_model("na-sbl-wide"),
+    "na-sbl": load_model("na-sbl-wide-window"),
     "na-alista": load_model("na-alista-wide"),
     "sbl": pick_model("sbl", WIDE),
     "omp": pick_model("omp", WIDE),

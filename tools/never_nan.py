@@ -26,7 +26,7 @@ def main() -> None:
     """Estimate, count, exit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--estimates", type=int, default=1_000_000)
-    parser.add_argument("--model", default="na-sbl-wide")
+    parser.add_argument("--model", default="na-sbl-wide-window")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     model = load_model(options.model)

@@ -1,6 +1,6 @@
 """What knowing the noise variance is worth: CFR NMSE with it told, unknown, and told 3 dB too low or too high.
 
-python tools/noise_knowledge.py --model na-sbl-wide --scenarios wide,munich --pilots 32,50,75,100,200,comb8
+python tools/noise_knowledge.py --model na-sbl-wide-window --scenarios wide,munich --pilots 32,50,75,100,200,comb8
 """
 
 import argparse
@@ -21,7 +21,7 @@ TOLD = {"told": 1.0, "unknown": None, "3 dB too low": 0.5, "3 dB too high": 2.0}
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default="na-sbl-wide")
+    parser.add_argument("--model", default="na-sbl-wide-window")
     parser.add_argument("--scenarios", default="wide,munich")
     parser.add_argument("--pilots", default="32,50,75,100,200,comb8")
     parser.add_argument("--snr", default="0,10,20,30")

@@ -1,4 +1,4 @@
-"""NA-SBL for any receiver against the network of 0.2.0 on the same pilots: time per group, one thread, alternating laps.
+"""NA-SBL for any receiver against the network of 0.2.0 on the same pilots: time per group, one thread.
 
 usage: python tools/bench_receivers.py [--groups 512] [--laps 7]
 """
@@ -9,7 +9,8 @@ import time
 
 import torch
 
-from chanest import PilotPattern, load_model, load_scenario
+from chanest import PilotPattern, load_model
+from chanest.problems import ofdm
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
     parser.add_argument("--laps", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    scenario, pattern, n, noise = load_scenario("wide"), PilotPattern.random(75, seed=3), args.groups, 0.01
+    scenario, pattern, n, noise = ofdm("wide"), PilotPattern.random(75, seed=3), args.groups, 0.01
     window = scenario.window_samples
     several = scenario.draw(pattern, 4 * n, 0, 20.0).observations.view(n, 4, -1)
     y = several[:, 0]

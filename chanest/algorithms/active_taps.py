@@ -52,12 +52,10 @@ def active_taps(phi: PartialDFT | Superposed, g: Tensor, noise_variance: Tensor)
 
 def columns_of(phi: PartialDFT | Superposed, taps: Tensor) -> Tensor:
     """Columns of Phi, (batch, A) -> (batch, M, A) complex128."""
-    layer = phi.layer if isinstance(phi, Superposed) else phi
+    layer = phi.layer
     n = layer.n_coefficients
     made = _turned(layer, layer.bins, taps % n) / layer.n_measurements**0.5
-    if isinstance(phi, Superposed):
-        made = made * phi.symbols.to(made.dtype)[taps // n].mT
-    return made
+    return made * phi.symbols.to(made.dtype)[taps // n].mT
 
 
 def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: PartialDFT) -> Tensor:
@@ -65,7 +63,7 @@ def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: Pa
 
     P summed along equal differences of taps, one FFT.
     """
-    n_layers, n = getattr(phi, "n_layers", 1), band.n_coefficients
+    n_layers, n = phi.n_layers, band.n_coefficients
     place, layer = active.taps % n, active.taps // n
     lag = (place.unsqueeze(-1) - place.unsqueeze(-2)) % band.length
     made = []

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,18 @@ from ..operators import LinearOperator
 from .error_calibration import Calibration
 from .gaussian import posterior_variance
 from .results import BandEstimate, Recovery, Trace
+
+
+class Told(NamedTuple):
+    """The noise of y as far as it is known.
+
+    Attributes:
+        variance: (*batch,) or (*batch, M); None where the level is not known.
+        ratio: (*batch, M), of the pilots over such a level; None where all are alike.
+    """
+
+    variance: Tensor | None
+    ratio: Tensor | None = None
 
 
 class Estimator(nn.Module, ABC):
@@ -134,27 +146,19 @@ class Algorithm(Estimator):
             noise_ratio: (*batch, M), of the pilots' noise over a level that is not known, for those on a ``circle``.
 
         Raises:
-            AlgorithmError: n_iterations differs from the K that the parameters belong to, or another Phi from theirs.
+            AlgorithmError: n_iterations differs from the K that the parameters belong to, or another Phi from theirs;
+                snapshots for an algorithm that takes them one by one.
         """
         n_iterations = self.checked_iterations(n_iterations)
         self.check(phi)
         if snapshots:
-            AlgorithmError.unless(self.joint, "snapshots one by one", "(*batch, R, M)", f"{self.name}: y")
-            return self._jointly(y, phi, n_iterations, Trace(record), noise_variance, noise_ratio)
+            return self._jointly(y, phi, n_iterations, Trace(record), Told(noise_variance, noise_ratio))
         found = None if record else self._compiled(y, phi, n_iterations)
         return self._iterate(y, phi, n_iterations, Trace(record), noise_variance) if found is None else found
 
-    def _jointly(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int,
-        trace: Trace,
-        noise_variance: Tensor | None,
-        noise_ratio: Tensor | None,
-    ) -> Recovery:
-        """The iterations for snapshots, y (*batch, R, M), of algorithms that are ``joint``."""
-        raise NotImplementedError
+    def _jointly(self, y: Tensor, phi: Any, n_iterations: int, trace: Trace, told: Told) -> Recovery:
+        """The iterations for snapshots, y (*batch, R, M); AlgorithmError where the algorithm is not ``joint``."""
+        raise AlgorithmError(f"{self.name} takes snapshots one by one, (*batch, M)", field="y")
 
     @abstractmethod
     def _iterate(

@@ -169,7 +169,7 @@ class JointCalibration(Perceptron, Calibration):
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
         effective = total.square() / g.double().square().sum(-1).clamp_min(TINY)
         outliers = (noise.double().log().mean(-1) + kappa.log()).clamp_min(0)
-        n_layers = getattr(phi, "n_layers", 1)
+        n_layers = phi.n_layers
         of_all = (
             (kappa * total).clamp_min(1e-6).log() / LOG_SCALE,
             left.clamp_min(1e-6).log() / LOG_SCALE,

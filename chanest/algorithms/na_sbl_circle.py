@@ -16,7 +16,7 @@ from ..errors import AlgorithmError
 from ..kernels.adapters import prepared, run, singles, suits
 from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, REFERENCE_PILOTS
 from ..operators import JointMoments, LinearOperator, PartialDFT, Superposed, cached
-from .base import Algorithm
+from .base import Algorithm, Told
 from .error_calibration import JointCalibration
 from .gaussian import log_rank_deficit
 from .noise import CEILING, FLOOR
@@ -129,24 +129,16 @@ class CircleNASBL(Algorithm):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
-        return self._jointly(y.unsqueeze(-2), phi, n_iterations, trace, noise_variance, None).single()
+        return self._jointly(y.unsqueeze(-2), phi, n_iterations, trace, Told(noise_variance)).single()
 
-    def _jointly(
-        self,
-        y: Tensor,
-        phi: Any,
-        n_iterations: int,
-        trace: Trace,
-        noise_variance: Tensor | None,
-        noise_ratio: Tensor | None,
-    ) -> Recovery:
+    def _jointly(self, y: Tensor, phi: Any, n_iterations: int, trace: Trace, told: Told) -> Recovery:
         batch, rows, m = y.shape[:-2], y.reshape(-1, *y.shape[-2:]), y.shape[-1]
-        told = noise_variance
-        if told is not None:
-            told = told.expand(*batch, m) if told.ndim == y.ndim - 1 else told.unsqueeze(-1).expand(*batch, m)
-            told = told.reshape(-1, m)
-        ratio = None if noise_ratio is None else noise_ratio.expand(*batch, m).reshape(-1, m)
-        state, states = self._infer(rows, phi, told, ratio, trace.record)
+        levels, ratio = told
+        if levels is not None:
+            levels = levels if levels.ndim == y.ndim - 1 else levels.unsqueeze(-1)
+            levels = levels.expand(*batch, m).reshape(-1, m)
+        ratio = None if ratio is None else ratio.expand(*batch, m).reshape(-1, m)
+        state, states = self._infer(rows, phi, levels, ratio, trace.record)
         for found in (*states, state):
             x = found.g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(rows, found.g, found.noise))
             trace.add(x.reshape(*y.shape[:-1], -1))
@@ -239,7 +231,7 @@ class CircleNASBL(Algorithm):
         noise = state.noise
         kappa = (1 / noise).mean(-1)
         total = g.sum(-1)
-        n_layers = getattr(phi, "n_layers", 1)
+        n_layers = phi.n_layers
         per_cell = phi.spacing_samples / phi.resolution_samples
         d = m.d.clamp_min(1e-12)
         em_noise = (noise * (1 + noise * (m.surprise - m.information))).clamp_min(1e-12)
@@ -338,7 +330,7 @@ class CircleNASBL(Algorithm):
         neighbours = np.array(FINE_NEIGHBOURS if fine else COARSE_NEIGHBOURS)
         made = [np.empty_like(given[i]) for i in (2, 3, 8)]
         rules = prepared(self, self._arrays)[k]
-        n_layers = getattr(phi, "n_layers", 1)
+        n_layers = phi.n_layers
         run(update, len(given[0]), *given, facts, limits, neighbours, n_layers, *rules, *made)
         g, s, outlier = map(torch.from_numpy, made)
         return _State(g, s, outlier, state.relative)
@@ -355,7 +347,7 @@ class CircleNASBL(Algorithm):
 
     def _refined(self, state: _State, phi: _Phi) -> _State:
         """The variances on the fine grid, linear between the coarse taps; dead where they lie far below the noise."""
-        n_layers = getattr(phi, "n_layers", 1)
+        n_layers = phi.n_layers
         g = state.g.unflatten(-1, (n_layers, -1))
         after = g.roll(-1, -1)
         parts = torch.arange(RATIO, device=g.device) / RATIO

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..operators import LinearOperator
-from .base import Algorithm
+from .base import Algorithm, Told
 from .noise import noise_level, noise_of_snapshots
 from .results import Posterior, Recovery, Trace
 
@@ -45,16 +45,8 @@ class OMP(Algorithm):
         s = noise_level(y, phi, noise_variance)
         return self._pursue(y.unsqueeze(-2), phi, n_iterations, trace, s, single=True)
 
-    def _jointly(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int,
-        trace: Trace,
-        noise_variance: Tensor | None,
-        noise_ratio: Tensor | None,
-    ) -> Recovery:
-        return self._pursue(y, phi, n_iterations, trace, noise_of_snapshots(y, phi, noise_variance), single=False)
+    def _jointly(self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, told: Told) -> Recovery:
+        return self._pursue(y, phi, n_iterations, trace, noise_of_snapshots(y, phi, told.variance), single=False)
 
     def _pursue(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, s: Tensor, single: bool

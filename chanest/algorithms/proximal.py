@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator, Weights, analytic_weights
-from .base import Algorithm
+from .base import Algorithm, Told
 from .error_calibration import ResidualCalibration
 from .results import Recovery, Trace
 from .shrinkage import soft_threshold, support_schedule
@@ -76,15 +76,7 @@ class ProximalGradient(IterativeShrinkage):
     ) -> Recovery:
         return self._descend(y, phi, n_iterations, trace, joint=False)
 
-    def _jointly(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int,
-        trace: Trace,
-        noise_variance: Tensor | None,
-        noise_ratio: Tensor | None,
-    ) -> Recovery:
+    def _jointly(self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, told: Told) -> Recovery:
         return self._descend(y, phi, n_iterations, trace, joint=True)
 
     def _descend(self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, joint: bool) -> Recovery:

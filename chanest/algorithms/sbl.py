@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..operators import LinearOperator, Moments
 from . import namespace
-from .base import Algorithm
+from .base import Algorithm, Told
 from .namespace import Array, Namespace
 from .noise import CEILING, FLOOR, noise_level, noise_of_snapshots
 from .results import Posterior, Recovery, Trace
@@ -50,24 +50,24 @@ class SBL(Algorithm):
         trace.add(x)
         return trace.recovery(x, Posterior(g, s))
 
-    def _jointly(
-        self,
-        y: Tensor,
-        phi: LinearOperator,
-        n_iterations: int,
-        trace: Trace,
-        noise_variance: Tensor | None,
-        noise_ratio: Tensor | None,
-    ) -> Recovery:
-        s = noise_of_snapshots(y, phi, noise_variance)
+    def _jointly(self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, told: Told) -> Recovery:
+        s = noise_of_snapshots(y, phi, told.variance)
         g = torch.full((*y.shape[:-2], phi.n_coefficients), 1 / phi.n_coefficients, dtype=s.dtype, device=y.device)
         n = phi.n_measurements
         for _ in range(n_iterations - 1):
             m = phi.joint_moments(y, g, s.unsqueeze(-1).expand(*s.shape, n))
+            if trace.record:
+                trace.add(self._joint_mean(y, phi, g, s))
             g = g * g * m.q2 + g * (1 - g * m.d).clamp_min(0)
-            if noise_variance is None:
+            if told.variance is None:
                 found = s * (1 + s * (m.surprise - m.information).mean(-1))
                 s = found.clamp(FLOOR / n, CEILING / n)
-        x = g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(y, g, s.unsqueeze(-1).expand(*s.shape, n)))
+        x = self._joint_mean(y, phi, g, s)
         trace.add(x)
         return trace.recovery(x, Posterior(g, s))
+
+    @staticmethod
+    def _joint_mean(y: Tensor, phi: LinearOperator, g: Tensor, s: Tensor) -> Tensor:
+        """mu = g Phi^H C^-1 y of every snapshot, (*batch, R, N)."""
+        noise = s.unsqueeze(-1).expand(*s.shape, phi.n_measurements)
+        return g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(y, g, noise))

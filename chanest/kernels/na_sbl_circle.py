@@ -7,7 +7,7 @@ import numpy as np
 from .compiling import Array, Scalar, compiled
 from .constants import EXPLAINED_MARGIN, REFERENCE_PILOTS
 from .elementwise import sigmoid
-from .na_sbl import activate, factor, layer, silu
+from .na_sbl import factor, silu
 from .simd import WIDE, add_real_rows
 
 N_OWN, N_SHARED, N_PILOT = 4, 14, 10
@@ -29,14 +29,24 @@ def _logit(x: Scalar, margin: Scalar) -> Scalar:
 
 
 @compiled
-def _perceive(inputs: Array, rule: _Rule, shift: Array, first: Array, second: Array, out: Array) -> None:
-    """A perceptron on columns of inputs (K, width), ``shift`` in place of the first bias."""
+def _part(inputs: Array, used: int, weight: Array, bias: Array, outputs: Array, activated: bool) -> None:
+    for unit in range(outputs.shape[0]):
+        total = outputs[unit]
+        total[:used] = bias[unit]
+        for column in range(0, used, WIDE):
+            add_real_rows(inputs, weight[unit], weight.shape[1], column, total)
+        if activated:
+            for c in range(used):
+                total[c] = silu(total[c])
+
+
+@compiled
+def _perceive(inputs: Array, used: int, rule: _Rule, shift: Array, first: Array, second: Array, out: Array) -> None:
+    """A perceptron on the first ``used`` columns, a multiple of WIDE; ``shift`` is its first bias."""
     weight_in, _, weight, bias, weight_out, bias_out = rule
-    layer(inputs, weight_in.shape[1], weight_in, shift, first)
-    activate(first)
-    layer(first, weight.shape[1], weight, bias, second)
-    activate(second)
-    layer(second, weight_out.shape[1], weight_out, bias_out, out)
+    _part(inputs, used, weight_in, shift, first, True)
+    _part(first, used, weight, bias, second, True)
+    _part(second, used, weight_out, bias_out, out, False)
 
 
 @compiled
@@ -197,7 +207,7 @@ def update(
         # the noise level
         for f in range(N_SHARED):
             noise_inputs[f, 0] = shared[f]
-        _perceive(noise_inputs, noise_rule, noise_rule[1], noise_first, noise_second, noise_out)
+        _perceive(noise_inputs, WIDE, noise_rule, noise_rule[1], noise_first, noise_second, noise_out)
         base = s[b] if told > 0 else em_level
         level = min(max(base * factor(noise_out[0, 0]), least_s), most_s)
         new_s[b] = level
@@ -211,7 +221,7 @@ def update(
             pilot_inputs[3, m] = np.float32(math.log(outlier[b, m])) * third
             pilot_inputs[4, m], pilot_inputs[5, m], pilot_inputs[6, m] = shared[0], shared[2], shared[3]
             pilot_inputs[7, m], pilot_inputs[8, m], pilot_inputs[9, m] = shared[4], shared[6], shared[7]
-        _perceive(pilot_inputs, pilot_rule, pilot_rule[1], pilot_first, pilot_second, pilot_out)
+        _perceive(pilot_inputs, pilot_width, pilot_rule, pilot_rule[1], pilot_first, pilot_second, pilot_out)
         for m in range(n_pilots):
             noise = s[b] * relative[b, m] * outlier[b, m]
             t = max(surprise[b, m] / information[b, m], _LOW)
@@ -245,7 +255,7 @@ def update(
                     at -= n
                 inputs[n_neighbours * N_OWN, c] = step * np.float32(at) - window_told
             used = (several + WIDE - 1) // WIDE * WIDE
-            _perceive_some(inputs, used, tap_rule, shift, first, second, out)
+            _perceive(inputs, used, tap_rule, shift, first, second, out)
             for c in range(several):
                 factors[done + c] = factor(out[0, c])
             done += several
@@ -261,26 +271,3 @@ def update(
                 new_g[b, i] = value if value * kappa > kept else np.float32(0.0)
             else:
                 new_g[b, i] = min(max(value, smallest), largest)
-
-
-@compiled
-def _perceive_some(
-    inputs: Array, used: int, rule: _Rule, shift: Array, first: Array, second: Array, out: Array
-) -> None:
-    """:func:`_perceive` on the first columns, a multiple of WIDE."""
-    weight_in, _, weight, bias, weight_out, bias_out = rule
-    _part(inputs, used, weight_in, shift, first, True)
-    _part(first, used, weight, bias, second, True)
-    _part(second, used, weight_out, bias_out, out, False)
-
-
-@compiled
-def _part(inputs: Array, used: int, weight: Array, bias: Array, outputs: Array, activated: bool) -> None:
-    for unit in range(outputs.shape[0]):
-        total = outputs[unit]
-        total[:used] = bias[unit]
-        for column in range(0, used, WIDE):
-            add_real_rows(inputs, weight[unit], weight.shape[1], column, total)
-        if activated:
-            for c in range(used):
-                total[c] = silu(total[c])

@@ -44,8 +44,8 @@ def peaks(g: Tensor, phi: PartialDFT | Superposed) -> tuple[Tensor, Tensor]:
 
     Taps that lie within the resolution of each other are one peak, at their mean delay.
     """
-    n_layers = getattr(phi, "n_layers", 1)
-    layer = phi.layer if isinstance(phi, Superposed) else phi
+    n_layers = phi.n_layers
+    layer = phi.layer
     reach = max(1, round(_APART * layer.resolution_samples / layer.spacing_samples / 2))
     rows = g.double().reshape(-1, layer.n_coefficients)
     padded = torch.cat([rows[:, -2 * reach :], rows, rows[:, : 2 * reach]], -1).unsqueeze(1)
@@ -128,7 +128,7 @@ def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: Part
     nothing was sent; pilots that were found jammed weigh as little as in the estimate.
     """
     coarse = phi.coarser(RATIO)
-    layer = coarse.layer if isinstance(coarse, Superposed) else coarse
+    layer = coarse.layer
     n_snapshots, m = groups.y.shape[-2:]
     relative = (posterior.noise_variance / posterior.level.unsqueeze(-1)).double()
     known = torch.ones_like(relative) if groups.ratio is None else groups.ratio.double()
@@ -171,9 +171,9 @@ def paths_of(y: Tensor, posterior: JointPosterior, phi: PartialDFT | Superposed)
         posterior: g and the noise of every pilot.
         phi: the operator.
     """
-    layer = phi.layer if isinstance(phi, Superposed) else phi
-    n_layers = getattr(phi, "n_layers", 1)
-    symbols = phi.symbols if isinstance(phi, Superposed) else torch.ones(1, phi.n_measurements, dtype=phi.dtype)
+    layer = phi.layer
+    n_layers = phi.n_layers
+    symbols = phi.symbols
     delays = peaks(posterior.variances, phi)[0]
     k = layer.subcarriers.double()
     cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
@@ -208,7 +208,7 @@ def _refined(
     white = noise.double().rsqrt()
     target = (y.to(torch.complex128) * white).mT  # (M, R)
     step = -2j * torch.pi * k / layer.n_fft
-    least = -math.log1p(-((1 - _FALSE_ALARMS) ** (1 / max(cells, 1.0)))) if r == 1 else _gamma_quantile(r, cells)
+    least = _gamma_quantile(r, cells)
 
     def columns(tau: Tensor, of_layer: Tensor) -> Tensor:
         return (
@@ -275,7 +275,7 @@ def response_factor(
     active = active_taps(phi, posterior.variances, posterior.noise_variance)
     eigenvalues, basis = torch.linalg.eigh(active.covariance)
     root = basis * eigenvalues.clamp_min(0).sqrt().unsqueeze(-2)
-    n_layers = getattr(phi, "n_layers", 1)
+    n_layers = phi.n_layers
     factor = torch.cat([response_columns(phi, band, active.taps, i) @ root for i in range(n_layers)], -2)
     if error_variance is not None:
         own = factor.abs().square().sum(-1).clamp_min(1e-300)

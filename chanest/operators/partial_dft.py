@@ -43,6 +43,8 @@ class PartialDFT(LinearOperator):
     torch.Size([3, 4])
     """
 
+    n_layers = 1
+
     def __init__(
         self,
         subcarriers: Tensor,
@@ -194,6 +196,16 @@ class PartialDFT(LinearOperator):
     def _along_lags(self, lags: Tensor) -> Tensor:
         """diag(Phi^H C Phi) from the sums of C along equal lags, (*batch, length // 2 + 1) -> (*batch, N)."""
         return torch.fft.irfft(lags, self.length, norm="forward")[..., : self.n_coefficients] / self.n_measurements
+
+    @property
+    def layer(self) -> "PartialDFT":
+        """The operator of one layer: this one."""
+        return self
+
+    @property
+    def symbols(self) -> Tensor:
+        """(1, M): 1 on every pilot."""
+        return torch.ones(1, self.n_measurements, dtype=self.dtype, device=self.device)
 
     def to(self, dtype: torch.dtype) -> "PartialDFT":
         """The same in another precision."""

@@ -10,6 +10,8 @@ def period(k, n_fft):
     steps, m = np.diff(k), len(k)
     for d in range(int(steps.max()), 1, -1):
         runs = np.diff(np.r_[0, np.flatnonzero(steps % d) + 1, m])
+        if len(runs) > 1 and (len(runs) == m or np.median(steps[steps % d == 0]) > 2 * d):
+            continue
         if m * m / (runs**2).sum() <= (max(2.5, m / 8) if m >= 8 else 1.5):
             return n_fft / d
     return n_fft

@@ -42,8 +42,9 @@ class DelayGrid:
 def period_samples(pattern: PilotPattern) -> float:
     """T: delays so far apart look the same to the pilots, up to a phase per run of them.
 
-    Within a run all differences are multiples of one d, and T is n_fft/d. Runs count as ambiguous when they are few:
-    a comb that skips DC is two of them, the 30 carriers of Wi-Fi's CSI two and a single one.
+    Within a run all differences are multiples of one d, and T is n_fft/d. Several runs count as ambiguous when they are
+    few and regular, most steps in them d or 2 d: a comb that skips DC is two of them, the 30 carriers of Wi-Fi's CSI
+    two and a single one. Random pilots whose parity happens to change seldom are not.
 
     >>> period_samples(PilotPattern.comb(8)), period_samples(PilotPattern.random(75, seed=0))
     (128.0, 1024.0)
@@ -52,8 +53,10 @@ def period_samples(pattern: PilotPattern) -> float:
     n = len(pattern)
     most = max(2.5, n / 8) if n >= 8 else 1.5
     for spacing in range(int(steps.max()), 1, -1):
-        runs = np.diff(np.flatnonzero(np.r_[True, steps % spacing != 0, True]))
-        if n * n / np.square(runs).sum() <= most:
+        inside = steps % spacing == 0
+        runs = np.diff(np.flatnonzero(np.r_[True, ~inside, True]))
+        regular = len(runs) == 1 or (inside.any() and np.median(steps[inside]) <= 2 * spacing)
+        if regular and n * n / np.square(runs).sum() <= most:
             return pattern.n_fft / spacing
     return float(pattern.n_fft)
 

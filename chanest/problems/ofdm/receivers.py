@@ -30,20 +30,20 @@ class Receivers(Frozen):
     sidebands with ``holes``.
     """
 
-    n_pilots: tuple[int, int] = (16, 128)
-    n_snapshots: tuple[int, int] = (1, 64)
-    single_snapshot: _Share = 0.42
-    random: _Share = 0.42
-    narrower: _Share = 0.15
-    comb: _Share = 0.2
-    block: _Share = 0.05
-    clusters: _Share = 0.09
-    holes: _Share = 0.09
-    window: _Share = 0.6
-    two_layers: _Share = 0.12
-    unequal_noise: _Share = 0.1
-    jammed: _Share = 0.18
-    correlated: _Share = 0.3
+    n_pilots: tuple[int, int]
+    n_snapshots: tuple[int, int]
+    single_snapshot: _Share
+    random: _Share
+    narrower: _Share
+    comb: _Share
+    block: _Share
+    clusters: _Share
+    holes: _Share
+    window: _Share
+    two_layers: _Share
+    unequal_noise: _Share
+    jammed: _Share
+    correlated: _Share
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,38 +159,11 @@ class JointCalibration(Perceptron, Calibration):
         batch, m = posterior.level.shape, phi.n_measurements
         g, noise = posterior.variances.reshape(-1, phi.n_coefficients), posterior.noise_variance.reshape(-1, m)
         y, x = y.reshape(len(g), -1, m), recovery.x.reshape(len(g), -1, phi.n_coefficients)
-        variance = posterior_variance_of_layers(phi, band, g, noise)
-        total, kappa = g.sum(-1).double().clamp_min(TINY), (1 / noise.double()).mean(-1)
-        base = torch.maximum(variance, (LEAST / kappa)[:, None, None]).log()
-        residual = y - phi.forward(x)
-        weighted = residual / noise.unsqueeze(-2)
-        left = (weighted.conj() * residual).real.mean((-2, -1)).double()
-        agreeing = (y.conj() * weighted).real.mean((-2, -1)).double()
+        base = joint_base(posterior_variance_of_layers(phi, band, g, noise), noise)
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
-        effective = total.square() / g.double().square().sum(-1).clamp_min(TINY)
-        outliers = (noise.double().log().mean(-1) + kappa.log()).clamp_min(0)
-        n_layers = phi.n_layers
-        of_all = (
-            (kappa * total).clamp_min(1e-6).log() / LOG_SCALE,
-            left.clamp_min(1e-6).log() / LOG_SCALE,
-            agreeing.clamp_min(1e-6).log() / LOG_SCALE,
-            (effective / m).clamp_min(1e-6).log() / LOG_SCALE,
-            ((g > 0).sum(-1) / m).double().clamp_min(1e-6).log() / LOG_SCALE,
-            outliers,
-            *(
-                torch.full_like(kappa, number)
-                for number in (
-                    math.log(m / REFERENCE_PILOTS),
-                    float(noise_variance is not None),
-                    math.log(y.shape[-2]) / 3,
-                    math.log(cells / m) / 2,
-                    float(n_layers - 1),
-                )
-            ),
+        features = joint_features(
+            base, y, y - phi.forward(x), g, noise, m, cells, noise_variance is not None, phi.n_layers
         )
-        shared = torch.stack(of_all, -1)[:, None, None].expand(*base.shape, -1)
-        own = (base + kappa.log()[:, None, None], base - total.log()[:, None, None])
-        features = torch.cat([torch.stack(own, -1) / LOG_SCALE, shared], -1)
         dtype = posterior.level.dtype
         return base.reshape(*batch, *base.shape[1:]).to(dtype), features.reshape(*batch, *features.shape[1:]).to(dtype)
 
@@ -252,6 +225,57 @@ def posterior_features(
     )
     own = (base - xp.log(noise)[..., None], base - xp.log(floored)[..., None])
     return xp.concat([xp.stack(own, -1) / LOG_SCALE, xp.rows(xp.stack(of_all, -1), base.shape[-1])], -1)
+
+
+def joint_base(variance: Array, noise: Array, xp: Namespace = namespace) -> Array:
+    """The base of :class:`JointCalibration`, from p[k], (batch, L, n) both, and the noise (batch, M)."""
+    least = LEAST / xp.mean(1 / xp.double(noise), -1)
+    return xp.log(xp.maximum(xp.double(variance), least[..., None, None]))
+
+
+def joint_features(
+    base: Array,
+    y: Array,
+    residual: Array,
+    g: Array,
+    noise: Array,
+    n_pilots: Array,
+    cells: Array,
+    known: bool,
+    n_layers: int,
+    xp: Namespace = namespace,
+) -> Array:
+    """The features of :class:`JointCalibration`, (batch, L, n, 13) float64.
+
+    Args:
+        base: (batch, L, n), of :func:`joint_base`.
+        y, residual: (batch, R, M), y and y - Phi x.
+        g, noise: (batch, L N) and (batch, M), the posterior.
+        n_pilots: M, a number or an array.
+        cells: how many the delays of all layers fill.
+        known: whether the noise variance was told.
+        n_layers: L.
+    """
+    g, noise = xp.double(g), xp.double(noise)
+    total, kappa = xp.clip(xp.sum(g, -1), TINY), xp.mean(1 / noise, -1)
+    y, residual = xp.double(y), xp.double(residual)
+    left = xp.mean(xp.abs2(residual) / noise[..., None, :], (-2, -1))
+    agreeing = xp.mean(xp.real(xp.conj(y) * residual) / noise[..., None, :], (-2, -1))
+    effective = xp.square(total) / xp.clip(xp.sum(xp.square(g), -1), TINY)
+    alive = xp.sum(xp.astype(g > 0, g.dtype), -1)
+    logs = (kappa * total, left, agreeing, effective / n_pilots, alive / n_pilots)
+    of_all = (
+        *(xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in logs),
+        xp.clip(xp.mean(xp.log(noise), -1) + xp.log(kappa), 0.0),
+        xp.full_like(kappa, xp.log(n_pilots / REFERENCE_PILOTS)),
+        xp.full_like(kappa, float(known)),
+        xp.full_like(kappa, math.log(y.shape[-2]) / 3),
+        xp.full_like(kappa, xp.log(cells / n_pilots) / 2),
+        xp.full_like(kappa, float(n_layers - 1)),
+    )
+    own = (base + xp.log(kappa)[..., None, None], base - xp.log(total)[..., None, None])
+    shared = xp.rows(xp.rows(xp.stack(of_all, -1), n_layers), base.shape[-1])
+    return xp.concat([xp.stack(own, -1) / LOG_SCALE, shared], -1)
 
 
 def nearer_to_the_mean(log_variance: Array, xp: Namespace = namespace) -> Array:

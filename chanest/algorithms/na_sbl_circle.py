@@ -4,8 +4,7 @@ Ours. Beside it: M-SBL (Wipf & Rao 2007) for variances that snapshots share, T-S
 superfast line spectral estimation (Hansen, Fleury & Rao) for delays off the grid.
 """
 
-import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,58 +13,18 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..kernels.adapters import prepared, run, singles, suits
-from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, REFERENCE_PILOTS
 from ..operators import JointMoments, LinearOperator, PartialDFT, Superposed, cached
+from . import na_sbl_circle_rules as rules
 from .base import Algorithm, Told
 from .error_calibration import JointCalibration
 from .gaussian import log_rank_deficit
+from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, RATIO, Setting, State
 from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
 from .results import JointPosterior, Recovery, Trace
 
 MOST_BY_FFT, MOST_FLAT = 8, 300  # snapshots and pilots, up to which the first iteration needs no factorisation
-RATIO = 4  # of the two spacings of taps
-COARSE_NEIGHBOURS, FINE_NEIGHBOURS = (-2, -1, 0, 1, 2), (-4, -2, -1, 0, 1, 2, 4)
-N_OWN, N_SHARED, N_PILOT = 4, 14, 10
-ALIVE, KEPT = 0.01, 0.003  # g/s of a tap that the fine grid starts with, or keeps
-SMALLEST, LARGEST = 7.5e-7, 4.0  # of g, the first over M
-RESOLVED_MARGIN = 1e-5
-OUTLYING = 10.0  # a factor on a pilot's noise from which all updates run once more, with it from the start
-MOST_NOISE = 1e6  # over M: of a pilot that says nothing
-SILENT = 1e3  # noise over the level: of pilots that are not to be trusted
-UNKNOWN_NOISE = 0.1  # of the power, where nothing is told
 _Phi = PartialDFT | Superposed
-
-
-@dataclass(frozen=True)
-class _State:
-    """Where the iterations are.
-
-    Attributes:
-        g: (B, N) tap variances; 0 where a tap is dead.
-        s: (B,) noise level.
-        outlier: (B, M) factors of 1 and more on the noise of single pilots.
-        relative: (B, M) told noise of a pilot over the level.
-    """
-
-    g: Tensor
-    s: Tensor
-    outlier: Tensor
-    relative: Tensor
-
-    @property
-    def noise(self) -> Tensor:
-        """(B, M)."""
-        return self.s.unsqueeze(-1) * self.relative * self.outlier
-
-    def rows(self, which: Tensor) -> "_State":
-        """Some of the groups."""
-        return _State(self.g[which], self.s[which], self.outlier[which], self.relative[which])
-
-    def with_rows(self, which: Tensor, other: "_State") -> "_State":
-        """Some of the groups from elsewhere."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return _State(*(mine.masked_scatter(_like(which, mine), theirs) for mine, theirs in pairs))
 
 
 class CircleNASBL(Algorithm):
@@ -166,56 +125,42 @@ class CircleNASBL(Algorithm):
 
     def _infer(
         self, y: Tensor, phi: _Phi, told: Tensor | None, ratio: Tensor | None, record: bool
-    ) -> tuple[_State, list[_State]]:
-        start, known = self._start(y, phi.coarser(RATIO), told, ratio), told is not None
+    ) -> tuple[State, list[State]]:
+        coarse, known, power = phi.coarser(RATIO), told is not None, (y.real.square() + y.imag.square()).mean(-2)
+        start = rules.start(power, told, ratio, phi.n_measurements, coarse.n_coefficients, y.shape[-2])
         if not known:  # the level first, from the coarse grid
-            found = self._updated(range(self.n_coarse), y, phi.coarser(RATIO), start, False)[0]
+            found = self._updated(range(self.n_coarse), y, coarse, start, False)[0]
             start = replace(start, s=found.s, outlier=found.outlier)
         state, states = self._run(y, phi, start, known, record)
-        if self._is_learning or not bool((again := state.outlier.amax(-1) > OUTLYING).any()):
+        if self._is_learning or not bool((again := state.outlier.amax(-1) > rules.OUTLYING).any()):
             return state, states
         # jammers found late have misled the taps: once more, knowing them from the start
-        informed = replace(start, s=start.s if known else state.s, outlier=state.outlier).rows(again)
-        return state.with_rows(again, self._run(y[again], phi, informed, known, False)[0]), states
+        informed = _rows(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
+        return _with_rows(state, again, self._run(y[again], phi, informed, known, False)[0]), states
 
-    def _run(self, y: Tensor, phi: _Phi, start: _State, known: bool, record: bool) -> tuple[_State, list[_State]]:
+    def _run(self, y: Tensor, phi: _Phi, start: State, known: bool, record: bool) -> tuple[State, list[State]]:
         """All updates, on the coarse grid and on the fine one."""
         state = self._updated(range(self.n_coarse), y, phi.coarser(RATIO), start, known)[0]
-        later = range(self.n_coarse, self.n_iterations - 1)
-        return self._updated(later, y, phi, self._refined(state, phi), known, record)
-
-    def _start(self, y: Tensor, phi: _Phi, told: Tensor | None, ratio: Tensor | None) -> _State:
-        """Variances alike on all taps; the noise as told, or a share of the power that outliers do not raise."""
-        m, r = phi.n_measurements, y.shape[-2]
-        if told is None:
-            level, relative = None, torch.ones_like(y[:, 0].real) if ratio is None else ratio
-        else:
-            told = told.clamp(FLOOR / m, MOST_NOISE / m)
-            level = 1 / (1 / told).mean(-1)
-            relative = told / level.unsqueeze(-1)
-        heard = torch.where(relative < SILENT, (y.real.square() + y.imag.square()).mean(-2), torch.nan)
-        robust = heard.nanmedian(-1).values / (1 - 1 / (9 * r)) ** 3
-        power = torch.minimum(robust, heard.nanmean(-1)).nan_to_num(0.0).clamp_min(1e-12)
-        s = (UNKNOWN_NOISE * power if level is None else level).clamp(FLOOR / m, CEILING / m)
-        total = torch.maximum(m * (power - s), 0.1 * m * power)
-        g = (total / phi.n_coefficients).unsqueeze(-1).expand(-1, phi.n_coefficients)
-        return _State(g, s, torch.ones_like(relative), relative)
+        state = replace(state, g=rules.refined(state, phi.n_layers))
+        return self._updated(range(self.n_coarse, self.n_iterations - 1), y, phi, state, known, record)
 
     def _updated(
-        self, which: range, y: Tensor, phi: _Phi, state: _State, known: bool, record: bool = False
-    ) -> tuple[_State, list[_State]]:
+        self, which: range, y: Tensor, phi: _Phi, state: State, known: bool, record: bool = False
+    ) -> tuple[State, list[State]]:
         deficit = cached(phi, "log rank deficit", lambda: log_rank_deficit(phi, torch.ones_like(state.g[0])))
-        states = []
+        per_cell = phi.spacing_samples / phi.resolution_samples
+        sizes = phi.n_measurements, phi.n_coefficients, y.shape[-2], phi.n_layers
+        setting, states = Setting(*sizes, per_cell, phi.window_told, known, deficit), []
         compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
         for k in which:
             if record:
                 states.append(state)
             m = self._moments(y, phi, state, k == 0)
             step = self._step if compiled is None else self._compiled_step
-            state = step(k, m, state, phi, y.shape[-2], known, deficit)
+            state = step(k, m, state, setting)
         return state, states
 
-    def _moments(self, y: Tensor, phi: _Phi, state: _State, first: bool) -> JointMoments:
+    def _moments(self, y: Tensor, phi: _Phi, state: State, first: bool) -> JointMoments:
         """Of the first iteration, where all variances and noises are alike, without a factorisation."""
         flat = first and y.shape[-2] <= MOST_BY_FFT and phi.n_measurements <= MOST_FLAT and not self._is_learning
         alike = flat and bool(((state.relative * state.outlier - 1).abs() < 1e-5).all())
@@ -223,117 +168,53 @@ class CircleNASBL(Algorithm):
             return phi.flat_moments(y, state.g.sum(-1), state.s)
         return phi.joint_moments(y, state.g, state.noise)
 
-    def _step(
-        self, k: int, m: JointMoments, state: _State, phi: _Phi, n_snapshots: int, known: bool, deficit: Tensor
-    ) -> _State:
-        n_pilots, g, s = phi.n_measurements, state.g, state.s
-        heard = (state.relative < SILENT).sum(-1).clamp_min(1).to(s)
-        noise = state.noise
-        kappa = (1 / noise).mean(-1)
-        total = g.sum(-1)
-        n_layers = phi.n_layers
-        per_cell = phi.spacing_samples / phi.resolution_samples
-        d = m.d.clamp_min(1e-12)
-        em_noise = (noise * (1 + noise * (m.surprise - m.information))).clamp_min(1e-12)
-        em_level = (em_noise / (state.relative * state.outlier) * (state.relative < SILENT)).sum(-1) / heard
-        explained = ((g * m.d).sum(-1) / heard).clamp(EXPLAINED_MARGIN, 1 - EXPLAINED_MARGIN)
-        effective = total.square() / g.square().sum(-1).clamp_min(1e-20) * per_cell
-        of_all = (
-            (m.fit * n_pilots / heard).clamp_min(1e-12).log() / 3,
-            (em_level / s).log() / 3,
-            (heard / REFERENCE_PILOTS).log(),
-            torch.full_like(s, float(known)),
-            explained.logit() / 6,
-            deficit.to(s).expand(s.shape),
-            torch.full_like(s, math.log(n_snapshots) / 3),
-            (kappa * total).clamp_min(1e-6).log() / 6,
-            torch.full_like(s, math.log(per_cell) + 1.75),
-            (heard / (phi.n_coefficients * per_cell)).log() / 2,
-            effective.clamp_min(1e-3).log() / 4,
-            torch.full_like(s, float(n_layers - 1)),
-            state.outlier.log().mean(-1),
-            torch.full_like(s, float(phi.window_told)),
-        )
-        shared = torch.stack(of_all, -1)
-        # the noise
-        new_s = ((s if known else em_level) * _factor(self.noise_rules[k](shared))).clamp(
-            FLOOR / n_pilots, CEILING / n_pilots
-        )
-        # single pilots: leave-one-out residual w/C^-1_mm of variance 1/C^-1_mm, of which the noise is a part
-        t = (m.surprise / m.information).clamp_min(1e-6)
-        part = (noise * m.information).clamp(1e-6, 1)
-        own = torch.stack(
-            [
-                t.log() / 3,
-                (t / (1 + 6 / n_snapshots**0.5)).clamp_max(50.0),
-                part.log() / 3,
-                state.outlier.log() / 3,
-                *(f.unsqueeze(-1).expand(t.shape) for f in (shared[:, 0], shared[:, 2], shared[:, 3])),
-                *(f.unsqueeze(-1).expand(t.shape) for f in (shared[:, 4], shared[:, 6], shared[:, 7])),
-            ],
-            -1,
-        )
-        start = 4 * (t.log() - math.log(1 + 6 / n_snapshots**0.5))
-        gate = torch.sigmoid(start + 4 * self.pilot_rules[k](own))
-        alone = ((t - 1) / m.information + noise) / (state.relative * new_s.unsqueeze(-1))
-        outlier = 1 + gate * (alone - 1).clamp(0, MOST_NOISE)
-        # the taps
-        share = g * d
-        own = torch.stack(
-            [
-                (m.q2.clamp_min(1e-20) / d).log() / 3,
-                share.clamp(RESOLVED_MARGIN, 1 - RESOLVED_MARGIN).logit() / 6,
-                (g * kappa.unsqueeze(-1)).clamp_min(1e-6).log() / 6,
-                (d / kappa.unsqueeze(-1)).clamp_min(1e-6).log() / 6,
-            ],
-            -1,
-        )
-        n = g.shape[-1] // n_layers
-        place = torch.linspace(-1, 1, n, dtype=g.dtype, device=g.device) * float(phi.window_told)
-        by_layer = own.reshape(-1, n, N_OWN)
-        fine = k >= self.n_coarse
-        em = g * g * m.q2 + g * (1 - share).clamp_min(0)
-        if fine:
-            of_batch, taps = (g > 0).nonzero(as_tuple=True)
-            layer = of_batch * n_layers + taps // n
-            at = taps % n
-            offsets = torch.tensor(FINE_NEIGHBOURS, device=g.device)
-            read = by_layer[layer.unsqueeze(-1), (at.unsqueeze(-1) + offsets) % n].flatten(-2)
-            f = self.tap_rules[k](torch.cat([read, place[at].unsqueeze(-1), shared[of_batch]], -1))
-            value = (em[of_batch, taps] * _factor(f)).clamp_max(LARGEST)
-            value = torch.where(value * kappa[of_batch] > KEPT, value, 0.0)
-            new_g = torch.zeros_like(g).index_put((of_batch, taps), value)
-        else:
-            read = torch.cat([by_layer.roll(-o, -2) for o in COARSE_NEIGHBOURS], -1).reshape(*g.shape, -1)
-            places = place.repeat(n_layers).unsqueeze(-1).expand(*g.shape, 1)
-            f = self.tap_rules[k](torch.cat([read, places, shared.unsqueeze(-2).expand(*g.shape, -1)], -1))
-            new_g = (em * _factor(f)).clamp(SMALLEST / n_pilots, LARGEST)
-        return _State(new_g, new_s, outlier, state.relative)
+    def _step(self, k: int, m: JointMoments, state: State, setting: Setting) -> State:
+        found = rules.read(m, state, setting)
+        s = rules.new_level(found, state, setting, self.noise_rules[k](found.shared))
+        outlier = rules.new_outliers(found, m, state, setting, s, self.pilot_rules[k](found.pilots))
+        em = rules.em_variances(m, state.g)
+        taps = found.taps.unflatten(1, (setting.n_layers, -1))
+        place = rules.places(taps.shape[-2], setting, s).unsqueeze(-1)
+        if k < self.n_coarse:
+            beside = rules.beside(taps, COARSE_NEIGHBOURS)
+            read = torch.cat([beside, place.expand(*beside.shape[:-1], 1)], -1).flatten(1, 2)
+            shared = found.shared.unsqueeze(-2).expand(-1, read.shape[-2], -1)
+            f = self.tap_rules[k](torch.cat([read, shared], -1))
+            return State(rules.coarse_variances(em, f, setting), s, outlier, state.relative)
+        # only of taps that are alive
+        group, tap = (state.g > 0).nonzero(as_tuple=True)
+        layer, at = tap // taps.shape[-2], tap % taps.shape[-2]
+        offsets = torch.tensor(FINE_NEIGHBOURS, device=at.device)
+        beside = taps[group.unsqueeze(-1), layer.unsqueeze(-1), (at.unsqueeze(-1) + offsets) % taps.shape[-2]]
+        f = self.tap_rules[k](torch.cat([beside.flatten(-2), place[at], found.shared[group]], -1))
+        g = rules.fine_variances(em[group, tap], found.kappa[group], f)
+        return State(torch.zeros_like(em).index_put((group, tap), g), s, outlier, state.relative)
 
-    def _compiled_step(
-        self, k: int, m: JointMoments, state: _State, phi: _Phi, n_snapshots: int, known: bool, deficit: Tensor
-    ) -> _State:
+    def _compiled_step(self, k: int, m: JointMoments, state: State, setting: Setting) -> State:
         """:meth:`_step` by a compiled loop."""
         from ..kernels.na_sbl_circle import update
 
-        n_pilots, fine = phi.n_measurements, k >= self.n_coarse
+        n_pilots, fine = setting.n_pilots, k >= self.n_coarse
         of_groups = (m.q2, m.d, state.g, state.s, m.fit, m.surprise, m.information, state.relative, state.outlier)
         given = [np.ascontiguousarray(t.detach().numpy()) for t in of_groups]
-        per_cell = phi.spacing_samples / phi.resolution_samples
-        facts = singles((n_snapshots, float(known), float(deficit), per_cell, float(phi.window_told)))
+        facts = singles(
+            (
+                *(setting.n_snapshots, float(setting.known), float(setting.deficit)),
+                *(setting.per_cell, float(setting.window_told)),
+            )
+        )
         limits = singles(
             (
-                *(SMALLEST / n_pilots, LARGEST, KEPT if fine else -1.0),
-                *(FLOOR / n_pilots, CEILING / n_pilots, MOST_NOISE, SILENT),
+                *(rules.SMALLEST / n_pilots, rules.LARGEST, rules.KEPT if fine else -1.0),
+                *(FLOOR / n_pilots, CEILING / n_pilots, rules.MOST_NOISE, rules.SILENT),
             )
         )
         neighbours = np.array(FINE_NEIGHBOURS if fine else COARSE_NEIGHBOURS)
         made = [np.empty_like(given[i]) for i in (2, 3, 8)]
-        rules = prepared(self, self._arrays)[k]
-        n_layers = phi.n_layers
-        run(update, len(given[0]), *given, facts, limits, neighbours, n_layers, *rules, *made)
+        own = prepared(self, self._arrays)[k]
+        run(update, len(given[0]), *given, facts, limits, neighbours, setting.n_layers, *own, *made)
         g, s, outlier = map(torch.from_numpy, made)
-        return _State(g, s, outlier, state.relative)
+        return State(g, s, outlier, state.relative)
 
     def _arrays(self) -> list[tuple[Any, ...]]:
         """The perceptrons of every iteration as the compiled loop takes them."""
@@ -345,24 +226,18 @@ class CircleNASBL(Algorithm):
             made.append((tuple(map(singles, (own, *rest))), singles(shared), *small))
         return made
 
-    def _refined(self, state: _State, phi: _Phi) -> _State:
-        """The variances on the fine grid, linear between the coarse taps; dead where they lie far below the noise."""
-        n_layers = phi.n_layers
-        g = state.g.unflatten(-1, (n_layers, -1))
-        after = g.roll(-1, -1)
-        parts = torch.arange(RATIO, device=g.device) / RATIO
-        fine = (g.unsqueeze(-1) * (1 - parts) + after.unsqueeze(-1) * parts) / RATIO
-        fine = fine.flatten(-3)
-        kappa = (1 / state.noise).mean(-1, keepdim=True)
-        alive = (fine * kappa > ALIVE) | (fine >= fine.amax(-1, keepdim=True))
-        return replace(state, g=torch.where(alive, fine, 0.0))
+
+def _rows(state: State, which: Tensor) -> State:
+    """Some of the groups."""
+    return State(*(getattr(state, f.name)[which] for f in fields(State)))
+
+
+def _with_rows(state: State, which: Tensor, other: State) -> State:
+    """Some of the groups from elsewhere."""
+    pairs = ((getattr(state, f.name), getattr(other, f.name)) for f in fields(State))
+    return State(*(mine.masked_scatter(_like(which, mine), theirs) for mine, theirs in pairs))
 
 
 def _like(which: Tensor, values: Tensor) -> Tensor:
     """(B,) bool in the shape of (B, ...) values."""
     return which.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)
-
-
-def _factor(f: Tensor) -> Tensor:
-    """exp(2 f), kept where float32 and its gradient stay finite."""
-    return torch.exp((2 * f).clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT))

@@ -21,6 +21,9 @@ from torch import (  # noqa: F401
     maximum,
     nn,
     real,
+    reshape,
+    roll,
+    sigmoid,
     softmax,
     sqrt,
     square,
@@ -46,6 +49,7 @@ class Covariances(Protocol):
 concat = torch.cat
 eigh = torch.linalg.eigh
 max = torch.amax
+mean = torch.mean
 softplus = nn.functional.softplus
 unstack = torch.unbind
 
@@ -107,6 +111,11 @@ def matvec(a: Tensor, x: Tensor) -> Tensor:
     return a @ x if x.ndim == 1 else (a @ x.unsqueeze(-1)).squeeze(-1)
 
 
+def median_where(x: Tensor, some: Tensor) -> Tensor:
+    """The median of some of each row, the lower one of two in the middle; 0 of none: (..., n) -> (...)."""
+    return torch.where(some, x, torch.nan).nanmedian(-1).values.nan_to_num(0.0)
+
+
 def pad_rows(x: Tensor) -> Tensor:
     """(..., n, m) -> (..., n + 2, m): a row of zeros before and after."""
     return nn.functional.pad(x, (0, 0, 1, 1))
@@ -115,6 +124,10 @@ def pad_rows(x: Tensor) -> Tensor:
 def rows(x: Tensor, n: int) -> Tensor:
     """(..., m) -> (..., n, m): the same n times."""
     return x.unsqueeze(-2).expand(*x.shape[:-1], n, -1)
+
+
+def shape(x: Tensor) -> torch.Size:
+    return x.shape
 
 
 def tiny(x: Tensor) -> float:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..algorithms.active_taps import active_taps, response_columns
-from ..algorithms.na_sbl_circle import OUTLYING, RATIO, SILENT
+from ..algorithms.na_sbl_circle_rules import OUTLYING, RATIO, SILENT
 from ..algorithms.results import JointPosterior
 from ..operators import PartialDFT, Superposed
 from .groups import Groups

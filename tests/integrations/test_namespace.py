@@ -10,10 +10,20 @@ import pytest
 import torch
 
 from chanest import PilotPattern
-from chanest.algorithms import error_calibration, na_alista_rules, na_sbl_rules, namespace, noise, shrinkage
+from chanest.algorithms import (
+    error_calibration,
+    na_alista_rules,
+    na_sbl_circle_rules,
+    na_sbl_rules,
+    namespace,
+    noise,
+    shrinkage,
+)
 from chanest.algorithms.gaussian import log_rank_deficit
+from chanest.algorithms.na_sbl_circle_rules import Setting, State
 from chanest.algorithms.sbl import Moments
 from chanest.models.model import noise_of_y
+from chanest.operators import JointMoments
 from chanest.operators.cholesky import diagonal_load
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -45,9 +55,14 @@ CALLS = {
     "matvec": ((X, X[:, 0]), ()),
     "max": ((X,), (-1,)),
     "maximum": ((X, X[::-1].copy()), ()),
+    "mean": ((X,), (-1,)),
+    "median_where": ((X, (X > 0.3) & (np.arange(4)[:, None] > 0)), ()),
     "pad_rows": ((X,), ()),
     "real": ((Z,), ()),
+    "reshape": ((X,), ((-1, 10),)),
+    "roll": ((X,), (-2, -1)),
     "rows": ((X,), (3,)),
+    "sigmoid": ((60 * X - 30,), ()),
     "sqrt": ((X,), ()),
     "softmax": ((X,), (-1,)),
     "softplus": ((60 * X - 30,), ()),
@@ -85,6 +100,7 @@ def test_both_have_the_same_functions():
         "concat",
         "eigh",
         "full_like",
+        "shape",
         "stack",
         "tiny",
         "unstack",
@@ -113,6 +129,7 @@ def test_those_with_other_arguments_give_the_same():
     in_both(lambda z, xp: xp.real(xp.eigh(z @ xp.conj(xp.matrix_transpose(z)))[0]), Z)
     for xp, x in ((xp, convert(X)) for xp, convert in CONVERT.items()):
         assert xp.log(2) == math.log(2)
+        assert list(xp.shape(x)) == [BATCH, 4, 5]
         assert xp.tiny(x) == np.finfo(np.float64).tiny
         assert xp.astype(x, xp.real(xp.double(x)).dtype).dtype == x.dtype
         assert np.array_equal(xp.asarray(noise.GRID, x).numpy(), noise.GRID.numpy())
@@ -150,6 +167,38 @@ def test_rules_of_na_sbl(known):
     assert updated.max() <= na_sbl_rules.LARGEST
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_rules_of_na_sbl_for_any_receiver(known, n_layers):
+    q2, d, g, f = RNG.uniform(1e-3, 1, (4, BATCH, N))
+    told, surprise, information, power, f_pilots = RNG.uniform(0.01, 1, (5, BATCH, M))
+    fit, f_all = RNG.uniform(0.1, 1, (2, BATCH))
+    told[0, 0], power[1], g[0, 3] = 1e5, 0.0, 0.0  # a pilot that is not trusted, silence, a dead tap
+    arrays = (power, told, q2, d, g, f, surprise, information, f_pilots, fit, f_all)
+
+    def rules(power, told, q2, d, g, f, surprise, information, f_pilots, fit, f_all, xp):
+        r = na_sbl_circle_rules
+        begun = r.start(power, told if known else None, None if known else told, M, N, 5, xp)
+        state = State(g, begun.s, begun.outlier + 0.5, begun.relative)
+        setting = Setting(M, N, 5, n_layers, 0.3, True, known, 0.2)
+        m = JointMoments(q2, d, fit, surprise, information)
+        found = r.read(m, state, setting, xp)
+        level = r.new_level(found, state, setting, f_all, xp)
+        outlier = r.new_outliers(found, m, state, setting, level, f_pilots, xp)
+        em = r.em_variances(m, g, xp)
+        coarse, fine = r.coarse_variances(em, f, setting, xp), r.fine_variances(em, found.kappa[:, None], f - 2, xp)
+        refined = r.refined(state, n_layers, xp)
+        beside = r.beside(xp.unflatten(xp.matrix_transpose(found.taps), (n_layers, -1)), (-1, 2), xp)
+        return (begun.g, found.shared, found.pilots, found.taps, level, outlier, coarse, fine, refined, beside)
+
+    begun, shared, pilots, taps, level, outlier, coarse, fine, refined, _ = in_both(rules, *arrays)
+    assert all(np.isfinite(part).all() for part in (begun, shared, pilots, taps, level, coarse, refined))
+    assert (shared.shape, pilots.shape, taps.shape) == ((BATCH, 14), (BATCH, M, 10), (BATCH, N, 4))
+    assert refined.shape == (BATCH, 4 * N)
+    assert outlier.min() >= 1
+    assert coarse.min() > 0 == fine[0, 3]
+
+
 def test_the_prior_sums_to_one_and_decays():
     p = in_both(lambda like, xp: na_sbl_rules.prior(N, 3.0, like, xp), X)[0]
     assert abs(p.sum() - 1) < 1e-12
@@ -176,6 +225,26 @@ def test_error_calibrations():
     assert features.shape == (BATCH, K, 11)
     assert np.isfinite(features).all()
     np.testing.assert_allclose(np.ptp(drawn, -1), error_calibration.SPREAD * np.ptp(base, -1))
+
+
+def test_the_joint_error_calibration():
+    g, noise, variance = (
+        RNG.uniform(0, 1, (BATCH, N)),
+        RNG.uniform(0.1, 1, (BATCH, M)),
+        RNG.uniform(0, 1, (BATCH, 2, K)),
+    )
+    y, r = RNG.normal(size=(2, BATCH, 3, M, 2)).view(complex)[..., 0]
+    g[0] = variance[0] = 0  # silence
+
+    def joint(y, r, g, noise, variance, xp):
+        base = error_calibration.joint_base(variance, noise, xp)
+        return base, error_calibration.joint_features(base, y, r, g, noise, M, 20.0, True, 2, xp)
+
+    base, features = in_both(joint, y, r, g, noise, variance)
+    assert features.shape == (BATCH, 2, K, 13)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features[:, 0, 0, 2:], features[:, 1, 3, 2:])
+    np.testing.assert_allclose(np.exp(base[0]), error_calibration.LEAST / (1 / noise[0]).mean())
 
 
 def test_shrinkage_and_answers_of_na_alista():

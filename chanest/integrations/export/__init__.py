@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ...algorithms import Algorithm, Interpolator
+from ...algorithms import Algorithm, CircleNASBL, Interpolator
 from ...errors import ExportError, ModelError
 from ...models import Model, read_model, write_model
 from ...problems import PilotPattern
@@ -55,14 +55,19 @@ def export_model(
         )
     if isinstance(model.algorithm, Interpolator):
         raise ModelError(f"model {model.name}: {model.algorithm.name} has no parameters to export")
-    if model.algorithm.circle and to not in ("hdf5", "mat"):
+    if model.algorithm.circle and to in ("onnx", "torch-export"):
         raise ModelError(
             f"model {model.name}: looks at the delays that the pilots tell apart, which {to} cannot carry yet; "
             "take na-sbl-wide-window"
         )
     sensing = model.scenario.sensing(seed=0) if pattern is None else pattern
     if to not in ("hdf5", "mat"):
-        traceable(model, onnx_file.KINDS if to == "onnx" else TRACEABLE)
+        of_format: dict[str, tuple[type[Algorithm], ...]] = {
+            "onnx": onnx_file.KINDS,
+            "torch-export": TRACEABLE,
+            "savedmodel": (*TRACEABLE, CircleNASBL),
+        }
+        traceable(model, of_format[to])
     inputs = Inputs.random(model, sensing)
     write: Writer
     run: Callable[[Path], Outputs]
@@ -80,7 +85,7 @@ def export_model(
         case _:
             assert savedmodel_writer is not None
             write, run = savedmodel_writer, partial(savedmodel.run_savedmodel, inputs=inputs)
-            tolerances = savedmodel.TOLERANCES[model.algorithm.name]
+            tolerances = savedmodel.TOLERANCES["circle" if model.algorithm.circle else model.algorithm.name]
     return verified(path, write, run, inputs.estimate(model), tolerances)
 
 

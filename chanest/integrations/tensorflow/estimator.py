@@ -13,7 +13,9 @@ from ...models import Model, load_model, noise_of_y
 from ...problems import PilotPattern
 from . import namespace as xp
 from .alista import ALISTA, NAALISTA
+from .delays import Taps, taps_of
 from .na_sbl import NASBL
+from .na_sbl_circle import CircleNASBL
 from .operators import PartialDFT
 from .parts import TensorFlowAlgorithm
 
@@ -24,14 +26,16 @@ class ChannelEstimate(NamedTuple):
     """An estimated channel.
 
     Attributes:
-        cir: (*batch, n_taps) complex, taps from ``first_tap_samples`` on.
+        cir: (*batch, n_taps) complex.
         cfr: (*batch, n_used) complex on the estimator's ``used_subcarriers``.
         error_variance: (*batch, n_used), expected |error|^2 of the CFR, when asked for.
+        delays_samples: (n_taps,) real, of the taps of the CIR.
     """
 
     cir: tf.Tensor
     cfr: tf.Tensor
-    error_variance: tf.Tensor | None = None
+    error_variance: tf.Tensor | None
+    delays_samples: tf.Tensor
 
 
 class SparseEstimator(tf.Module):
@@ -40,10 +44,12 @@ class SparseEstimator(tf.Module):
     Args:
         model: a shipped model's name, an HDF5 file, or a loaded :class:`chanest.Model`.
         used_subcarriers: where the CFR is wanted, counted from DC; the band of the model's scenario when not given.
+        window_samples: first and last delay of the channel, where they are known, for NA-SBL for any receiver
+            (``na-sbl-wide``); else it looks at all delays that the pilots tell apart. The others look at those of their
+            scenario.
 
     Attributes:
         used_subcarriers: (n_used,) int64.
-        first_tap_samples: delay of the CIR's first tap.
 
     Raises:
         ModelError: no such model, of another algorithm, for the synthetic setting, or subcarriers beyond n_fft/2.
@@ -54,7 +60,12 @@ class SparseEstimator(tf.Module):
     TensorShape([2, 600])
     """
 
-    def __init__(self, model: str | Path | Model, used_subcarriers: Sequence[int] | np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path | Model,
+        used_subcarriers: Sequence[int] | np.ndarray | None = None,
+        window_samples: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__(name="sparse_estimator")
         model = model if isinstance(model, Model) else load_model(model)
         algorithm = model.algorithm
@@ -62,17 +73,16 @@ class SparseEstimator(tf.Module):
             raise ModelError(
                 f"model {model.name}: {algorithm.name} has no TensorFlow version, expected {', '.join(ALGORITHMS)}"
             )
-        if algorithm.circle:
-            raise ModelError(f"model {model.name}: has no TensorFlow version yet; take na-sbl-wide-window")
         scenario = model.ofdm
-        self.model_name, self.n_fft, self.n_taps = model.name, scenario.n_fft, scenario.n_taps
-        self.first_tap_samples = scenario.first_tap_samples
+        self.model_name, self.n_fft = model.name, scenario.n_fft
+        self._taps = None if algorithm.circle else Taps(scenario.n_taps, scenario.first_tap_samples, scenario.n_fft)
+        self._window_samples = window_samples
         used = scenario.used_subcarriers if used_subcarriers is None else used_subcarriers
         self.used_subcarriers = np.asarray(used, np.int64)
         most, found = self.n_fft // 2, np.abs(self.used_subcarriers).max()
         expected = f"at most {most} from DC, half the DFT length of model {model.name}"
         ModelError.unless(found <= most, expected, found, "used_subcarriers")
-        self.algorithm = ALGORITHMS[algorithm.name](algorithm)
+        self.algorithm = (CircleNASBL if algorithm.circle else ALGORITHMS[algorithm.name])(algorithm)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and tracing takes a third of the time
     def __call__(
@@ -86,7 +96,7 @@ class SparseEstimator(tf.Module):
 
         The result scales with the input; all-zero pilots give a zero channel; NaN or Inf give NaN. Inside a
         tf.function the batch may be unknown, with subcarriers for a pattern their number too; compiled by XLA
-        both are fixed.
+        both are fixed, and NA-SBL for any receiver needs the pattern itself, or constants.
 
         Args:
             received_pilots: (*batch, n_pilots) complex64 or complex128, divided by the pilot symbols, in the order of
@@ -100,8 +110,12 @@ class SparseEstimator(tf.Module):
             ObservationError: real numbers, another number of pilots than the pattern's, another DFT length or band.
         """
         received = tf.convert_to_tensor(received_pilots)
-        phi = self._operator(self._subcarriers(pattern, received), received.dtype)
-        band = self._operator(tf.constant(self.used_subcarriers), received.dtype)
+        subcarriers = self._subcarriers(pattern, received)
+        taps = self.taps(subcarriers)
+        phi, band = (
+            PartialDFT(rows, taps.count, taps.first, taps.length, received.dtype, taps.window_told)
+            for rows in (subcarriers, tf.constant(self.used_subcarriers))
+        )
         batch = tf.shape(received)[:-1]
         y, rms = normalise(tf.reshape(received, [-1, tf.shape(received)[-1]]))
         noise = None
@@ -112,13 +126,17 @@ class SparseEstimator(tf.Module):
         found = self.algorithm(y, phi, noise)
         cir = tf.cast(rms, received.dtype) * found.x
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
-        parts = [cir, cfr]
+        variance = None
         if error_variance:
-            parts.append(self.algorithm.error_variance(found, y, phi, band, noise) * tf.square(rms))
-        return ChannelEstimate(*(_with_batch(part, batch, received.shape[:-1]) for part in parts))
+            variance = self.algorithm.error_variance(found, y, phi, band, noise) * tf.square(rms)
+        cir, cfr, variance = (
+            None if part is None else _with_batch(part, batch, received.shape[:-1]) for part in (cir, cfr, variance)
+        )
+        return ChannelEstimate(cir, cfr, variance, taps.delays_samples(self.n_fft, rms.dtype))
 
-    def _operator(self, subcarriers: tf.Tensor, dtype: tf.DType) -> PartialDFT:
-        return PartialDFT(subcarriers, self.n_taps, self.first_tap_samples, self.n_fft, dtype)
+    def taps(self, subcarriers: tf.Tensor) -> Taps:
+        """The taps that are looked at for pilots, (M,) int64."""
+        return taps_of(subcarriers, self.n_fft, self._window_samples) if self._taps is None else self._taps
 
     def _subcarriers(self, pattern: PilotPattern | tf.Tensor, received: tf.Tensor) -> tf.Tensor:
         """The pilots' subcarriers as a tensor, after checks of what is known before the graph runs."""

@@ -16,12 +16,16 @@ from .operators import PartialDFT
 from .parts import in_chunks
 
 
-def covariance(phi: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor) -> tf.Tensor:
-    """C = Phi diag(g) Phi^H + (s + 1e-5 sum(g) / M) I: (batch, M, M) complex128; phi in double precision too."""
+def covariance(phi: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor, loaded: bool = True) -> tf.Tensor:
+    """C = Phi diag(g) Phi^H + (s + 1e-5 sum(g) / M) I: (batch, M, M) complex128; phi in double precision too.
+
+    The noise variance is (batch,), or (batch, M) of each pilot; without the load where not ``loaded``.
+    """
     g, s = xp.double(g), xp.double(noise_variance)
+    s = s if s.shape.rank == 2 else s[:, tf.newaxis]
     c = phi.covariance(g)
-    load = tf.cast(diagonal_load(xp.sum(g, -1), s, phi.n_measurements), c.dtype)
-    return tf.linalg.set_diag(c, xp.diagonal(c) + load[:, tf.newaxis])
+    load = diagonal_load(xp.sum(g, -1)[:, tf.newaxis], s, phi.n_measurements) if loaded else s
+    return tf.linalg.set_diag(c, xp.diagonal(c) + tf.cast(load, c.dtype))
 
 
 def cholesky(c: tf.Tensor) -> tf.Tensor:
@@ -36,7 +40,9 @@ def inverse(c: tf.Tensor) -> tf.Tensor:
     return tf.linalg.cholesky_solve(cholesky(c), tf.eye(tf.shape(c)[-1], batch_shape=tf.shape(c)[:-2], dtype=c.dtype))
 
 
-def posterior_variance(phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor) -> tf.Tensor:
+def posterior_variance(
+    phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_variance: tf.Tensor, loaded: bool = True
+) -> tf.Tensor:
     """Variance of sqrt(M') (Phi' x) given y, as chanest.algorithms.gaussian has it: (batch, M') real.
 
     In chunks of the batch, to bound the memory; M' is known before the graph runs.
@@ -45,7 +51,7 @@ def posterior_variance(phi: PartialDFT, band: PartialDFT, g: tf.Tensor, noise_va
 
     def of_chunk(g_part: tf.Tensor, s_part: tf.Tensor) -> tuple[tf.Tensor, ...]:
         g_part = xp.double(g_part)
-        factor = cholesky(covariance(exact, g_part, s_part))
+        factor = cholesky(covariance(exact, g_part, s_part, loaded))
         v = exact.cross_covariance(other, g_part)
         explained = xp.sum(xp.abs2(tf.linalg.triangular_solve(factor, v)), -2)
         return (tf.cast(xp.clip(xp.sum(g_part, -1)[:, tf.newaxis] - other.n_measurements * explained, 0), g.dtype),)

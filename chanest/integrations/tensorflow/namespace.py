@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import torch
-from tensorflow import broadcast_to, concat, exp, maximum, sqrt, square, stack, where  # noqa: F401
+from tensorflow import broadcast_to, concat, exp, maximum, reshape, roll, shape, sigmoid, sqrt, square, stack, where  # noqa: F401
 from tensorflow.linalg import eigh, matrix_transpose, matvec  # noqa: F401
 from tensorflow.math import conj, real  # noqa: F401
 
@@ -17,6 +17,7 @@ astype = tf.cast
 diagonal = tf.linalg.diag_part
 logsumexp = tf.reduce_logsumexp
 max = tf.reduce_max
+mean = tf.reduce_mean
 softmax = tf.nn.softmax
 sum = tf.reduce_sum
 
@@ -46,8 +47,8 @@ def full_like(x: tf.Tensor, value: Array) -> tf.Tensor:
     return tf.broadcast_to(tf.cast(value, x.dtype), tf.shape(x))
 
 
-def linspace(start: float, stop: float, n: int, like: tf.Tensor) -> tf.Tensor:
-    return tf.constant(np.linspace(start, stop, n), like.dtype)
+def linspace(start: float, stop: float, n: Array, like: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.linspace(tf.constant(start, tf.float64), tf.constant(stop, tf.float64), n), like.dtype)
 
 
 def log(x: Array) -> Array:
@@ -56,6 +57,13 @@ def log(x: Array) -> Array:
 
 def logit(x: tf.Tensor) -> tf.Tensor:
     return tf.math.log(x / (1 - x))
+
+
+def median_where(x: tf.Tensor, some: tf.Tensor) -> tf.Tensor:
+    ordered = tf.sort(tf.where(some, x, np.inf), -1)
+    middle = tf.maximum(tf.reduce_sum(tf.cast(some, tf.int32), -1) - 1, 0) // 2
+    found = tf.gather(ordered, middle[..., tf.newaxis], axis=-1, batch_dims=x.shape.rank - 1)[..., 0]
+    return tf.where(tf.math.is_finite(found), found, 0)
 
 
 def pad_rows(x: tf.Tensor) -> tf.Tensor:

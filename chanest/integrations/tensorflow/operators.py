@@ -5,12 +5,14 @@ Vectors have the shape (batch, n), matrices (batch, m, m).
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import tensorflow as tf
 from scipy.fft import next_fast_len
 
 from ...operators.base import POWER_ITERATIONS, power_start
 from . import namespace as xp
+from .namespace import Array
 
 
 class Operator(ABC):
@@ -40,32 +42,51 @@ class Operator(ABC):
 
 
 class PartialDFT(Operator):
-    """Phi[m, n] = exp(-2 pi i k_m n / n_fft) / sqrt(M), as chanest.PartialDFT.
+    """Phi[m, n] = exp(-2 pi i k_m n / length) / sqrt(M), as chanest.PartialDFT.
 
     Args:
         subcarriers: (M,) int64, k_m counted from DC; distinct.
-        n_taps: N.
-        first_tap_samples: delay of the first column.
-        n_fft: DFT length.
+        n_taps: N; a tensor where the graph knows it late, and then there is no ``gram``.
+        first: delay of the first column, in steps from tap to tap.
+        length: DFT length over the spacing of the taps; a tensor where N is one.
         dtype: tf.complex64 or tf.complex128.
+        window_told: whether the channel is known to lie at these delays.
     """
 
     def __init__(
-        self, subcarriers: tf.Tensor, n_taps: int, first_tap_samples: int, n_fft: int, dtype: tf.DType
+        self,
+        subcarriers: tf.Tensor,
+        n_taps: Array,
+        first: Array,
+        length: Array,
+        dtype: tf.DType,
+        window_told: bool = False,
     ) -> None:
-        self.bins = tf.math.floormod(subcarriers, n_fft)
+        self.subcarriers, self.window_told = subcarriers, window_told
+        self.bins = tf.math.floormod(subcarriers, tf.cast(length, subcarriers.dtype))
         self.n_coefficients, self.batch_shape = n_taps, ()
-        self.first_tap_samples, self.n_fft, self.dtype = first_tap_samples, n_fft, dtype
+        self.first, self.length, self.dtype = first, length, dtype
         self.n_pilots = tf.size(self.bins)
         self.n_measurements = tf.cast(self.n_pilots, dtype.real_dtype)
-        self._unit_phase = self._unit(-self.bins * first_tap_samples)
+        self._unit_phase = self._unit(-self.bins * tf.cast(first, self.bins.dtype))
         self._phase = self._unit_phase / tf.cast(tf.sqrt(self.n_measurements), dtype)
         self._pilot_of_bin = self._inverse_of_bins()
-        self._circulant = self._toeplitz_eigenvalues()
+        self._circulant: Any = None if tf.is_tensor(n_taps) else self._toeplitz_eigenvalues()
 
     def to(self, dtype: tf.DType) -> "PartialDFT":
         """The same operator in another precision."""
-        return PartialDFT(self.bins, self.n_coefficients, self.first_tap_samples, self.n_fft, dtype)
+        return PartialDFT(self.subcarriers, self.n_coefficients, self.first, self.length, dtype, self.window_told)
+
+    def coarser(self, ratio: int) -> "PartialDFT":
+        """The same pilots over delays ``ratio`` times as far apart, from the same first one."""
+        n, first, length = (part // ratio for part in (self.n_coefficients, self.first, self.length))
+        return PartialDFT(self.subcarriers, n, first, length, self.dtype, self.window_told)
+
+    @property
+    def per_cell(self) -> tf.Tensor:
+        """Spacing of the taps over what the pilots resolve, float64."""
+        span = tf.reduce_max(self.subcarriers) - tf.reduce_min(self.subcarriers) + 1
+        return tf.cast(span, tf.float64) / tf.cast(self.length, tf.float64)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """Phi x: (batch, N) -> (batch, M)."""
@@ -94,34 +115,34 @@ class PartialDFT(Operator):
         """diag(Phi^H C Phi), real, for Hermitian C: (batch, M, M) -> (batch, N)."""
         lag = tf.math.conj(self._unit_phase)[:, tf.newaxis] * self._unit_phase
         entries, index = tf.reshape(c * lag, [tf.shape(c)[0], -1]), tf.reshape(self._differences(self), [-1])
-        grid = tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(entries), index, self.n_fft))
+        grid = tf.transpose(tf.math.unsorted_segment_sum(tf.transpose(entries), index, self.length))
         return tf.math.real(self._taps(grid)) / self.n_measurements
 
     # the pieces -------------------------------------------------------------------------------------------
 
     def _spectrum(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.signal.fft(tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, self.n_fft - self.n_coefficients]]))
+        return tf.signal.fft(tf.pad(x, [[0, 0]] * (x.shape.rank - 1) + [[0, self.length - self.n_coefficients]]))
 
     def _taps(self, grid: tf.Tensor) -> tf.Tensor:
-        """The first N outputs of the unnormalised inverse DFT: (batch, n_fft) -> (batch, N)."""
-        return tf.signal.ifft(grid)[:, : self.n_coefficients] * self.n_fft
+        """The first N outputs of the unnormalised inverse DFT: (batch, length) -> (batch, N)."""
+        return tf.signal.ifft(grid)[:, : self.n_coefficients] * tf.cast(self.length, grid.dtype)
 
     def _inverse_of_bins(self) -> tf.Tensor:
-        """(n_fft,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
+        """(length,): which pilot lies on a bin, M where none does. A gather by it is a scatter of the pilots."""
         return tf.tensor_scatter_nd_update(
-            tf.fill([self.n_fft], self.n_pilots), self.bins[:, tf.newaxis], tf.range(self.n_pilots)
+            tf.fill([self.length], self.n_pilots), self.bins[:, tf.newaxis], tf.range(self.n_pilots)
         )
 
     def _differences(self, other: "PartialDFT") -> tf.Tensor:
-        """(M, M'): (k_m - k'_m') mod n_fft."""
-        return tf.math.floormod(self.bins[:, tf.newaxis] - other.bins, self.n_fft)
+        """(M, M'): (k_m - k'_m') mod length."""
+        return tf.math.floormod(self.bins[:, tf.newaxis] - other.bins, tf.cast(self.length, self.bins.dtype))
 
     def _toeplitz_eigenvalues(self) -> tf.Tensor:
         """Eigenvalues of a circulant matrix whose corner is Phi^H Phi; see chanest.PartialDFT."""
         n, length = self.n_coefficients, next_fast_len(2 * self.n_coefficients - 1)
-        per_pilot = tf.ones([self.n_pilots], tf.float64) * self.n_fft / tf.cast(self.n_pilots, tf.float64)
-        per_bin = tf.scatter_nd(self.bins[:, tf.newaxis], per_pilot, tf.constant([self.n_fft], self.bins.dtype))
-        if length >= self.n_fft:
+        per_pilot = tf.ones([self.n_pilots], tf.float64) * self.length / tf.cast(self.n_pilots, tf.float64)
+        per_bin = tf.scatter_nd(self.bins[:, tf.newaxis], per_pilot, tf.constant([self.length], self.bins.dtype))
+        if length >= self.length:
             return tf.cast(per_bin, self.dtype)
         t = tf.signal.ifft(tf.cast(per_bin, tf.complex128))
         gap = tf.zeros([length - 2 * n + 1], tf.complex128)
@@ -129,8 +150,9 @@ class PartialDFT(Operator):
         return tf.cast(tf.math.real(tf.signal.fft(column)), self.dtype)
 
     def _unit(self, turns: tf.Tensor) -> tf.Tensor:
-        """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
-        angle = 2 * math.pi * tf.cast(tf.math.floormod(turns, self.n_fft), tf.float64) / self.n_fft
+        """exp(2 pi i turns / length) for integer turns, reduced first so that large products stay exact."""
+        length = tf.cast(self.length, turns.dtype)
+        angle = 2 * math.pi * tf.cast(tf.math.floormod(turns, length), tf.float64) / tf.cast(length, tf.float64)
         return tf.cast(tf.complex(tf.cos(angle), tf.sin(angle)), self.dtype)
 
 

@@ -9,18 +9,19 @@ from ...models import Model
 from .estimator import SparseEstimator
 
 
-def export_savedmodel(model: Model, folder: Path) -> None:
+def export_savedmodel(model: Model, folder: Path, window_samples: tuple[float, float] | None = None) -> None:
     """Write a model as a SavedModel, in single precision, for every pilot pattern and batch.
 
     Two signatures, of named tensors. ``serving_default`` takes ``received_pilots`` [batch, n_pilots] complex64
     (divided by the pilot symbols), ``pilot_subcarriers`` [n_pilots] int32 (counted from DC, in the order of the
     pilots, distinct) and ``noise_variance`` [batch] float32 (complex variance per received pilot);
     ``unknown_noise`` the first two. Both return ``cir`` [batch, n_taps] and ``cfr`` [batch, n_used] complex64,
-    ``error_variance`` [batch, n_used] float32, and ``used_subcarriers`` [n_used] int32.
+    ``error_variance`` [batch, n_used] and ``delays_samples`` [n_taps] float32, and ``used_subcarriers`` [n_used] int32.
 
     Args:
         model: ALISTA, NA-ALISTA or NA-SBL for OFDM pilots.
         folder: where to; must not exist, or be empty.
+        window_samples: as of :class:`SparseEstimator`.
 
     Raises:
         ModelError: a model of another algorithm, or for the synthetic setting.
@@ -33,7 +34,7 @@ def export_savedmodel(model: Model, folder: Path) -> None:
     ...     sorted(tf.saved_model.load(folder).signatures)
     ['serving_default', 'unknown_noise']
     """
-    estimator = SparseEstimator(model)
+    estimator = SparseEstimator(model, window_samples=window_samples)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError("exists; give another folder or remove it", path=folder)
     served = _Served(estimator)

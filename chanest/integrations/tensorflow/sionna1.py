@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...errors import AlgorithmError, ExtraError, ObservationError, PilotError
-from ...models import Model
+from ...models import Model, load_model
 from .estimator import SparseEstimator
 from .parts import in_chunks
 
@@ -79,7 +79,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def __init__(
         self,
         resource_grid: ResourceGrid,
-        model: str | Path | Model = "na-sbl-wide-window",
+        model: str | Path | Model = "na-sbl-wide",
         *,
         time: Literal["linear", "static"] = "linear",
         precision: str | None = None,
@@ -87,7 +87,8 @@ class SparseChannelEstimator(BaseChannelEstimator):
         super().__init__(resource_grid, interpolation_type=None, precision=precision)
         AlgorithmError.unless(time in ("linear", "static"), '"linear" or "static"', repr(time), "time")
         band = np.asarray(resource_grid.effective_subcarrier_ind) - resource_grid.dc_ind
-        self._estimator = SparseEstimator(model, band)
+        loaded = model if isinstance(model, Model) else load_model(model)
+        self._estimator = SparseEstimator(loaded, band, loaded.ofdm.window_samples)
         self._groups: dict[tuple[int, ...], list[_Snapshot]] = {}
         self._time_weights: list[np.ndarray] = []  # of every stream: (num_ofdm_symbols, snapshots)
         mask = np.asarray(self._pilot_pattern.mask)
@@ -179,10 +180,11 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def _estimate(self, h: tf.Tensor, noise: tf.Tensor, subcarriers: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         """CFR and its error variance on the band from (*batch, n_pilots) observations."""
         where = tf.constant(subcarriers, tf.int64)
-        size = max(1, _CHUNK // (len(subcarriers) * max(len(subcarriers), self._estimator.n_taps)))
+        n_taps = self._estimator.taps(where).count
+        size = max(1, _CHUNK // (len(subcarriers) * max(len(subcarriers), n_taps)))
 
         def of_chunk(h: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return self._estimator(h, where, noise, error_variance=True)[1:]
+            return self._estimator(h, where, noise, error_variance=True)[1:3]
 
         rows = tf.reshape(h, [-1, h.shape[-1]]), tf.reshape(noise, [-1])
         found = in_chunks(of_chunk, size, rows, (self.cdtype, self.rdtype))

@@ -50,6 +50,10 @@ class Channel(Frozen, ABC):
         gains = torch.randn(delays.shape, dtype=torch.complex64, generator=generator) * variances.sqrt()
         return delays, gains, variances
 
+    def separate(self) -> "Channel":
+        """The same with separate paths alone, where it draws others too."""
+        return self
+
     def draw_antennas(self, gains: Tensor, variances: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Gains of n more antennas that share the delays: (n_samples, n, paths)."""
         drawn = torch.randn((len(gains), n, gains.shape[-1]), dtype=gains.dtype, generator=generator)
@@ -182,6 +186,17 @@ class PathChannel(Channel):
             delays = torch.cat([delays, log_uniform(self.span_samples) * place], -1)
             variances = torch.cat([(1 - share) * variances, share * dense / dense.sum(-1, keepdim=True)], -1)
         return delays, variances.float()
+
+    def separate(self) -> "PathChannel":
+        """Without clusters and dense multipath, at most half as many paths.
+
+        >>> channel = PathChannel(kind="paths", n_paths=(1, 24), span_samples=(2, 200), decay=(0, 6), clustered=(0, 1))
+        >>> channel.separate().n_paths, channel.separate().clustered
+        ((1, 12), (0.0, 0.0))
+        """
+        least, most = self.n_paths
+        n_paths = (least, max(least, most // 2))
+        return self.model_copy(update={"n_paths": n_paths, "clustered": (0.0, 0.0), "dense_share": (0.0, 0.0)})
 
     def words(self, n_taps: int) -> str:
         paths, span = self.n_paths, self.span_samples

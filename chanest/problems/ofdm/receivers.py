@@ -27,7 +27,7 @@ class Receivers(Frozen):
 
     ``n_pilots`` and ``n_snapshots`` are log-uniform, single snapshots aside; of the patterns ``random`` lie in the
     scenario's band, ``narrower`` in a band of any width, the rest are ``comb``s, contiguous ``block``s, ``clusters`` or
-    sidebands with ``holes``.
+    sidebands with ``holes``. Channels of ``separate`` paths have no clusters and no dense multipath.
     """
 
     n_pilots: tuple[int, int]
@@ -44,6 +44,7 @@ class Receivers(Frozen):
     unequal_noise: _Share
     jammed: _Share
     correlated: _Share
+    separate: _Share = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,7 @@ class Receiver:
         anywhere: whether the channel lies anywhere among the delays, or where the scenario puts it.
         shrink: least and largest factor on the delays of the channel.
         unequal_noise, jammed, correlated: what happens to its pilots, and how its snapshots are drawn.
+        separate: whether its channels are separate paths alone.
     """
 
     pattern: PilotPattern
@@ -69,6 +71,7 @@ class Receiver:
     unequal_noise: bool
     jammed: bool
     correlated: bool
+    separate: bool
 
     def __len__(self) -> int:
         return len(self.pattern)
@@ -125,6 +128,7 @@ def draw_receiver(
         bool(generator.random() < ranges.unequal_noise),
         bool(generator.random() < ranges.jammed),
         bool(generator.random() < ranges.correlated),
+        bool(generator.random() < ranges.separate),
     )
 
 

@@ -303,7 +303,8 @@ class Scenario(Problem):
         if not isinstance(sensing, Receiver):
             return super().training_draw(sensing, n_samples, generator, snr_db)
         n_samples = min(n_samples, max(8, 256 // sensing.n_snapshots))
-        drawn = [self.channel.draw_delays(n_samples, generator, self._axis) for _ in sensing.symbols]
+        channel = self.channel.separate() if sensing.separate else self.channel
+        drawn = [channel.draw_delays(n_samples, generator, self._axis) for _ in sensing.symbols]
         delays, variances = (torch.stack(one) for one in zip(*drawn, strict=True))
         return draw_received(sensing, (delays, variances), sensing.n_snapshots, snr_db[:n_samples], generator), None
 

@@ -47,14 +47,16 @@ def peaks(g: Tensor, phi: PartialDFT | Superposed) -> tuple[Tensor, Tensor]:
     n_layers = phi.n_layers
     layer = phi.layer
     reach = max(1, round(_APART * layer.resolution_samples / layer.spacing_samples / 2))
-    rows = g.double().reshape(-1, layer.n_coefficients)
-    padded = torch.cat([rows[:, -2 * reach :], rows, rows[:, : 2 * reach]], -1).unsqueeze(1)
-    offset = torch.arange(-reach, reach + 1, dtype=rows.dtype, device=g.device).view(1, 1, -1)
-    convolved = torch.nn.functional.conv1d
-    smooth = convolved(padded, 1 - offset.abs() / (reach + 1)).squeeze(1)  # (rows, N + 2 reach)
+    n = layer.n_coefficients
+    rows = g.double().reshape(-1, n)
+    padded = torch.cat([rows[:, -2 * reach :], rows, rows[:, : 2 * reach]], -1)
+    smooth, inner, moment = (rows.new_zeros(len(rows), width) for width in (n + 2 * reach, n, n))
+    for i in range(-reach, reach + 1):
+        smooth.add_(padded[:, reach + i : 3 * reach + i + n], alpha=1 - abs(i) / (reach + 1))
+        beside = padded[:, 2 * reach + i : 2 * reach + i + n]
+        inner.add_(beside)
+        moment.add_(beside, alpha=i)
     highest = torch.nn.functional.max_pool1d(smooth.unsqueeze(1), 2 * reach + 1, 1).squeeze(1)
-    about = padded[..., reach:-reach]
-    inner, moment = (convolved(about, kernel).squeeze(1) for kernel in (torch.ones_like(offset), offset))
     smooth = smooth[:, reach:-reach]
     is_peak = (smooth >= highest) & (smooth > 0)
     is_peak &= ~(is_peak.roll(1, -1) & (smooth.roll(1, -1) >= smooth))

@@ -2,6 +2,7 @@
 
 import json as json_format
 import math
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ import typer
 from rich.table import Column, Table
 
 from ..errors import AlgorithmError, ChanestError, ModelError
-from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain
+from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain, write_solution
 from ..evaluation.plots import check_plot_path
-from ..files import ArrayWriter, Chunk, check_output, open_measurements
+from ..files import ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
 from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
-from ..problems import Batch, Problem, Sensing, load_scenario, scenario_names
+from ..problems import Batch, PilotPattern, Problem, Sensing, load_scenario, not_none, ofdm, scenario_names
+from .findings import words_of_findings
 from .options import (
     DEFAULT_ALGORITHM,
     MOST_ITERATIONS,
+    RECEIVED_ALGORITHM,
     AlgorithmOption,
     CoefficientsOption,
     DeviceOption,
@@ -129,8 +132,7 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
 
         def on_block(first: int, block: Batch, found: Mapping[str, Solution]) -> None:
             if write:
-                own = found[chosen]
-                write.rows((slice(first, first + len(block)),), {**own.values, "error_variance": own.error_variance})
+                write_solution(write, (slice(first, first + len(block)),), found[chosen])
             bar.advance(len(block))
 
         scores = evaluate(
@@ -157,7 +159,7 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
         "n_iterations": iterations[chosen],
         "seed": seed,
     }
-    trained = f", {model.scenario.trained_for}" if model.training else f" (scenario {model.scenario.name})"
+    trained = f", {model.trained_for}" if model.training else f" (scenario {model.scenario.name})"
     note = f"; {problem.footnote}" if problem.footnote and not only else ""
     _report(request, problem, facts, scores, iterations, f"{chosen}: model {model.name}{trained}{note}")
     if not request.json:
@@ -169,21 +171,25 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
 def _received(request: _Request, source: Path, scenario: str | None) -> None:
     """Estimate the channels or vectors of a file of measurements."""
     with open_measurements(source) as measurements:
-        known = measurements.scenario_name in scenario_names()
-        origin = measurements.scenario_name if known else measurements.default_scenario
-        problem = measurements.scenario_for(load_scenario(scenario or origin or ""))
+        problem = measurements.scenario_for(load_scenario(scenario or _origin(measurements)))
         _check_plot(request, problem)
-        model = _model(request, problem, measurements.sensing)
+        model = _model(request, problem, measurements.sensing, received=True)
         chosen = model.algorithm.name
+        warnings = _beyond(model, measurements)
+        for warning in warnings:
+            print(f"chanest: warning: model {model.name}: {warning}", file=sys.stderr)
         first: list[tuple[Chunk, Solution]] = []
+        tally, rate = _Findings(), _sample_rate_hz(measurements)
         writer = ArrayWriter(request.output, request.force) if request.output else None
         with writer or nullcontext(), progress_bar("estimating", measurements.n_observations) as bar:
             if writer:
-                writer.header({"input": source.name}, {})
+                noted = not_none(warnings="; ".join(warnings) or None, sample_rate_hz=rate)
+                writer.header({"input": source.name, **noted}, {})
 
             def on_chunk(rows: int, chunk: Chunk, found: Solution) -> None:
                 if not first:
                     first.append((chunk, found))
+                tally.add(found)
                 bar.advance(rows)
 
             score = estimate_file(
@@ -192,7 +198,7 @@ def _received(request: _Request, source: Path, scenario: str | None) -> None:
                 request.device,
                 output=writer,
                 n_iterations=request.iterations,
-                error_variance=writer is not None,
+                error_variance=writer is not None or request.plot is not None,
                 on_chunk=on_chunk,
             )
         if request.plot:
@@ -205,14 +211,82 @@ def _received(request: _Request, source: Path, scenario: str | None) -> None:
             "n_samples": measurements.n_observations,
             "n_iterations": request.iterations or model.algorithm.n_iterations,
             "seed": None,
+            "trained_for": model.trained_for,
+            "warnings": warnings,
+            **tally.facts,
         }
-    said = f"{chosen}: model {model.name}" + (f", trained for {model.scenario.name}" if model.training else "")
+    said = f"{chosen}: model {model.name}" + (f", {model.trained_for}" if model.training else "")
     _report(request, problem, facts, {chosen: score}, {chosen: facts["n_iterations"]}, said)
     if not request.json:
+        for line in tally.words(rate):
+            print(line)
+        if isinstance(measurements, PilotFile) and not measurements.band_told:
+            print(f"the file names no used_subcarriers: estimated on {measurements.sensing.grid}")
         _say_written(request)
 
 
-def _model(request: _Request, problem: Problem, sensing: Sensing) -> Model:
+def _sample_rate_hz(measurements: MeasurementFile) -> float | None:
+    if not isinstance(measurements, PilotFile) or measurements.subcarrier_spacing_hz is None:
+        return None
+    return measurements.subcarrier_spacing_hz * measurements.sensing.n_fft
+
+
+def _origin(measurements: MeasurementFile) -> str:
+    """The scenario that simulated a file, where its model can take the observations; else the one for any."""
+    name = measurements.scenario_name
+    if name in scenario_names() and measurements.is_plain:
+        known = load_scenario(name)
+        if not isinstance(measurements.sensing, PilotPattern) or (
+            known.dtype.is_complex and measurements.sensing.grid == ofdm(known).grid
+        ):
+            return name
+    return measurements.default_scenario
+
+
+def _beyond(model: Model, measurements: MeasurementFile) -> list[str]:
+    """How the pilots of a file lie outside of what a model was trained for."""
+    if not model.training or not isinstance(measurements.sensing, PilotPattern):
+        return []
+    return model.ofdm.beyond_training(measurements.sensing, model.algorithm.circle)
+
+
+class _Findings:
+    """What else was found in a file, over all its chunks."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[torch.Tensor]] = {}
+
+    def add(self, found: Solution) -> None:
+        for name in ("noise_variance", "snr_db", "timing_samples", "detected"):
+            values = getattr(found, name)
+            if values is not None:
+                self._found.setdefault(name, []).append(values.flatten().cpu().double())
+
+    @property
+    def _columns(self) -> dict[str, torch.Tensor]:
+        return {name: torch.cat(parts) for name, parts in self._found.items()}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As the JSON shows them: medians, and the share of the channels where something was sent."""
+        columns = self._columns
+        if not columns:
+            return {"detected": None, "median_snr_db": None, "median_timing_samples": None, "noise_variance": None}
+        timing = columns["timing_samples"].nanmedian()
+        return {
+            "detected": float(columns["detected"].mean()),
+            "median_snr_db": float(columns["snr_db"].median()),
+            "median_timing_samples": None if timing.isnan() else float(timing),
+            "noise_variance": float(columns["noise_variance"].mean()),
+        }
+
+    def words(self, sample_rate_hz: float | None) -> list[str]:
+        """In a line, delays in microseconds too where the sample rate is known; nothing where nothing was found."""
+        columns = self._columns
+        return [f"received: {words_of_findings(columns, sample_rate_hz)}"] if columns else []
+
+
+def _model(request: _Request, problem: Problem, sensing: Sensing, received: bool = False) -> Model:
     """The model that was asked for, by name or file, or the one for the algorithm of this name."""
     given = load_model(request.model) if request.model else None
     name = request.algorithm
@@ -221,9 +295,11 @@ def _model(request: _Request, problem: Problem, sensing: Sensing) -> Model:
     if given is not None and name not in (None, given.algorithm.name):
         raise AlgorithmError(f"{name} asked for, model {given.name} is {given.algorithm.name}", field="--algorithm")
     with naming_options({"algorithm": "--algorithm", "iterations": "--iterations"}):
-        model = given or pick_model(name or DEFAULT_ALGORITHM, problem, sensing.n_measurements, request.iterations)
+        default = RECEIVED_ALGORITHM if received and problem.dtype.is_complex else DEFAULT_ALGORITHM
+        model = given or pick_model(name or default, problem, sensing.n_measurements, request.iterations)
         model.algorithm.checked_iterations(request.iterations)
-    check_serves(model, problem)
+    if not received or model.scenario.dtype != problem.dtype:
+        check_serves(model, problem)
     return model
 
 

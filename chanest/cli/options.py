@@ -15,6 +15,7 @@ from ..files import refuse_existing
 from ..problems import Problem, load_scenario, not_none, scenario_names
 
 DEFAULT_ALGORITHM = "na-alista"
+RECEIVED_ALGORITHM = "na-sbl"
 MOST_SAMPLES, MOST_ITERATIONS = 10_000_000, 10_000
 LEARNED = [name for name, cls in ALGORITHMS.items() if cls.learned]
 SIZES = {"n_pilots": "--pilots", "n_measurements": "--measurements", "n_coefficients": "--coefficients"}

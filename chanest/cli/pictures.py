@@ -60,15 +60,21 @@ def plot_received(
     path: Path, force: bool, chunk: Chunk, found: Solution, measurements: MeasurementFile, chosen: str
 ) -> None:
     """Draw the first observation of a file."""
-    pattern = measurements.sensing
-    cfrs = {chosen: found.values["cfr"][0].cpu().numpy()}
+    pattern, symbols = measurements.sensing, measurements.pilot_symbols
+
+    def one(values: torch.Tensor) -> np.ndarray:
+        """The first vector of an array of them."""
+        return values.reshape(-1, values.shape[-1])[0].cpu().numpy()
+
+    cfrs = {chosen: one(found.values["cfr"])}
     cirs = {}
     if "cir" in found.values:
-        cirs[chosen] = (found.first_tap_samples, found.tap_spacing_samples, found.values["cir"][0].cpu().numpy())
+        cirs[chosen] = (found.first_tap_samples, found.tap_spacing_samples, one(found.values["cir"]))
     if "cfr" in chunk.truth:
-        cfrs = {"truth": chunk.truth["cfr"][0].numpy(), **cfrs}
+        cfrs = {"truth": one(chunk.truth["cfr"]), **cfrs}
     if "cir" in chunk.truth:
-        cirs = {"truth": (measurements.first_tap_samples, 1.0, chunk.truth["cir"][0].numpy()), **cirs}
-    observed = (np.array(pattern.subcarriers), chunk.observations[0].numpy())
+        cirs = {"truth": (measurements.first_tap_samples, 1.0, one(chunk.truth["cir"])), **cirs}
+    sent = 1.0 if symbols is None else (symbols[0] if symbols.ndim == 2 else symbols).numpy()
+    observed = (np.array(pattern.subcarriers), one(chunk.observations) / sent)
     title = f"{measurements.path.name}: the first of {measurements.n_observations} observations"
     draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, {}, force)

@@ -3,7 +3,7 @@
 from .comparison import compare, left_out
 from .executors import Note, Task, executor
 from .metrics import ErrorSums, common_window, nmse_db
-from .scoring import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain
+from .scoring import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain, write_solution
 from .sweep import Sweep
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "left_out",
     "nmse_db",
     "plain",
+    "write_solution",
 ]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..errors import FileError, ObservationError
-from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile
+from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile, Slices
 from ..models import Model, Solution, check_serves
 from ..problems import Batch, Problem, Sensing, Values
 from ..problems.random import BLOCK
@@ -209,21 +210,53 @@ def estimate_file(
     writer = output and estimate_writer(output, measurements.batch_shape, model, sensing)
     rows = max(1, min(BLOCK, _MOST_ENTRIES // sensing.n_measurements**2))
     for chunk in measurements.chunks(rows):
-        observations = chunk.observations.to(device)
-        noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
-        run = partial(model.solve, observations, sensing, noise, n_iterations=n_iterations)
+        run = partial(model.solve, *_given(chunk, sensing, device), **_told(measurements, chunk, device))
+        run = partial(run, n_iterations=n_iterations)
         try:
-            found = run(error_variance=error_variance)
+            found = run(error_variance=error_variance, findings=True)
         except ObservationError as error:
             raise FileError(f"model {model.name}: {error.what}", path=measurements.path, field=error.field) from None
         if not tally.batch:
-            tally.time(run, len(observations), device)
+            tally.time(run, len(chunk), device)
         tally.add_solution(found, chunk.truth, measurements.first_tap_samples)
         if writer:
-            writer.rows(chunk.at, {**found.values, "error_variance": found.error_variance})
+            write_solution(writer, chunk.at, found, measurements.snapshot_axes)
+            shared = {name: _of_groups(getattr(found, name), measurements, chunk) for name in FINDINGS}
+            writer.group_rows(chunk.at, measurements.group_shape, shared)
         if on_chunk is not None:
-            on_chunk(len(observations), chunk, found)
+            on_chunk(len(chunk), chunk, found)
     return tally.score()
+
+
+FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")
+
+
+def _given(chunk: Chunk, sensing: Sensing, device: torch.device) -> tuple[Any, ...]:
+    noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
+    return chunk.observations.to(device), sensing, noise
+
+
+def _told(measurements: MeasurementFile, chunk: Chunk, device: torch.device) -> dict[str, Any]:
+    """What else a file tells a model; nothing where there are no pilots."""
+    symbols, valid = measurements.pilot_symbols, chunk.valid
+    return {
+        "pilot_symbols": None if symbols is None else symbols.to(device),
+        "pilot_valid": None if valid is None else valid.to(device),
+        "snapshot_axes": measurements.snapshot_axes,
+    }
+
+
+def _of_groups(values: torch.Tensor | None, measurements: MeasurementFile, chunk: Chunk) -> torch.Tensor | None:
+    """(groups, ...) values; of every snapshot where the file says that these differ."""
+    if values is None:
+        return None
+    leading = chunk.observations.shape[:-1]
+    if measurements.split and values.shape[: len(leading)] != leading:
+        values = values.reshape(len(values), *(1 for _ in leading[1:]), *values.shape[1:])
+        values = values.expand(*leading, *values.shape[len(leading) :])
+    if measurements.split:
+        values = values.flatten(0, len(leading) - 1)
+    return values
 
 
 def estimate_writer(file: ArrayWriter, batch_shape: tuple[int, ...], model: Model, sensing: Sensing) -> EstimateWriter:
@@ -234,6 +267,16 @@ def estimate_writer(file: ArrayWriter, batch_shape: tuple[int, ...], model: Mode
         {"model": model.name, "algorithm": model.algorithm.name, "model_scenario": model.scenario.name},
         model.scenario.estimate_header(sensing),
     )
+
+
+def write_solution(writer: EstimateWriter, at: Slices, found: Solution, snapshot_axes: int = 0) -> None:
+    """Write what a model found in some rows: the channels, their error variance, and where the taps lie."""
+    if "cir" in found.values:
+        taps = {"first_tap_samples": np.asarray(found.first_tap_samples)}
+        if found.tap_spacing_samples != 1:
+            taps["tap_spacing_samples"] = np.asarray(found.tap_spacing_samples)
+        writer.header(taps)
+    writer.rows(at, {**found.values, "error_variance": found.error_variance}, snapshot_axes)
 
 
 def synchronise(device: torch.device) -> None:

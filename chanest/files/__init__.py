@@ -1,6 +1,6 @@
 """Files: named arrays, measurements, estimates; and the one way to write."""
 
-from .arrays import ArrayReader, ArrayWriter, check_output
+from .arrays import ArrayReader, ArrayWriter, Slices, check_output
 from .atomic import refuse_existing, replacing, write_csv
 from .estimates import EstimateWriter
 from .measurements import Chunk, MeasurementFile, PilotFile, VectorFile, open_measurements, write_measurements
@@ -12,6 +12,7 @@ __all__ = [
     "EstimateWriter",
     "MeasurementFile",
     "PilotFile",
+    "Slices",
     "VectorFile",
     "check_output",
     "open_measurements",

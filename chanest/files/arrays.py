@@ -218,8 +218,11 @@ class ArrayWriter:
                 scipy.io.savemat(file, {**self._arrays, **self._attributes})
 
     def header(self, attributes: Mapping[str, str | float], arrays: Mapping[str, np.ndarray]) -> None:
-        """Write whole arrays, and what the file says of itself."""
+        """Write whole arrays, in the place of those of their names, and what the file says of itself."""
         self._attributes.update(attributes)
+        for name in arrays:
+            if name in self._arrays:
+                del self._arrays[name]
         self._arrays.update(arrays)
 
     def write_rows(self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray) -> None:

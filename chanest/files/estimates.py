@@ -29,12 +29,24 @@ class EstimateWriter:
         self.file, self.batch_shape = file, batch_shape
         file.header({**names, "chanest_version": version("chanest")}, header)
 
-    def rows(self, at: Slices, values: Mapping[str, Tensor | None]) -> None:
-        """Write rows of some fields, (rows, n) each; None is left out."""
+    def header(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write arrays that do not depend on the sample, once they are known."""
+        self.file.header({}, arrays)
+
+    def rows(self, at: Slices, values: Mapping[str, Tensor | None], snapshot_axes: int = 0) -> None:
+        """Write rows of some fields, (rows, *snapshots, ...) each; None is left out."""
         lengths = tuple(s.stop - s.start for s in at)
         for name, tensor in values.items():
             if tensor is not None:
-                width = tensor.shape[-1]
-                self.file.write_rows(
-                    name, (*self.batch_shape, width), at, tensor.reshape(*lengths, width).cpu().numpy()
-                )
+                own = tensor.shape[1 + snapshot_axes :]
+                shaped = tensor.reshape(*lengths, *own).cpu().resolve_conj().numpy()
+                self.file.write_rows(name, (*self.batch_shape, *own), at, shaped)
+
+    def group_rows(self, at: Slices, group_shape: tuple[int, ...], values: Mapping[str, Tensor | None]) -> None:
+        """Write rows of what the snapshots of a group have in common: numbers, or vectors of growing length."""
+        own = at[: len(group_shape)]
+        lengths = tuple(s.stop - s.start for s in own)
+        for name, tensor in values.items():
+            if tensor is not None:
+                shaped = tensor.reshape(*lengths, *tensor.shape[1:]).cpu().resolve_conj().numpy()
+                self.file.write_rows(name, (*group_shape, *tensor.shape[1:]), own, shaped)

@@ -17,14 +17,13 @@ from ..errors import ChanestError, FileError, ObservationError, PilotError
 from ..operators import DenseOperator
 from ..problems import (
     Batch,
-    Grid,
     PilotPattern,
     Problem,
     Sensing,
     cfr_of,
     check_measurements,
-    checked_symbols,
     not_none,
+    pattern_of,
 )
 from .arrays import ArrayReader, ArrayWriter, Slices, row_slices
 
@@ -35,15 +34,22 @@ class Chunk:
 
     Attributes:
         at: where they lie in the batch.
-        observations: (rows, M): complex, pilot symbols divided out, in ascending order of the subcarriers; or real.
-        noise_variance: (rows,) of the observations, or None.
-        truth: what is known of it, by the name of the quantity: ``cir`` (rows, taps), ``cfr`` (rows, n_used) or ``x``.
+        observations: (rows, *snapshots, M): complex, in ascending order of the subcarriers; or real.
+        noise_variance: (rows, *snapshots) of the observations, or (rows, *snapshots, M) with 1 where all are alike, or
+            None.
+        truth: what is known of it, by the name of the quantity: ``cir`` (rows, *snapshots, taps), ``cfr`` (rows,
+            *snapshots, [n_layers,] n_used) or ``x``.
+        valid: (rows, *snapshots, M) bool, which pilots to trust; None where all are.
     """
 
     at: Slices
     observations: Tensor
     noise_variance: Tensor | None
     truth: dict[str, Tensor]
+    valid: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.observations.shape[:-1].numel()
 
 
 class MeasurementFile(ABC):
@@ -56,6 +62,10 @@ class MeasurementFile(ABC):
         n_observations: their number.
         scenario_name: of the scenario that simulated the file, or None.
         first_tap_samples: delay of the first tap of the true ``cir``.
+        pilot_symbols: (M,) of several moduli, or (n_layers, M), ascending like the pilots; None where they are of one
+            modulus, and divided out.
+        snapshot_axes: how many axes of the batch, from the last one on, hold snapshots of one channel.
+        split: whether noise or validity differ along these, so that a snapshot is a group of its own.
 
     Raises:
         FileError: the file cannot be read, or lacks a field.
@@ -70,6 +80,9 @@ class MeasurementFile(ABC):
 
     sensing: Sensing
     first_tap_samples: int = 0
+    pilot_symbols: Tensor | None = None
+    snapshot_axes: int = 0
+    split: bool = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,6 +99,11 @@ class MeasurementFile(ABC):
 
     def __exit__(self, *_: object) -> None:
         self._reader.__exit__()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every estimator takes these observations."""
+        return True
 
     @property
     @abstractmethod
@@ -108,10 +126,18 @@ class MeasurementFile(ABC):
 
     def chunks(self, rows: int) -> Iterator[Chunk]:
         """The observations in chunks of at most ``rows``, in the precision of the file."""
-        for at in row_slices(self.batch_shape, rows):
+        kept = len(self.batch_shape) - self.snapshot_axes
+        snapshots = self.batch_shape[kept:]
+        for leading in row_slices(self.batch_shape[:kept], max(1, rows // math.prod(snapshots))):
+            at = (*leading, *(slice(0, n) for n in snapshots))
             with self._naming_the_file():
                 chunk = self._chunk(at)
             yield chunk
+
+    @property
+    def group_shape(self) -> tuple[int, ...]:
+        """The leading shape of what snapshots have in common."""
+        return self.batch_shape if self.split else self.batch_shape[: len(self.batch_shape) - self.snapshot_axes]
 
     @abstractmethod
     def _chunk(self, at: Slices) -> Chunk: ...
@@ -139,8 +165,8 @@ class MeasurementFile(ABC):
         self.n_observations = math.prod(self.batch_shape)
         if self.n_observations == 0:
             raise ObservationError(f"expected at least one observation, got shape {shape}", field=self.observed)
-        self._check_noise()
         self._read_more()
+        self._check_noise()
         self.scenario_name = reader.text("scenario")
 
     @abstractmethod
@@ -165,19 +191,19 @@ class MeasurementFile(ABC):
         if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
             raise ObservationError(f"expected a number or shape {batch}, got {shape}", field=name)
 
-    def _check_truth(self, name: str, least: int, most: int) -> None:
+    def _check_truth(self, name: str, least: int, most: int, layers: tuple[int, ...] = ()) -> None:
         if name not in self._reader:
             return
         self._check_kind(name, "iufc" if self._kind[0] == "c" else "iuf", "numbers")
-        shape = self._reader.shape(name)
-        if self._single:
+        shape, leading = self._reader.shape(name), (*self.batch_shape, *layers)
+        if self._single and not layers:
             last = math.prod(shape) if max(shape, default=0) == math.prod(shape) else 0
         else:
-            last = shape[-1] if shape and shape[:-1] == self.batch_shape else 0
+            last = shape[-1] if shape and shape[:-1] == leading else 0
         if not least <= last <= most:
             width = str(most) if least == most else f"{least}...{most}"
             raise ObservationError(
-                f"expected shape ({', '.join(map(str, (*self.batch_shape, width)))}), got {shape}", field=name
+                f"expected shape ({', '.join(map(str, (*leading, width)))}), got {shape}", field=name
             )
 
     def _check_kind(self, name: str, kinds: str, wanted: str) -> None:
@@ -249,7 +275,7 @@ class MeasurementFile(ABC):
 class PilotFile(MeasurementFile):
     """Received pilots; ``sensing`` is their pattern, ascending.
 
-    The band is that of ``used_subcarriers``, where the file has them, else LTE's -300...-1, 1...300.
+    Grid and band are what ``n_fft`` and ``used_subcarriers`` say, else as :func:`chanest.problems.pattern_of` has them.
     """
 
     observed = "received_pilots"
@@ -258,9 +284,28 @@ class PilotFile(MeasurementFile):
     _kind = ("c", "complex numbers")
     _measured_at = "pilot subcarriers"
 
+    subcarrier_spacing_hz: float | None = None
+    band_told: bool = True
+
     @property
     def truth_names(self) -> tuple[str, ...]:
         return tuple(name for name in ("cir", "cfr") if name in self._reader)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers superposed on the pilots."""
+        symbols = self.pilot_symbols
+        return len(symbols) if symbols is not None and symbols.ndim == 2 else 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every estimator takes these pilots: single snapshots, one layer of one modulus, equal noise."""
+        return (
+            self.snapshot_axes == 0
+            and self._valid_shape is None
+            and self._of_pilots is None
+            and self.pilot_symbols is None
+        )
 
     def scenario_for(self, given: Problem) -> Problem:
         if not given.dtype.is_complex:
@@ -272,73 +317,220 @@ class PilotFile(MeasurementFile):
     def words(self) -> str:
         pattern = self.sensing
         truth = " and ".join(name.upper() for name in self.truth_names)
+        more = [f"{self.n_layers} layers"] if self.n_layers > 1 else []
+        more += (
+            [f"{math.prod(self.batch_shape[-self.snapshot_axes :])} snapshots a channel"] if self.snapshot_axes else []
+        )
+        band = f"channel wanted on {pattern.n_used} subcarriers, {pattern.grid}"
+        if not self.band_told:
+            band += " (the file does not say)"
         return (
             f"received pilots, {self._origin}\n"
             f"  {self.n_observations} observations of {len(pattern)} pilots, "
-            f"subcarriers {pattern.subcarriers[0]} to {pattern.subcarriers[-1]}, DFT length {pattern.n_fft}\n"
+            f"subcarriers {pattern.subcarriers[0]} to {pattern.subcarriers[-1]}, DFT length {pattern.n_fft}"
+            f"{''.join(', ' + one for one in more)}\n"
+            f"  {band}\n"
             f"  true channel: {truth or 'unknown'}"
         )
 
+    # the header -------------------------------------------------------------------------------------------
+
     def _read_sensing(self) -> tuple[PilotPattern, int]:
-        grid = self._grid()
+        for name in ("pilot_symbol_index", "symbol_times_s", "output_times_s"):
+            if name in self._reader:
+                raise ObservationError(
+                    "pilots of several OFDM symbols are not served yet; give those of one symbol", field=name
+                )
         subcarriers = self._vector("pilot_subcarriers")
         if subcarriers.dtype.kind == "c":
             raise ObservationError("expected whole numbers, got complex ones", field="pilot_subcarriers")
         self._order = np.argsort(subcarriers, kind="stable")
-        ascending = np.clip(subcarriers[self._order], -(2**31), 2**31)
+        used = self._used()
+        n_fft = self._whole_number("n_fft", 0) if "n_fft" in self._reader else None
+        if n_fft is not None and not 2 <= n_fft < 2**24:
+            raise ObservationError(f"expected 2...{2**24 - 1}, got {n_fft}", field="n_fft")
         try:
-            pattern = PilotPattern(tuple(ascending.tolist()), grid)
+            pattern, _ = pattern_of(np.clip(subcarriers, -(2**31), 2**31), n_fft, used)
         except PilotError as error:  # the index that it names is that of the sorted pilots
             raise error.at(index=tuple(int(self._order[i]) for i in error.index)) from None
         return pattern, len(pattern)
 
-    def _grid(self) -> Grid:
-        n_used = 600
-        if "used_subcarriers" in self._reader:
-            used = self._vector("used_subcarriers")
-            half = used.size // 2
-            if not used.size or not np.array_equal(used, np.r_[-half:0, 1 : half + 1]):
-                raise ObservationError(f"expected -{half}...-1, 1...{half}, found others", field="used_subcarriers")
-            n_used = int(used.size)
-        n_fft = self._whole_number("n_fft", 1024)
-        if not n_used < n_fft < 2**24:
-            raise ObservationError(f"expected more than {n_used}, the used subcarriers, got {n_fft}", field="n_fft")
-        return Grid.around_dc(n_used, n_fft)
+    def _used(self) -> np.ndarray | None:
+        """The band, ascending."""
+        name = "used_subcarriers"
+        self.band_told = name in self._reader
+        if not self.band_told:
+            self._used_order = None
+            return None
+        used = self._vector(name)
+        if used.dtype.kind == "c" or not np.array_equal(used, np.round(used)):
+            raise ObservationError("expected whole numbers", field=name)
+        order = np.argsort(used, kind="stable")
+        self._used_order = None if np.all(np.diff(order) > 0) else order
+        return np.clip(used[order], -(2**31), 2**31).astype(np.int64)
 
     def _read_more(self) -> None:
-        self._symbols = self._read_symbols()
-        self.first_tap_samples = self._whole_number("first_tap_samples", 0)
         n_fft = self.sensing.n_fft
+        self._divisor, self.pilot_symbols = self._read_symbols()
+        self.snapshot_axes = self._whole_number("snapshot_axes", 0)
+        most = len(self.batch_shape)
+        if not 0 <= self.snapshot_axes <= most:
+            raise ObservationError(f"expected 0...{most}, got {self.snapshot_axes}", field="snapshot_axes")
+        self.subcarrier_spacing_hz = self._reader.number("subcarrier_spacing_hz")
+        if self.subcarrier_spacing_hz is not None and not self.subcarrier_spacing_hz > 0:
+            raise ObservationError(
+                f"expected a positive number of Hz, got {self.subcarrier_spacing_hz:g}", field="subcarrier_spacing_hz"
+            )
+        self._valid_shape = self._read_valid_shape()
+        self._of_pilots = self._read_noise_shape()
+        kept = most - self.snapshot_axes
+        self.split = any(
+            max(shape[kept:most], default=1) > 1
+            for shape in (self._valid_shape, self._noise_shape)
+            if shape is not None
+        )
+        self.first_tap_samples = self._whole_number("first_tap_samples", 0)
         if abs(self.first_tap_samples) >= n_fft:
             raise ObservationError(
                 f"expected {1 - n_fft}...{n_fft - 1}, got {self.first_tap_samples}", field="first_tap_samples"
             )
-        self._check_truth("cir", 1, n_fft)
-        self._check_truth("cfr", self.sensing.n_used, self.sensing.n_used)
+        layers = (self.n_layers,) if self.n_layers > 1 else ()
+        self._check_truth("cir", 1, n_fft, layers)
+        self._check_truth("cfr", self.sensing.n_used, self.sensing.n_used, layers)
 
-    def _read_symbols(self) -> Tensor | None:
-        if "pilot_symbols" not in self._reader:
+    def _read_symbols(self) -> tuple[Tensor | None, Tensor | None]:
+        """Pilot symbols of one modulus, and others."""
+        name, n_pilots = "pilot_symbols", len(self.sensing)
+        if name not in self._reader:
+            return None, None
+        shape = self._reader.shape(name)
+        if len(shape) == 2 and min(shape) > 1:
+            self._check_kind(name, "iufc", "numbers")
+            symbols = self._reader.read(name).astype(np.complex128)
+            if shape[1] != n_pilots:
+                raise ObservationError(f"expected (n_layers, {n_pilots}) of them, got {shape}", field=name)
+            symbols = symbols[:, self._order]
+        else:
+            symbols = self._vector(name).astype(np.complex128)
+            if symbols.size not in (1, n_pilots):
+                raise ObservationError(f"expected 1 or {n_pilots} of them, got {symbols.size}", field=name)
+            symbols = symbols[self._order] if symbols.size > 1 else symbols[0:1].reshape(())
+        modulus = np.abs(symbols)
+        if not np.isfinite(symbols).all() or not modulus.min() > 0:
+            raise ObservationError("expected finite numbers other than zero", field=name)
+        tensor = torch.from_numpy(symbols)
+        divides = symbols.ndim < 2 and modulus.max() <= 1.001 * modulus.min()
+        return (tensor, None) if divides else (None, tensor)
+
+    def _read_valid_shape(self) -> tuple[int, ...] | None:
+        """Of ``pilot_valid``, as (*batch, M) with 1 where all are alike."""
+        name = "pilot_valid"
+        if name not in self._reader:
             return None
-        symbols, n_pilots = self._vector("pilot_symbols").astype(np.complex128), len(self.sensing)
-        if symbols.size not in (1, n_pilots):
-            raise ObservationError(f"expected 1 or {n_pilots} of them, got {symbols.size}", field="pilot_symbols")
-        ordered = torch.from_numpy(symbols[self._order] if symbols.size > 1 else symbols[0:1].reshape(()))
-        return checked_symbols(ordered, torch.empty(n_pilots, dtype=torch.complex128))
+        shape, batch, m = self._reader.shape(name), self.batch_shape, len(self.sensing)
+        self._check_kind(name, "biuf", "true or false")
+        if math.prod(shape) == max(shape, default=1) == m:
+            return (*(1 for _ in batch), m)
+        if shape != (*batch, m):
+            raise ObservationError(f"expected shape {(*batch, m)} or ({m},), got {shape}", field=name)
+        return shape
+
+    def _read_noise_shape(self) -> tuple[int, ...] | None:
+        """Of ``noise_variance`` where it is of every pilot, as (*batch, M) with 1 where all are alike; else None."""
+        name, self._noise_shape = "noise_variance", None
+        if name not in self._reader:
+            return None
+        shape, batch, m = self._reader.shape(name), self.batch_shape, len(self.sensing)
+        if not batch and math.prod(shape) == max(shape, default=1) == m:
+            return (m,)
+        wanted = (*batch, m)
+        alike = len(shape) == len(wanted) and all(n in (1, most) for n, most in zip(shape, wanted, strict=True))
+        if alike and shape[-1] == m > 1:
+            self._noise_shape = shape
+            return shape
+        if shape == batch:
+            self._noise_shape = shape
+        return None
+
+    def _check_noise(self) -> None:
+        if self._of_pilots is None:
+            m, batch = len(self.sensing), self.batch_shape
+            shape = self._reader.shape("noise_variance") if "noise_variance" in self._reader else ()
+            if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
+                raise ObservationError(
+                    f"expected a number, shape {batch} or {(*batch, m)}, 1 where all are alike, got {shape}",
+                    field="noise_variance",
+                )
+            super()._check_noise()
+        else:
+            self._check_kind("noise_variance", "iuf", "real numbers")
+
+    # rows -------------------------------------------------------------------------------------------------
 
     def _chunk(self, at: Slices) -> Chunk:
         received = self._rows("received_pilots", at)
+        leading = self._leading(at)
         precision = np.complex64 if received.dtype.itemsize <= 8 else np.complex128
         observations = torch.from_numpy(received[:, self._order].astype(precision))
-        noise = self._noise_rows(at, len(received))
-        if self._symbols is not None:
-            observations = (observations.to(torch.complex128) / self._symbols).to(observations.dtype)
+        noise = self._noise_of_pilots(at, leading) if self._of_pilots else self._noise_rows(at, len(received))
+        if noise is not None and not self._of_pilots:
+            noise = noise.reshape(leading)
+        if self._divisor is not None:
+            observations = (observations.to(torch.complex128) / self._divisor).to(observations.dtype)
             bad = ~np.isfinite(observations.numpy())[:, np.argsort(self._order)]
             self._refuse("received_pilots / pilot_symbols", bad, at)
-            noise = None if noise is None else noise / self._symbols.abs().square().mean()
-        truth = {name: torch.from_numpy(self._rows(name, at).astype(np.complex128)) for name in self.truth_names}
+            noise = None if noise is None else noise / self._divisor.abs().square().mean()
+        truth = {}
+        for name in self.truth_names:
+            values = self._truth_rows(name, at)
+            if name == "cfr" and self._used_order is not None:
+                values = values[..., self._used_order]
+            truth[name] = torch.from_numpy(values.astype(np.complex128))
         if "cir" in truth and "cfr" not in truth:
             truth["cfr"] = cfr_of(truth["cir"], self.sensing.grid, self.first_tap_samples)
-        return Chunk(at, observations, noise, truth)
+        valid = self._valid_rows(at, leading)
+        return Chunk(at, observations.reshape(*leading, -1), noise, truth, valid)
+
+    def _leading(self, at: Slices) -> tuple[int, ...]:
+        """(rows, *snapshots)."""
+        lengths = tuple(s.stop - s.start for s in at)
+        kept = len(lengths) - self.snapshot_axes
+        return (math.prod(lengths[:kept]), *lengths[kept:])
+
+    def _truth_rows(self, name: str, at: Slices) -> np.ndarray:
+        if self.n_layers == 1:
+            return self._rows(name, at).reshape(*self._leading(at), -1)
+        values = self._reader.read(name, at)
+        values = values.reshape(*self._leading(at), *values.shape[-2:])
+        flat = values.reshape(-1, self.n_layers * values.shape[-1])
+        self._refuse(name, ~np.isfinite(flat), at)
+        return values
+
+    def _alike_rows(self, name: str, shape: tuple[int, ...], at: Slices) -> np.ndarray:
+        """Rows (n, M) of a field of this shape, (*batch, M) with 1 where all are alike, in ascending order."""
+        if len(self._reader.shape(name)) != len(shape) or shape[:-1] == (1,) * (len(shape) - 1):
+            values = self._reader.read(name).reshape(shape)
+        else:
+            where = tuple(s if n > 1 else slice(0, 1) for s, n in zip(at, shape, strict=False))
+            values = self._reader.read(name, where)
+        lengths = tuple(s.stop - s.start for s in at)
+        return np.broadcast_to(values, (*lengths, shape[-1])).reshape(-1, shape[-1])
+
+    def _noise_of_pilots(self, at: Slices, leading: tuple[int, ...]) -> Tensor:
+        assert self._of_pilots is not None
+        values = self._alike_rows("noise_variance", self._of_pilots, at)
+        bad = ~(np.isfinite(values) & (values >= 0))
+        if bad.any():
+            self._refuse("noise_variance", bad, at, f"expected a finite number from 0 on, found {values[bad][0]:g}")
+        return torch.from_numpy(values[:, self._order].astype(np.float64)).reshape(*leading, -1)
+
+    def _valid_rows(self, at: Slices, leading: tuple[int, ...]) -> Tensor | None:
+        if self._valid_shape is None:
+            return None
+        values = self._alike_rows("pilot_valid", self._valid_shape, at)[:, self._order].astype(bool)
+        silent: np.ndarray = ~np.any(values, axis=1, keepdims=True)
+        self._refuse("pilot_valid", silent, at, "expected at least one valid pilot")
+        return torch.from_numpy(values).reshape(*leading, -1)
 
 
 class VectorFile(MeasurementFile):

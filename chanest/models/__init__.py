@@ -1,5 +1,6 @@
 """Models: an algorithm with its parameters and the problem it was made for; model files, and which model serves."""
 
+from .grids import rescaled, serving, unambiguous
 from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
 from .model import Estimate, Model, Solution
 from .scaling import noise_of_pilots, noise_of_y, normalise, normalise_group
@@ -12,8 +13,6 @@ from .zoo import (
     model_names,
     pick_model,
     pick_named,
-    rescaled,
-    unambiguous,
 )
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
     "pick_named",
     "read_model",
     "rescaled",
+    "serving",
     "shipped_models",
     "unambiguous",
     "write_model",

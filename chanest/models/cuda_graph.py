@@ -11,6 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..algorithms import Algorithm
 from ..errors import AlgorithmError, DeviceError, ObservationError
 from ..problems import PilotPattern, check_pilots
+from .grids import serving
+from .guard import kept, kept_share
 from .model import Estimate, Model, normalise
 
 _aten = torch.ops.aten
@@ -58,6 +60,7 @@ class CapturedEstimator:
             raise ObservationError(f"expected at least 1, complex64 or complex128, got {batch}, {dtype}", field="batch")
         if not isinstance(model.algorithm, Algorithm):
             raise AlgorithmError(f"{model.name}: an interpolator has nothing to gain from a CUDA graph")
+        model = serving(model, pattern)
         algorithm = deepcopy(model.algorithm).requires_grad_(False).to(device, dtype.to_real())
         phi, band = model.operator(pattern, dtype, device), model.band(dtype, device, pattern.grid)
         self.pattern, self._kept = pattern, (algorithm, phi, band)  # the graph reads their memory
@@ -71,7 +74,9 @@ class CapturedEstimator:
         @torch.no_grad()
         def run() -> None:
             y, scale = normalise(self._pilots)
-            self._cir.copy_(algorithm(y, phi).x * scale)
+            found = algorithm(y, phi)
+            x = found.x if found.posterior is not None else kept(found.x, kept_share(found.x, y, phi, band))
+            self._cir.copy_(x * scale)
             self._cfr.copy_(band.forward(self._cir) * band.n_measurements**0.5)
 
         run()

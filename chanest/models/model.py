@@ -37,7 +37,9 @@ from .findings import (
     snr_db,
     timing_samples,
 )
+from .grids import serving
 from .groups import Groups, grouped
+from .guard import kept, kept_share, unsure
 from .scaling import noise_of_y, normalise
 
 Array = Tensor | np.ndarray
@@ -149,6 +151,22 @@ class Model:
                 f"model {self.name}: made for synthetic vectors (scenario {self.scenario.name}), not for OFDM pilots"
             ) from None
 
+    @property
+    def trained_for(self) -> str | None:
+        """What the model was trained for, in words; None of a model without training.
+
+        >>> from chanest import load_model
+        >>> load_model("na-sbl-lte10-m75").trained_for
+        'trained for lte10, 75 pilots'
+        """
+        if not self.training:
+            return None
+        receivers = self.ofdm.training.receivers if self.algorithm.circle else None
+        if receivers is None:
+            return self.scenario.trained_for
+        low, high = receivers.n_pilots
+        return f"trained for any receiver, {low}–{high} pilots"
+
     def estimate(
         self,
         received_pilots: Array,
@@ -211,28 +229,22 @@ class Model:
         scenario = self.ofdm
         if not isinstance(pattern, PilotPattern):
             pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
-        received, noise = _tensor(received_pilots), _tensor(noise_variance)
-        symbols, valid = _tensor(pilot_symbols), _tensor(pilot_valid)
-        how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
-        if self.algorithm.circle:
-            check_pilots(received, pattern, None)
-            groups = grouped(received, noise, symbols, valid, snapshot_axes)
-            found = self._solve_groups(
-                groups, pattern, window_samples, findings=True, paths=paths, covariance=covariance, **how
-            )
-        else:
-            self._check_plain(symbols, valid, noise, received, paths or covariance)
-            scenario.check(received, pattern, noise)
-            joint = snapshot_axes > 0 and self.algorithm.joint
-            if symbols is not None:
-                symbols = checked_symbols(symbols, received)
-                received = received / symbols
-                if noise is not None:
-                    noise = noise / float(symbols.abs().double().square().mean())
-            if joint:
-                found = self._solve_plain_groups(grouped(received, noise, None, None, snapshot_axes), pattern, **how)
-            else:
-                found = self._solve(received, pattern, noise, **how)
+        received = _tensor(received_pilots)
+        found = self.solve(
+            received,
+            pattern,
+            _tensor(noise_variance),
+            pilot_symbols=_tensor(pilot_symbols),
+            pilot_valid=_tensor(pilot_valid),
+            snapshot_axes=snapshot_axes,
+            window_samples=window_samples,
+            n_iterations=n_iterations,
+            record=record,
+            error_variance=error_variance,
+            findings=True,
+            paths=paths,
+            covariance=covariance,
+        )
         facts = {f.name: getattr(found, f.name) for f in fields(Solution) if f.name != "values"}
         used = torch.from_numpy(pattern.used_subcarriers).to(received.device)
         estimate = Estimate(found.values.get("cir"), found.values["cfr"], used, **facts)
@@ -300,20 +312,28 @@ class Model:
         sensing: Sensing,
         noise_variance: Tensor | float | None = None,
         *,
+        pilot_symbols: Tensor | complex | None = None,
+        pilot_valid: Tensor | None = None,
+        snapshot_axes: int = 0,
         window_samples: tuple[float, float] | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
+        findings: bool = False,
+        paths: bool = False,
+        covariance: bool = False,
     ) -> Solution:
-        """:meth:`estimate` or :meth:`recover`, as the model's setting is.
+        """:meth:`estimate` or :meth:`recover`, as the model's setting is, of tensors.
 
         Args:
-            observations: (*batch, M), pilot symbols divided out.
+            observations: (*batch, M).
             sensing: a pilot pattern, or a matrix.
-            noise_variance, window_samples, n_iterations, record, error_variance: as of :meth:`estimate`.
+            findings: look for noise, SNR, timing and presence too.
+            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, n_iterations, record,
+                error_variance, paths, covariance: as of :meth:`estimate`; of a matrix there are no pilots.
 
         Raises:
-            ObservationError, AlgorithmError: as of those.
+            ObservationError, AlgorithmError, ModelError: as of those.
 
         >>> from chanest import load_model
         >>> model = load_model("na-sbl-lte10-m75")
@@ -323,11 +343,24 @@ class Model:
         how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
         if self.algorithm.circle:
             check_pilots(observations, sensing, None)
-            return self._solve_groups(
-                grouped(observations, noise_variance, None, None, 0), sensing, window_samples, **how
-            )
-        self.scenario.check(observations, sensing, noise_variance)
-        return self._solve(observations, sensing, noise_variance, **how)
+            groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
+            asked = {"findings": findings, "paths": paths, "covariance": covariance}
+            return self._solve_groups(groups, sensing, window_samples, **asked, **how)
+        if not isinstance(sensing, PilotPattern):
+            self.scenario.check(observations, sensing, noise_variance)
+            return self._solve(observations, sensing, noise_variance, **how)
+        self._check_plain(pilot_symbols, pilot_valid, noise_variance, observations, paths or covariance)
+        check_pilots(observations, sensing, noise_variance)
+        if pilot_symbols is not None:
+            symbols = checked_symbols(pilot_symbols, observations)
+            observations = observations / symbols
+            if noise_variance is not None:
+                noise_variance = noise_variance / float(symbols.abs().double().square().mean())
+        fitted = serving(self, sensing)
+        if snapshot_axes > 0 and self.algorithm.joint:
+            groups = grouped(observations, noise_variance, None, None, snapshot_axes)
+            return fitted._solve_plain_groups(groups, sensing, **how)
+        return fitted._solve(observations, sensing, noise_variance, **how)
 
     def _solve_groups(
         self,
@@ -456,15 +489,20 @@ class Model:
         found = _converted(self.algorithm, y).estimate(
             y, forward.phi, forward.band, noise, error_variance=error_variance, **how
         )
-        variance = None if found.error_variance is None else found.error_variance * rms.square()
-        first = self.scenario.first_tap_samples
+        variance, first = found.error_variance, self.scenario.first_tap_samples
         if found.recovery is None:
             assert found.response is not None
-            return Solution({"cfr": found.response * rms}, variance, first)
+            return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
         recovery, scale = found.recovery, forward.scale(rms)
+        x = recovery.x
+        if recovery.posterior is None:
+            share = kept_share(x, y, forward.phi, forward.band)
+            x = kept(x, share)
+            if variance is not None:
+                variance = unsure(variance, share, y)
         return Solution(
-            forward.quantities(recovery.x * scale),
-            variance,
+            forward.quantities(x * scale),
+            None if variance is None else variance * rms.square(),
             first,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,

@@ -3,9 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
-from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -259,39 +257,6 @@ def check_serves(model: Model, scenario: Problem) -> None:
     reason = scenario.refuses(model.scenario)
     if reason is not None:
         raise ModelError(f"model {model.name}: {reason}")
-
-
-def rescaled(model: Model, n_fft: int) -> Model:
-    """A model for another DFT length: delays keep their share of the symbol, taps lie denser or wider.
-
-    >>> scenario = rescaled(load_model("na-alista-wide"), 2048).ofdm
-    >>> scenario.n_taps, scenario.first_tap_samples
-    (544, -16)
-    """
-    scenario, factor = model.ofdm, n_fft / model.ofdm.n_fft
-    sizes = {
-        "n_fft": n_fft,
-        "n_taps": ceil(scenario.n_taps * factor),
-        "first_tap_samples": floor(scenario.first_tap_samples * factor),
-        "cp_samples": ceil(scenario.cp_samples * factor),
-    }
-    return replace(model, algorithm=model.algorithm.rescaled(factor), scenario=scenario.model_copy(update=sizes))
-
-
-def unambiguous(model: Model, pattern: PilotPattern) -> Model:
-    """A model whose delay window is no longer than what the pilots tell apart.
-
-    On pilots that all stand on a comb of spacing d, delays n_fft/d apart look the same; a longer window would hold
-    every path twice. At most a quarter of the window lies before delay 0.
-
-    >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 0, 10)))).ofdm.n_taps
-    102
-    """
-    n_taps = max(1, pattern.n_fft // int(np.gcd.reduce(np.diff(pattern.subcarriers))))
-    if n_taps >= model.ofdm.n_taps:
-        return model
-    window = {"n_taps": n_taps, "first_tap_samples": max(model.ofdm.first_tap_samples, -(n_taps // 4))}
-    return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 
 _shipped = cache(load_model)  # by name

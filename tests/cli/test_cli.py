@@ -17,7 +17,7 @@ import torch
 from child import COMMAND_LINE, MEBIBYTE, measurable, measured
 from conftest import FORMATS, assert_refused, contents, write_arrays, write_format
 
-from chanest import PilotPattern, cli, load_scenario
+from chanest import PilotPattern, cli, load_model, load_scenario
 from chanest.algorithms import ALGORITHMS, LISTA
 from chanest.files import arrays as arrayfile
 from chanest.files.arrays import ArrayReader
@@ -30,6 +30,8 @@ KEYS = [
     *("scenario", "algorithm", "model", "n_pilots", "n_distinct_pilots", "snr_db", "snr_convention"),
     *("n_samples", "n_iterations", "seed", "device", *SCORE, "algorithms"),
 ]
+RECEIVED_KEYS = ["trained_for", "warnings", "detected", "median_snr_db", "median_timing_samples", "noise_variance"]
+BEYOND = "chanest: warning: model na: 20 pilots, trained for 75\n"
 REFERENCES = ["oracle-ls", "oracle-mmse"]
 SHIPPED = {path.stem for path in shipped_models()}
 LEARNED = [name for name, algorithm in ALGORITHMS.items() if algorithm.learned]
@@ -216,13 +218,20 @@ def test_bad_values_in_the_input_leave_no_output(here, chanest, pilot_arrays):
         assert contents(here) == before
 
 
+LTE10 = {"used_subcarriers": np.r_[-300:0, 1:301], "n_fft": 1024}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"pilot_subcarriers": np.r_[301, np.arange(1, 20)]}, "pilot subcarriers[0]: 301 is outside the band"),
-        ({"pilot_subcarriers": np.arange(-10, 10)}, "pilot subcarriers[10]: 0 is on DC"),
+        (
+            {"pilot_subcarriers": np.r_[301, np.arange(1, 20)], **LTE10},
+            "pilot subcarriers[0]: 301 is outside the band",
+        ),
+        ({"pilot_subcarriers": np.arange(-10, 10), **LTE10}, "pilot subcarriers[10]: 0 is on DC"),
+        ({"pilot_subcarriers": np.r_[1:21]}, "n_fft: expected the DFT length"),
         ({"pilot_subcarriers": np.ones(20, int)}, "1 stands there more than once"),
-        ({"pilot_subcarriers": np.arange(1, 20)}, "expected shape (*batch, 19)"),
+        ({"pilot_subcarriers": np.arange(1, 20), **LTE10}, "expected shape (*batch, 19)"),
         ({"received_pilots": np.ones((6, 20))}, "received_pilots: expected complex numbers, got float64"),
     ],
 )
@@ -263,9 +272,11 @@ def test_received_pilots_in_any_format_become_the_same_estimates(here, chanest, 
 
 def test_json_of_received_pilots_is_one_object_with_the_chosen_algorithm_only(here, chanest):
     ran = chanest("estimate", "--input", "pilots.npz", "--model", "na.h5", "--json")
-    assert ran.err == ""
+    assert ran.err == BEYOND
     facts = ran.json
-    assert list(facts) == KEYS
+    assert list(facts) == [*KEYS, *RECEIVED_KEYS]
+    assert facts["warnings"] == ["20 pilots, trained for 75"]
+    assert facts["trained_for"] == load_model("na.h5").trained_for
     assert list(facts["algorithms"]) == ["na-alista"]
     assert facts["algorithms"]["na-alista"] == {key: facts[key] for key in SCORE}
     told = {key: facts[key] for key in ("algorithm", "model", "n_pilots", "n_samples", "n_iterations", "snr_db")}
@@ -302,10 +313,52 @@ def test_ista_needs_no_model(here, chanest):
 def test_the_table_of_received_pilots_says_what_was_done(here, chanest):
     ran = chanest("estimate", "--input", "pilots.npz", "--model", "na.h5", "--output", "x.npz", "--plot", "x.png")
     assert ran.code == 0
-    assert ran.err == ""
+    assert ran.err == BEYOND
     for words in ("20 pilots", "6 channels", "na-alista", "wrote x.npz", "wrote x.png"):
         assert words in ran.out
     assert Path("x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_received_pilots_of_any_grid_go_to_na_sbl_and_come_back_with_what_was_found(here, chanest):
+    """Wi-Fi's 52 pilots from two antennas: 4 observations each, noise of 0.01 and a first path at 2 samples."""
+    rng = np.random.default_rng(0)
+    used = np.r_[-26:0, 1:27]
+    gains = rng.normal(size=(4, 2, 2, 2)).view(complex)[..., 0]
+    cfr = gains @ np.exp(-2j * np.pi * np.outer([2.0, 4.5], used) / 64)
+    noise = 0.1 * rng.normal(size=(4, 2, 52, 2)).view(complex)[..., 0] / 2**0.5
+    fields = {"pilot_subcarriers": used, "received_pilots": cfr + noise, "n_fft": 64, "snapshot_axes": 1}
+    write_arrays(here / "wifi.npz", {**fields, "used_subcarriers": used, "subcarrier_spacing_hz": 312.5e3, "cfr": cfr})
+    ran = chanest("estimate", "--input", "wifi.npz", "--output", "wifi.out.h5", "--plot", "wifi.png")
+    assert (ran.code, ran.err) == (0, "")
+    for words in (
+        "model na-sbl-wide, trained for any receiver",
+        "first path at 2.0 samples (0.10 µs)",
+        "sent in 4 of 4",
+    ):
+        assert words in ran.out
+    with ArrayReader(Path("wifi.out.h5")) as reader:
+        assert reader.shape("cfr") == reader.shape("error_variance") == (4, 2, 52)
+        assert np.abs(reader.read("timing_samples") - 2).max() < 0.3
+        assert reader.read("detected").all()
+        assert np.abs(10 * np.log10(reader.read("noise_variance") / 0.01)).max() < 2
+    facts = chanest("estimate", "--input", "wifi.npz", "--json").json
+    assert facts["model"] == "na-sbl-wide"
+    assert facts["detected"] == 1
+    assert facts["cfr_nmse_db"] < -25
+    summary = chanest("info", "wifi.out.h5").out
+    for words in (
+        "channel estimates by na-sbl-wide",
+        "SNR",
+        "first path at 2.0 samples",
+        "something was sent in 4 of 4",
+    ):
+        assert words in summary
+
+
+def test_pilots_beyond_what_a_model_was_trained_for_are_named_in_the_file_too(here, chanest):
+    assert chanest(*f"{RECEIVED} --output new.h5 --model na.h5".split()).code == 0
+    with h5py.File("new.h5") as file:
+        assert file.attrs["warnings"] == "20 pilots, trained for 75"
 
 
 def test_force_replaces_what_is_there(here, chanest):
@@ -452,12 +505,12 @@ def subprocess_chanest(*arguments, **options):
 
 def test_a_process_of_its_own_prints_json_or_one_line(here):
     good = subprocess_chanest("estimate", "--input", "pilots.npz", "--model", "na.h5", "--json")
-    assert (good.returncode, good.stderr) == (0, "")
-    assert list(json.loads(good.stdout)) == KEYS
+    assert (good.returncode, good.stderr) == (0, BEYOND)
+    assert list(json.loads(good.stdout)) == [*KEYS, *RECEIVED_KEYS]
     bad = subprocess_chanest("estimate", "--input", "text.h5")
     assert (bad.returncode, bad.stdout, bad.stderr.count("\n")) == (2, "", 1)
     plain = subprocess_chanest(*RECEIVED.split(), env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert (plain.returncode, plain.stderr) == (0, "")
+    assert (plain.returncode, plain.stderr) == (0, BEYOND)
 
 
 @pytest.mark.slow

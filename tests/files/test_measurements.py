@@ -10,6 +10,7 @@ from conftest import FORMATS, write_arrays, write_format
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import chanest
 from chanest import Model, PilotPattern, load_model, load_scenario
 from chanest.algorithms import ISTA
 from chanest.errors import ChanestError, FileError, ObservationError, PilotError
@@ -209,10 +210,10 @@ def test_a_file_is_estimated_on_the_band_that_it_declares(tmp_path, pilot_arrays
     inside = np.flatnonzero(np.abs(arrays["pilot_subcarriers"]) <= n_used // 2)
     for name in ("pilot_subcarriers", "received_pilots"):
         arrays[name] = arrays[name][..., inside]
-    expected, _ = estimates(write_arrays(tmp_path / "lte.h5", arrays), model, tmp_path / "out.h5")
+    expected, _ = estimates(write_arrays(tmp_path / "lte.h5", {**arrays, "n_fft": 1024}), model, tmp_path / "out.h5")
     used = np.r_[-n_used // 2 : 0, 1 : n_used // 2 + 1]
     truth = np.fft.fft(arrays["cir"], 1024)[:, used]
-    declared = {**arrays, "used_subcarriers": used, "cfr": truth}
+    declared = {**arrays, "used_subcarriers": used, "cfr": truth, "n_fft": 1024}
     found, score = estimates(write_arrays(tmp_path / "own.h5", declared), model, tmp_path / "own-out.h5")
     assert found["used_subcarriers"].tolist() == used.tolist()
     assert found["cfr"].shape == (6, n_used)
@@ -244,6 +245,21 @@ def subcarriers(*values):
     return changed(pilot_subcarriers=np.array(values), received_pilots=np.ones((6, len(values)), complex))
 
 
+def within(used, *values):
+    """The same in a band."""
+    return lambda arrays: {
+        **without("cfr")(without("cir")(subcarriers(*values)(arrays))),
+        "used_subcarriers": used,
+        "n_fft": 1024,
+    }
+
+
+def poked_valid(row):
+    valid = np.ones((6, 20), bool)
+    valid[row] = False
+    return changed(pilot_valid=valid)
+
+
 def poked(name, index, value):
     def change(arrays):
         copy = arrays[name].copy()
@@ -256,13 +272,25 @@ def poked(name, index, value):
 BAD = {
     "no pilots": (without("received_pilots"), FileError, "received_pilots: missing; the file has cfr, cir, pilot_sub"),
     "no subcarriers": (without("pilot_subcarriers"), FileError, "pilot_subcarriers: missing"),
-    "one pilot": (subcarriers(5), PilotError, "expected 2...600 of them, got 1"),
-    "no pilot": (subcarriers(), PilotError, "expected 2...600 of them, got 0"),
-    "601 pilots": (subcarriers(*range(-300, 301)), PilotError, "expected 2...600 of them, got 601"),
-    "outside": (subcarriers(7, 301, -4), PilotError, "[1]: 301 is outside the band -300...-1, 1...300"),
-    "far outside": (subcarriers(7.0, 1e300), PilotError, "[1]: 2147483648 is outside the band"),
-    "wrapping": (subcarriers(np.uint64(7), np.uint64(2**63)), PilotError, "[1]: 2147483648 is outside"),
-    "on DC": (subcarriers(7, -4, 0), PilotError, "[2]: 0 is on DC"),
+    "one pilot": (subcarriers(5), PilotError, "expected at least 2 of them, got 1"),
+    "no pilot": (subcarriers(), PilotError, "expected at least 2 of them, got 0"),
+    "601 pilots": (
+        subcarriers(*range(-300, 302)),
+        PilotError,
+        "n_fft: expected the DFT length beside pilots in -300...301",
+    ),
+    "outside": (
+        subcarriers(7, 301, -4),
+        PilotError,
+        "n_fft: expected the DFT length beside pilots in -4...301; give it",
+    ),
+    "far outside": (
+        subcarriers(7.0, 1e300),
+        PilotError,
+        "n_fft: expected the DFT length beside pilots in 7...2147483648",
+    ),
+    "wrapping": (subcarriers(np.uint64(7), np.uint64(2**63)), PilotError, "pilots in 7...2147483648"),
+    "on DC": (within(np.r_[-300:0, 1:301], 7, -4, 0), PilotError, "[2]: 0 is on DC"),
     "duplicated": (subcarriers(7, -4, 7), PilotError, "7 stands there more than once"),
     "between": (subcarriers(7, -4.5), PilotError, "expected whole numbers"),
     "complex subcarriers": (subcarriers(7, 4j), ObservationError, "pilot_subcarriers: expected whole numbers"),
@@ -294,14 +322,32 @@ BAD = {
         "pilot_symbols: expected 1 or 20 of them, got 2",
     ),
     "zero symbol": (changed(pilot_symbols=np.r_[0, np.ones(19)]), ObservationError, "numbers other than zero"),
-    "16-QAM": (changed(pilot_symbols=np.r_[3, np.ones(19)]), ObservationError, "expected one modulus, got 1...3"),
+    "layers": (
+        changed(pilot_symbols=np.ones((2, 19))),
+        ObservationError,
+        "expected (n_layers, 20) of them",
+    ),
+    "validity": (changed(pilot_valid=np.ones((6, 19), bool)), ObservationError, "expected shape (6, 20) or (20,)"),
+    "invalid": (poked_valid(3), ObservationError, "pilot_valid[3]: expected at least one valid pilot"),
+    "snapshots": (changed(snapshot_axes=2), ObservationError, "snapshot_axes: expected 0...1, got 2"),
+    "spacing": (changed(subcarrier_spacing_hz=-15e3), ObservationError, "expected a positive number of Hz, got -15000"),
+    "symbols": (changed(pilot_symbol_index=np.zeros(20)), ObservationError, "several OFDM symbols are not served yet"),
+    "noise of pilots": (
+        changed(noise_variance=-np.ones((6, 20))),
+        ObservationError,
+        "noise_variance[0, 0]: expected a finite number from 0 on, found -1",
+    ),
     "NaN symbol": (
         changed(pilot_symbols=np.r_[np.ones(19), np.nan]),
         ObservationError,
         "pilot_symbols[19]: NaN or Inf",
     ),
     "huge quotient": (changed(pilot_symbols=1e-300), ObservationError, "received_pilots / pilot_symbols[0, 0]: NaN"),
-    "noise shape": (changed(noise_variance=np.ones(5)), ObservationError, "expected a number or shape (6,), got (5,)"),
+    "noise shape": (
+        changed(noise_variance=np.ones(5)),
+        ObservationError,
+        "expected a number, shape (6,) or (6, 20)",
+    ),
     "noise kind": (
         changed(noise_variance=1j),
         ObservationError,
@@ -317,7 +363,7 @@ BAD = {
         ObservationError,
         "noise_variance: expected a finite number from 0 on, found nan",
     ),
-    "short FFT": (changed(n_fft=600), ObservationError, "n_fft: expected more than 600, the used subcarriers, got 600"),
+    "short FFT": (changed(n_fft=100), PilotError, "expected them within n_fft = 100 of each other"),
     "half an FFT": (changed(n_fft=1024.5), ObservationError, "n_fft: expected one whole number, got [1024.5]"),
     "many FFTs": (changed(n_fft=[512, 1024]), ObservationError, "n_fft: expected one whole number, got [512, 1024]"),
     "far tap": (
@@ -327,8 +373,8 @@ BAD = {
     ),
     "odd band": (
         changed(used_subcarriers=np.arange(600)),
-        ObservationError,
-        "used_subcarriers: expected -300...-1, 1...300",
+        PilotError,
+        "is outside the band 0...599",
     ),
 }
 
@@ -368,12 +414,57 @@ def test_a_bad_value_in_a_later_chunk_writes_nothing(tmp_path, pilot_arrays, mod
     assert [path.name for path in tmp_path.iterdir()] == ["x.h5"]
 
 
-def test_pilots_of_another_dft_length_than_the_models_are_refused(tmp_path, pilot_arrays, model):
-    path = write_arrays(tmp_path / "x.npz", changed(n_fft=2048)(pilot_arrays()))
-    said = "n_fft: model small-na-alista: made for 1024, the pilots have 2048"
-    with pytest.raises(FileError, match=re.escape(f"{path}: {said}")):
-        estimates(path, model, tmp_path / "out.h5")
-    assert not (tmp_path / "out.h5").exists()
+def test_only_the_ratio_of_subcarriers_and_dft_length_counts(tmp_path, pilot_arrays, model):
+    """Every second subcarrier of twice the DFT length is the same channel, on taps twice as dense."""
+    arrays = without("cir")(pilot_arrays())
+    wide = {**arrays, "pilot_subcarriers": 2 * arrays["pilot_subcarriers"], "n_fft": 2048}
+    wide["used_subcarriers"] = 2 * np.r_[-300:0, 1:301]
+    _, plain = estimates(write_arrays(tmp_path / "x.npz", arrays), model, tmp_path / "out.h5")
+    found, score = estimates(write_arrays(tmp_path / "y.npz", wide), model, tmp_path / "wide.h5")
+    assert found["cir"].shape == (6, 512)
+    assert abs(score.nmse_db["cfr"] - plain.nmse_db["cfr"]) < 3
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("of_pilots", [True, False])
+def test_the_whole_contract_gives_what_python_gives(tmp_path, format, of_pilots):
+    """Unsorted pilots over DC, two layers, antennas, noise and validity per pilot, a small DFT."""
+    rng = np.random.default_rng(0)
+    pilots, used = rng.permutation(np.arange(-28, 29))[:40], np.arange(-30, 31)
+    symbols = np.exp(1j * rng.uniform(0, 6, (2, 40))) * np.array([[1.0], [2.0]])
+    received = rng.normal(size=(3, 2, 40, 2)).view(complex)[..., 0].astype(np.complex64)
+    noise = rng.uniform(0.1, 0.2, (3, 1, 40)) if of_pilots else rng.uniform(0.1, 0.2, (3, 2))
+    valid = rng.random((3, 2, 40)) < 0.9
+    told = {"noise_variance": noise, "pilot_symbols": symbols, "pilot_valid": valid}
+    fields = {"pilot_subcarriers": pilots, "received_pilots": received, "n_fft": 64, "used_subcarriers": used}
+    truth = rng.normal(size=(3, 2, 2, 61, 2)).view(complex)[..., 0]
+    path = write_format(tmp_path, format, {**fields, **told, "snapshot_axes": 1, "cfr": truth})
+    found, score = estimates(path, load_model("na-sbl-wide"), tmp_path / "out.h5")
+    expected = chanest.estimate(received, pilots, n_fft=64, used_subcarriers=used, snapshot_axes=1, **told)
+    np.testing.assert_allclose(found["cfr"], expected.cfr, rtol=1e-4, atol=1e-5)
+    assert found["cfr"].shape == (3, 2, 2, 61)
+    for name in ("noise_variance", "snr_db", "timing_samples", "detected"):
+        assert found[name].shape == (3, 2)
+        np.testing.assert_allclose(found[name], getattr(expected, name), rtol=1e-4)
+    assert found["first_tap_samples"] == expected.first_tap_samples
+    assert found["tap_spacing_samples"] == expected.tap_spacing_samples
+    error = np.sum(np.abs(expected.cfr - truth) ** 2) / np.sum(np.abs(truth) ** 2)
+    assert score.nmse_db["cfr"] == pytest.approx(10 * np.log10(error), abs=1e-3)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 100])
+def test_snapshots_of_a_channel_stay_in_one_chunk(tmp_path, rows):
+    """And what they have in common comes once for each."""
+    rng = np.random.default_rng(0)
+    pilots, received = np.arange(-300, 300, 12), rng.normal(size=(5, 3, 50, 2)).view(complex)[..., 0]
+    fields = {"pilot_subcarriers": pilots, "received_pilots": received, "n_fft": 1024, "snapshot_axes": 1}
+    with open_measurements(write_arrays(tmp_path / "x.h5", fields)) as file:
+        chunks = list(file.chunks(rows))
+    assert {chunk.observations.shape[1:] for chunk in chunks} == {(3, 50)}
+    np.testing.assert_array_equal(torch.cat([chunk.observations for chunk in chunks]), received)
+    found, _ = estimates(tmp_path / "x.h5", load_model("na-sbl-wide"), tmp_path / "out.h5")
+    assert found["timing_samples"].shape == (5,)
+    assert found["cfr"].shape[:2] == (5, 3)
 
 
 def test_estimates_are_no_pilots(tmp_path, pilot_arrays, model):

@@ -167,10 +167,18 @@ def pattern_of(
     ((-26, 1, 26), 53, [1, 2, 0])
     """
     pilots = np.asarray(pilot_subcarriers)
-    if pilots.ndim != 1 or pilots.size < 2:
-        raise PilotError(f"expected a vector of at least two, got shape {pilots.shape}", field="pilot subcarriers")
+    name = "pilot subcarriers"
+    if pilots.ndim != 1:
+        raise PilotError(f"expected a vector, got shape {pilots.shape}", field=name)
+    if pilots.size < 2:
+        raise PilotError(f"expected at least 2 of them, got {pilots.size}", field=name)
+    if not np.all(np.isfinite(pilots.astype(float)) & (pilots == np.round(pilots))):
+        raise PilotError("expected whole numbers", field=name)
     order = np.argsort(pilots, kind="stable")
-    pilots = pilots[order]
+    pilots = pilots[order].astype(np.int64)
+    if np.any(pilots[1:] == pilots[:-1]):
+        again = int(np.argmax(pilots[1:] == pilots[:-1])) + 1
+        raise PilotError(f"{pilots[again]} stands there more than once", field=name, index=(again,))
     in_lte10 = bool(np.isin(pilots, _LTE10.used_subcarriers).all())
     if n_fft is None:
         if not in_lte10 or pilots[-1] - pilots[0] < 300:
@@ -185,9 +193,11 @@ def pattern_of(
     elif in_lte10 and n_fft == _LTE10.n_fft:
         used = np.asarray(_LTE10.used_subcarriers)
     else:
-        if not np.all(np.isfinite(pilots.astype(float)) & (pilots == np.round(pilots))):
-            raise PilotError("expected whole numbers", field="pilot subcarriers")
-        used = np.arange(int(pilots[0]), int(pilots[-1]) + 1)
+        if pilots[-1] - pilots[0] >= n_fft:
+            raise PilotError(
+                f"expected them within n_fft = {n_fft} of each other, got {pilots[0]}...{pilots[-1]}", field=name
+            )
+        used = np.arange(pilots[0], pilots[-1] + 1)
     pattern = PilotPattern(tuple(pilots.tolist()), Grid(int(n_fft), tuple(used.tolist())))
     return pattern, None if np.all(np.diff(order) > 0) else order
 

@@ -28,6 +28,7 @@ from ..base import (
 from ..oracles import path_gains
 from ..random import BLOCK, seeded
 from .channels import DelayAxis, PathChannel, Paths, ProfileChannel, RecordedChannel, TapChannel
+from .delays import period_samples
 from .draw import frequency_response, pilot_noise, reference_noise
 from .frontend import check_pilots
 from .grid import Grid
@@ -292,6 +293,36 @@ class Scenario(Problem):
 
     def validation_sensing(self, seed: int, index: int) -> PilotPattern:
         return self.sensing(seed + (0 if self.training.fixed_pattern else index))
+
+    def beyond_training(self, pattern: PilotPattern, any_receiver: bool = False) -> list[str]:
+        """How pilots lie outside of what a model trained for the scenario has seen, a few words each; empty where not.
+
+        Args:
+            pattern: the pilots.
+            any_receiver: of a model that was trained for ``training.receivers``.
+
+        >>> from chanest import load_scenario
+        >>> load_scenario("lte10").beyond_training(PilotPattern.comb(6))
+        ['100 pilots, trained for 75', 'a regular comb, trained for random pilots']
+        >>> load_scenario("wide").beyond_training(PilotPattern.comb(6), any_receiver=True)
+        []
+        """
+        training, n, said = self.training, len(pattern), []
+        receivers = training.receivers if any_receiver else None
+        counts = training.n_pilots if receivers is None else receivers.n_pilots
+        if counts is None and not 0.8 * self.n_pilots <= n <= 1.25 * self.n_pilots:
+            said.append(f"{n} pilots, trained for {self.n_pilots}")
+        elif counts is not None and not counts[0] <= n <= counts[1]:
+            said.append(f"{n} pilots, trained for {counts[0]} to {counts[1]}")
+        share = (pattern.subcarriers[-1] - pattern.subcarriers[0] + 1) / pattern.n_fft
+        own = (self.used_subcarriers[-1] - self.used_subcarriers[0] + 1) / self.n_fft
+        least, most = (0.035, 1.0) if receivers is not None else (0.8 * own, 1.25 * own)
+        if not least <= share <= most:
+            wanted = f"{own:.0%}" if receivers is None else f"{least:.1%} and more"
+            said.append(f"pilots over {share:.1%} of the DFT length, trained for {wanted}")
+        if receivers is None and training.comb_fraction == 0 and period_samples(pattern) < pattern.n_fft:
+            said.append("a regular comb, trained for random pilots")
+        return said
 
     def training_receiver(self, seed: int, step: int) -> Receiver | None:
         ranges = self.training.receivers

@@ -21,6 +21,7 @@ from .results import JointPosterior, Recovery
 TINY = 1e-30
 WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
 SPREAD = 0.7
+MOST = 128  # pilots that the training of JointCalibration saw; it is told of no more
 LEAST = 0.3  # of what the noise leaves unknown of a single path at a known delay: an error variance is no smaller
 
 
@@ -134,7 +135,7 @@ class JointCalibration(Perceptron, Calibration):
     Base: log p[k], at least log of :data:`LEAST`/kappa, kappa the mean over the pilots of 1/s_m. Features: log p[k]
     kappa and log p[k]/sum(g); of all subcarriers alike log kappa sum(g), what the estimate leaves over, the means
     of |y - Phi x|^2/s_m and of conj(y) (y - Phi x)/s_m; logs of the effective number of taps and of those that are
-    alive, over M; how far single pilots' noise lies above the level; log M/75; whether s was told; log R; log of the
+    alive, over M; how far single pilots' noise lies above the level; log M/75, M at most 128; whether s was told; log R; log of the
     cells that the delays fill, over M; the number of layers, less 1.
 
     Parameters: ``input/weight`` (n_hidden, 13), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
@@ -267,7 +268,7 @@ def joint_features(
     of_all = (
         *(xp.log(xp.clip(f, 1e-6)) / LOG_SCALE for f in logs),
         xp.clip(xp.mean(xp.log(noise), -1) + xp.log(kappa), 0.0),
-        xp.full_like(kappa, xp.log(n_pilots / REFERENCE_PILOTS)),
+        xp.clip(xp.full_like(kappa, xp.log(n_pilots / REFERENCE_PILOTS)), -math.inf, math.log(MOST / REFERENCE_PILOTS)),
         xp.full_like(kappa, float(known)),
         xp.full_like(kappa, math.log(y.shape[-2]) / 3),
         xp.full_like(kappa, xp.log(cells / n_pilots) / 2),

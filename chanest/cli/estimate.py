@@ -18,7 +18,7 @@ from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, eval
 from ..evaluation.plots import check_plot_path
 from ..files import ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
 from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
-from ..problems import Batch, PilotPattern, Problem, Sensing, load_scenario, not_none, ofdm, scenario_names
+from ..problems import Batch, Grid, PilotPattern, Problem, Sensing, load_scenario, not_none, ofdm, scenario_names
 from .findings import words_of_findings
 from .options import (
     DEFAULT_ALGORITHM,
@@ -28,6 +28,7 @@ from .options import (
     CoefficientsOption,
     DeviceOption,
     ForceOption,
+    GridOption,
     MeasurementsOption,
     PilotsOption,
     ScenarioOption,
@@ -66,6 +67,7 @@ def estimate(
     snr: SnrOption = None,
     measurements: MeasurementsOption = None,
     coefficients: CoefficientsOption = None,
+    grid: GridOption = None,
     algorithm: AlgorithmOption = None,
     model: Annotated[str | None, typer.Option(help="A shipped model, or an HDF5 file.")] = None,
     only: Annotated[bool, typer.Option("--only", help="Leave out the peers and the bounds of the table.")] = False,
@@ -87,7 +89,9 @@ def estimate(
     chanest estimate --pilots 75 --snr 10
     chanest estimate --pilots 75 --snr 10 --algorithm na-sbl --only
     chanest estimate --scenario munich --pilots 75 --snr 10 --plot one.png
-    chanest estimate --input pilots.h5 --algorithm na-sbl --output channels.h5
+    chanest estimate --input pilots.h5 --output channels.h5
+    chanest estimate --input csi.npz --grid wifi20 --output channels.npz
+    chanest estimate --grid nr-106-30 --pilots 128 --algorithm na-sbl
     chanest estimate --scenario synthetic --snr 20
     """
     check_number("--iterations", iterations, MOST_ITERATIONS)
@@ -98,7 +102,7 @@ def estimate(
     if plot is not None:
         check_plot_path(plot, force)
     if input_ is None:
-        problem = chosen_problem(scenario, pilots, snr, measurements, coefficients)
+        problem = chosen_problem(scenario, pilots, snr, measurements, coefficients, grid)
         _simulated(request, problem, 1000 if samples is None else samples, 0 if seed is None else seed, only)
         return
     of_a_simulation = {
@@ -112,7 +116,9 @@ def estimate(
     for option, value in of_a_simulation.items():
         if value is not None:
             raise ChanestError(f"describes a simulation, not {input_}; leave it out", field=option)
-    _received(request, input_, scenario)
+    with naming_options({"grid": "--grid"}):
+        wanted = None if grid is None else Grid.named(grid)
+    _received(request, input_, scenario, wanted)
 
 
 def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, only: bool) -> None:
@@ -168,9 +174,9 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
         _say_written(request)
 
 
-def _received(request: _Request, source: Path, scenario: str | None) -> None:
-    """Estimate the channels or vectors of a file of measurements."""
-    with open_measurements(source) as measurements:
+def _received(request: _Request, source: Path, scenario: str | None, grid: Grid | None) -> None:
+    """Estimate the channels or vectors of a file of measurements, on a grid where the file does not say which."""
+    with open_measurements(source, grid) as measurements:
         problem = measurements.scenario_for(load_scenario(scenario or _origin(measurements)))
         _check_plot(request, problem)
         model = _model(request, problem, measurements.sensing, received=True)

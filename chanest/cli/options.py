@@ -12,7 +12,7 @@ from ..algorithms import ALGORITHMS, INTERPOLATORS
 from ..errors import ChanestError, DeviceError, FileError
 from ..evaluation.plots import check_plot_path
 from ..files import refuse_existing
-from ..problems import Problem, load_scenario, not_none, scenario_names
+from ..problems import GRID_NAMES, Problem, load_scenario, not_none, ofdm, scenario_names
 
 DEFAULT_ALGORITHM = "na-alista"
 RECEIVED_ALGORITHM = "na-sbl"
@@ -26,6 +26,7 @@ ScenarioOption = Annotated[
     typer.Option("--scenario", help=f"{', '.join(scenario_names())}, or a .toml file.", show_default="lte10"),
 ]
 PilotsOption = Annotated[int | None, typer.Option("--pilots", help="Number of pilot subcarriers.")]
+GridOption = Annotated[str | None, typer.Option("--grid", help=f"{GRID_NAMES}.", show_default="the scenario's")]
 MeasurementsOption = Annotated[int | None, typer.Option("--measurements", help="M of the synthetic setting.")]
 CoefficientsOption = Annotated[int | None, typer.Option("--coefficients", help="N of the synthetic setting.")]
 SnrOption = Annotated[float | None, typer.Option("--snr", help="SNR in dB, in the scenario's convention.")]
@@ -72,6 +73,7 @@ def chosen_problem(
     snr: float | None = None,
     measurements: int | None = None,
     coefficients: int | None = None,
+    grid: str | None = None,
 ) -> Problem:
     """A scenario with the command line's overrides.
 
@@ -79,7 +81,10 @@ def chosen_problem(
         ScenarioError: no such scenario, or an option out of range.
         ChanestError: an option of the other setting.
     """
-    problem = load_scenario(scenario or "lte10")
+    problem = load_scenario(scenario or ("lte10" if grid is None else "wide"))
+    if grid is not None:
+        with naming_options({"grid": "--grid"}):
+            problem = ofdm(problem).on(grid)
     fields = not_none(n_pilots=pilots, n_measurements=measurements, n_coefficients=coefficients)
     for name in fields:
         if name not in problem.size_fields:

@@ -11,6 +11,7 @@ from ..problems import Batch
 from .options import (
     CoefficientsOption,
     ForceOption,
+    GridOption,
     MeasurementsOption,
     PilotsOption,
     SamplesOption,
@@ -30,6 +31,7 @@ def simulate(
     snr: SnrOption = None,
     measurements: MeasurementsOption = None,
     coefficients: CoefficientsOption = None,
+    grid: GridOption = None,
     samples: SamplesOption = 1000,
     seed: SeedOption = 0,
     force: ForceOption = False,
@@ -38,11 +40,12 @@ def simulate(
 
     \b
     chanest simulate --output pilots.h5 --pilots 75 --snr 10 --samples 1000
+    chanest simulate --output nr.h5 --grid nr-106-30 --pilots 128
     chanest simulate --output vectors.h5 --scenario synthetic
     """
     check_samples(samples, seed)
     check_output(output, force)
-    problem = chosen_problem(scenario, pilots, snr, measurements, coefficients)
+    problem = chosen_problem(scenario, pilots, snr, measurements, coefficients, grid)
     sensing = problem.sensing(seed)
     with progress_bar("simulating", samples) as bar:
         blocks = _counted(problem.simulate(sensing, samples, seed), bar)

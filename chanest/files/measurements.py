@@ -17,6 +17,7 @@ from ..errors import ChanestError, FileError, ObservationError, PilotError
 from ..operators import DenseOperator
 from ..problems import (
     Batch,
+    Grid,
     PilotPattern,
     Problem,
     Sensing,
@@ -84,8 +85,8 @@ class MeasurementFile(ABC):
     snapshot_axes: int = 0
     split: bool = False
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, grid: Grid | None = None) -> None:
+        self.path, self._given_grid = path, grid
         self._reader = ArrayReader(path)
         try:
             with self._naming_the_file():
@@ -346,7 +347,11 @@ class PilotFile(MeasurementFile):
             raise ObservationError("expected whole numbers, got complex ones", field="pilot_subcarriers")
         self._order = np.argsort(subcarriers, kind="stable")
         used = self._used()
+        given = self._given_grid
         n_fft = self._whole_number("n_fft", 0) if "n_fft" in self._reader else None
+        if given is not None and n_fft not in (None, given.n_fft):
+            raise ObservationError(f"the file has {n_fft}, --grid has {given.n_fft}; leave --grid out", field="n_fft")
+        n_fft = given.n_fft if given is not None else n_fft
         if n_fft is not None and not 2 <= n_fft < 2**24:
             raise ObservationError(f"expected 2...{2**24 - 1}, got {n_fft}", field="n_fft")
         try:
@@ -358,10 +363,11 @@ class PilotFile(MeasurementFile):
     def _used(self) -> np.ndarray | None:
         """The band, ascending."""
         name = "used_subcarriers"
-        self.band_told = name in self._reader
-        if not self.band_told:
-            self._used_order = None
-            return None
+        given = self._given_grid
+        self.band_told = name in self._reader or given is not None
+        self._used_order: np.ndarray | None = None
+        if name not in self._reader:
+            return None if given is None else np.asarray(given.used_subcarriers)
         used = self._vector(name)
         if used.dtype.kind == "c" or not np.array_equal(used, np.round(used)):
             raise ObservationError("expected whole numbers", field=name)
@@ -377,6 +383,8 @@ class PilotFile(MeasurementFile):
         if not 0 <= self.snapshot_axes <= most:
             raise ObservationError(f"expected 0...{most}, got {self.snapshot_axes}", field="snapshot_axes")
         self.subcarrier_spacing_hz = self._reader.number("subcarrier_spacing_hz")
+        if self.subcarrier_spacing_hz is None and self._given_grid is not None:
+            self.subcarrier_spacing_hz = self._given_grid.subcarrier_spacing_hz
         if self.subcarrier_spacing_hz is not None and not self.subcarrier_spacing_hz > 0:
             raise ObservationError(
                 f"expected a positive number of Hz, got {self.subcarrier_spacing_hz:g}", field="subcarrier_spacing_hz"
@@ -586,15 +594,19 @@ def _float(values: np.ndarray) -> np.ndarray:
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
-def open_measurements(path: Path) -> MeasurementFile:
+def open_measurements(path: Path, grid: Grid | None = None) -> MeasurementFile:
     """A file of measurements, by what is in it: a matrix ``phi``, or received pilots.
+
+    Args:
+        path: of the file.
+        grid: of the pilots, where the file does not say.
 
     Raises:
         FileError, PilotError, ObservationError: as :class:`MeasurementFile`.
     """
     with ArrayReader(path) as reader:
         has_matrix = "phi" in reader
-    return VectorFile(path) if has_matrix else PilotFile(path)
+    return VectorFile(path) if has_matrix else PilotFile(path, grid)
 
 
 def write_measurements(

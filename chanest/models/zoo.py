@@ -15,8 +15,8 @@ from ..algorithms import (
     INTERPOLATORS,
     Interpolator,
 )
-from ..errors import AlgorithmError, ModelError
-from ..problems import PilotPattern, Problem, not_none, ofdm, pattern_of
+from ..errors import AlgorithmError, ModelError, PilotError
+from ..problems import Grid, PilotPattern, Problem, not_none, ofdm, pattern_of
 from .hdf5 import read_model, read_purpose, shipped_models
 from .model import Array, Estimate, Model
 
@@ -57,6 +57,7 @@ def estimate(
     pilot_subcarriers: PilotPattern | Sequence[int] | Array,
     noise_variance: Array | float | None = None,
     *,
+    grid: Grid | str | None = None,
     n_fft: int | None = None,
     used_subcarriers: Sequence[int] | Array | None = None,
     pilot_symbols: Array | complex | None = None,
@@ -76,6 +77,7 @@ def estimate(
             pattern, which brings its grid.
         noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, error_variance, paths, covariance: as
             of :meth:`Model.estimate`.
+        grid: DFT length and band in one, or the name of one, such as "nr-106-30".
         n_fft: DFT length; only subcarrier/n_fft counts. 1024 when not given and the pilots span at least 300 of
             LTE-10's subcarriers.
         used_subcarriers: where the channel is estimated; when not given LTE-10's where the pilots fit in, else all
@@ -89,15 +91,20 @@ def estimate(
     >>> estimate(np.ones((2, 75), np.complex64), PilotPattern.random(75, seed=0)).cfr.shape
     (2, 600)
     >>> wifi = [*range(-26, 0), *range(1, 27)]
-    >>> found = estimate(np.ones((4, 52), np.complex64), wifi, n_fft=64, snapshot_axes=1)
+    >>> found = estimate(np.ones((4, 52), np.complex64), wifi, grid="wifi20", snapshot_axes=1)
     >>> found.cfr.shape, bool(found.detected), round(float(found.timing_samples))
-    ((4, 53), True, 0)
+    ((4, 56), True, 0)
     """
     if not isinstance(model, Model):
         model = _shipped(str(model)) if str(model) in model_names() else load_model(model)
     if isinstance(pilot_subcarriers, PilotPattern):
         pattern, order = pilot_subcarriers, None
     else:
+        if grid is not None:
+            if n_fft is not None or used_subcarriers is not None:
+                raise PilotError("brings its DFT length and band; give it, or n_fft and used_subcarriers", field="grid")
+            grid = Grid.named(grid) if isinstance(grid, str) else grid
+            n_fft, used_subcarriers = grid.n_fft, grid.used_subcarriers
         used = None if used_subcarriers is None else np.asarray(used_subcarriers)
         pattern, order = pattern_of(np.asarray(pilot_subcarriers), n_fft, used)
     if order is not None:

@@ -11,6 +11,7 @@ from .load import gaussian, load_scenario, ofdm, scenario_from_fields, scenario_
 from .ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
 from .ofdm.delays import DelayGrid, delay_grid, period_samples
 from .ofdm.frontend import check_pilots, checked_symbols, observe
+from .ofdm.grid import NAMES as GRID_NAMES
 from .ofdm.grid import Grid
 from .ofdm.operator_cache import cached_operator, cfr_of, whole_band
 from .ofdm.pilots import PilotPattern, pattern_of
@@ -19,6 +20,7 @@ from .random import seeded
 from .shipped import shipped
 
 __all__ = [
+    "GRID_NAMES",
     "Batch",
     "DelayGrid",
     "ForwardModel",

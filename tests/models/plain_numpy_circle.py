@@ -163,7 +163,7 @@ def _variance(rule, y, x, phi, g, noise, band, cells, n_layers, told):
     of_all = [
         *(log6(kappa * total), log6(((np.abs(left) ** 2) / noise).mean())),
         *(log6((y.conj() * left / noise).real.mean()), log6(total**2 / (g**2).sum() / m), log6(len(d) / m)),
-        *(max(np.log(noise).mean() + np.log(kappa), 0), np.log(m / 75), float(told), np.log(r) / 3),
+        *(max(np.log(noise).mean() + np.log(kappa), 0), np.log(min(m, 128) / 75), float(told), np.log(r) / 3),
         *(np.log(cells * len(g) / m) / 2, n_layers - 1.0),
     ]
     read = np.concatenate(

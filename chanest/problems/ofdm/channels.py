@@ -50,6 +50,10 @@ class Channel(Frozen, ABC):
         gains = torch.randn(delays.shape, dtype=torch.complex64, generator=generator) * variances.sqrt()
         return delays, gains, variances
 
+    def scaled(self, factor: float) -> "Channel":
+        """The same where a DFT length has so many times the samples; itself where delays are in seconds, or taps."""
+        return self
+
     def separate(self) -> "Channel":
         """The same with separate paths alone, where it draws others too."""
         return self
@@ -186,6 +190,10 @@ class PathChannel(Channel):
             delays = torch.cat([delays, log_uniform(self.span_samples) * place], -1)
             variances = torch.cat([(1 - share) * variances, share * dense / dense.sum(-1, keepdim=True)], -1)
         return delays, variances.float()
+
+    def scaled(self, factor: float) -> "PathChannel":
+        spans = {name: tuple(factor * n for n in getattr(self, name)) for name in ("span_samples", "cluster_samples")}
+        return self.model_copy(update=spans)
 
     def separate(self) -> "PathChannel":
         """Without clusters and dense multipath, at most half as many paths.

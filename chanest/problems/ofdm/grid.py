@@ -1,12 +1,17 @@
 """OFDM grids: the DFT length and the subcarriers in use."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...errors import PilotError
 
 _LTE10 = (*range(-300, 0), *range(1, 301))
+_LTE = {1.4: (6, 128), 3: (15, 256), 5: (25, 512), 10: (50, 1024), 15: (75, 1536), 20: (100, 2048)}  # RB, n_fft
+_WIFI = {20: ((1, 28), 64), 40: ((2, 58), 128), 80: ((2, 122), 256)}  # of each half: first, last; n_fft
+_FULLEST = 0.85  # of a DFT that NR's carriers fill
+NAMES = "lte1.4, lte3, lte5, lte10, lte15, lte20, nr-PRBS-KHZ (nr-106-30), wifi20, wifi20-legacy, wifi40, wifi80"
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class Grid:
         n_fft: DFT length.
         used_subcarriers: (n_used,) whole numbers, ascending, counted from the carrier's centre, within n_fft of each
             other; with DC (0) or without, with holes or without.
+        subcarrier_spacing_hz: where it is known; two grids may be equal without it.
 
     Raises:
         PilotError: fewer than two subcarriers, not ascending, or wider than n_fft.
@@ -27,6 +33,7 @@ class Grid:
 
     n_fft: int = 1024
     used_subcarriers: tuple[int, ...] = _LTE10
+    subcarrier_spacing_hz: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         used = np.asarray(self.used_subcarriers)
@@ -51,6 +58,71 @@ class Grid:
         """
         half = n_used // 2
         return cls(n_fft, (*range(-half, 0), *range(1, half + 1)))
+
+    @classmethod
+    def lte(cls, mhz: float = 10) -> "Grid":
+        """A downlink carrier of LTE, DC empty (3GPP TS 36.104, table 5.6-1; TS 36.211, 6.12).
+
+        Args:
+            mhz: 1.4, 3, 5, 10, 15 or 20.
+
+        >>> Grid.lte(20).n_fft, Grid.lte(20).n_used, Grid.lte(10) == Grid()
+        (2048, 1200, True)
+        """
+        PilotError.unless(mhz in _LTE, "1.4, 3, 5, 10, 15 or 20 MHz", f"{mhz:g}", "grid")
+        n_blocks, n_fft = _LTE[mhz]
+        band = cls.around_dc(12 * n_blocks, n_fft)
+        return cls(n_fft, band.used_subcarriers, 15e3)
+
+    @classmethod
+    def nr(cls, n_prb: int, scs_khz: float = 30, n_fft: int | None = None) -> "Grid":
+        """A carrier of NR, DC in use: 12 ``n_prb`` subcarriers from -6 ``n_prb`` on (3GPP TS 38.211, 4.4.4 and 5.3.1).
+
+        Args:
+            n_prb: resource blocks, 1...275; TS 38.101-1, table 5.3.2-1, has those of every bandwidth.
+            scs_khz: subcarrier spacing, 15, 30, 60, 120 ...
+            n_fft: the smallest power of two that they fill to 85 % when not given; only k/n_fft counts.
+
+        >>> grid = Grid.nr(273, 30)
+        >>> grid.n_fft, grid.used_subcarriers[0], grid.used_subcarriers[-1]
+        (4096, -1638, 1637)
+        """
+        PilotError.unless(1 <= n_prb <= 275, "1...275 resource blocks", n_prb, "grid")
+        spacings = (15, 30, 60, 120, 240, 480, 960)
+        PilotError.unless(scs_khz in spacings, "15, 30, 60, 120 ... kHz", f"{scs_khz:g}", "grid")
+        least = 12 * n_prb / _FULLEST
+        return cls(n_fft or 2 ** int(np.ceil(np.log2(least))), tuple(range(-6 * n_prb, 6 * n_prb)), scs_khz * 1e3)
+
+    @classmethod
+    def wifi(cls, mhz: int = 20, legacy: bool = False) -> "Grid":
+        """Subcarriers of Wi-Fi, HT and VHT (IEEE 802.11-2020, 19.3.7 and 21.3.7), 312.5 kHz apart, DC empty.
+
+        Args:
+            mhz: 20 (56 of 64 subcarriers), 40 (114 of 128) or 80 (242 of 256).
+            legacy: the 52 of 802.11a and g (17.3.5.10), 20 MHz only.
+
+        >>> Grid.wifi(40).n_used, Grid.wifi(20, legacy=True).n_used
+        (114, 52)
+        """
+        PilotError.unless(mhz in _WIFI and not (legacy and mhz != 20), "20, 40 or 80 MHz, legacy 20", mhz, "grid")
+        (first, last), n_fft = _WIFI[mhz]
+        last = 26 if legacy else last
+        return cls(n_fft, (*range(-last, -first + 1), *range(first, last + 1)), 312.5e3)
+
+    @classmethod
+    def named(cls, name: str) -> "Grid":
+        """A grid by its name: ``lte20``, ``nr-106-30``, ``wifi20``, ``wifi20-legacy``.
+
+        >>> Grid.named("nr-106-30") == Grid.nr(106, 30)
+        True
+        """
+        found = re.fullmatch(r"(lte)([\d.]+)|(nr)-(\d+)-(\d+)|(wifi)(\d+)(-legacy)?", name.lower())
+        PilotError.unless(found is not None, f"one of {NAMES}", name, "grid")
+        assert found is not None
+        lte, mhz, nr, n_prb, khz, _, wifi_mhz, legacy = found.groups()
+        if lte:
+            return cls.lte(float(mhz))
+        return cls.nr(int(n_prb), int(khz)) if nr else cls.wifi(int(wifi_mhz), legacy is not None)
 
     @property
     def n_used(self) -> int:

@@ -130,6 +130,58 @@ class PilotPattern:
         return cls._at(np.arange(offset, grid.n_used, spacing), grid)
 
     @classmethod
+    def lte_crs(
+        cls, grid: Grid = _LTE10, shift: int = 0, port: int = 0, symbol: int = 0, slot: int = 0
+    ) -> "PilotPattern":
+        """Cell-specific reference signals of LTE: every sixth subcarrier (3GPP TS 36.211, 6.10.1.2).
+
+        Args:
+            grid: an LTE carrier.
+            shift: the cell's identity modulo 6.
+            port: 0...3.
+            symbol: of the slot: 0 or 4, of ports 2 and 3 always 1.
+            slot: its number; ports 2 and 3 alternate.
+
+        >>> PilotPattern.lte_crs().subcarriers[:3], PilotPattern.lte_crs(shift=1, port=1).subcarriers[0]
+        ((-300, -294, -288), -296)
+        """
+        PilotError.unless(0 <= port <= 3, "port 0...3", port, "pilots")
+        first = symbol == 0
+        v = (0 if first else 3, 3 if first else 0, 3 * (slot % 2), 3 + 3 * (slot % 2))[port]
+        return cls.comb(6, (v + shift) % 6, grid)
+
+    @classmethod
+    def nr_dmrs(cls, grid: Grid, kind: int = 1, port: int = 0) -> "PilotPattern":
+        """Demodulation reference signals of NR on all resource blocks of a grid (3GPP TS 38.211, 7.4.1.1.2).
+
+        Ports of one CDM group lie on the same subcarriers: superposed layers.
+
+        Args:
+            grid: an NR carrier.
+            kind: type 1 (a comb of 2, two groups), or 2 (two of six, three groups).
+            port: 0...3 or 0...5: the antenna port less 1000.
+
+        >>> grid = Grid.nr(52)
+        >>> PilotPattern.nr_dmrs(grid).subcarriers[:3], PilotPattern.nr_dmrs(grid, 2, 2).subcarriers[:3]
+        ((-312, -310, -308), (-310, -309, -304))
+        """
+        PilotError.unless(kind in (1, 2), "type 1 or 2", kind, "pilots")
+        PilotError.unless(0 <= port < 2 + 2 * kind, f"port 0...{1 + 2 * kind}", port, "pilots")
+        if kind == 1:
+            return cls.comb(2, port // 2, grid)
+        at = np.arange(grid.n_used)
+        return cls._at(at[(at % 6) // 2 == port // 2], grid)
+
+    @classmethod
+    def wifi_ltf(cls, grid: Grid) -> "PilotPattern":
+        """The long training field of Wi-Fi: every used subcarrier.
+
+        >>> len(PilotPattern.wifi_ltf(Grid.wifi(20, legacy=True)))
+        52
+        """
+        return cls.comb(1, 0, grid)
+
+    @classmethod
     def published(cls, n_pilots: int, grid: Grid = _LTE10) -> "PilotPattern":
         """The pattern of the published OFDM runs: ``n_pilots`` draws with replacement, made distinct.
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ...errors import ObservationError, ScenarioError
+from ...errors import ObservationError, PilotError, ScenarioError
 from ...operators import PartialDFT, power_start
 from ..base import (
     Batch,
@@ -67,10 +67,10 @@ class TrainingRange(Training):
 class Scenario(Problem):
     """One complete, frozen description of an OFDM setting (design: "a problem is a value").
 
-    The band is the DC-free one of LTE: subcarriers -n_used/2...-1 and 1...n_used/2. Channels have
-    E||x||^2 = 1. ``snr_convention`` is ``"pilot"`` (the paper's definition: SNR at every pilot) or
-    ``"reference"`` (the published code's: noise relative to the mean over all n_fft bins, see
-    :mod:`chanest.problems.ofdm.draw`).
+    The band is the DC-free one of LTE, subcarriers -n_used/2...-1 and 1...n_used/2, or that of ``grid_name``
+    (:meth:`Grid.named`), whose DFT length and number of subcarriers it has then. Channels have E||x||^2 = 1.
+    ``snr_convention`` is ``"pilot"`` (the paper's definition: SNR at every pilot) or ``"reference"`` (the published
+    code's: noise relative to the mean over all n_fft bins, see :mod:`chanest.problems.ofdm.draw`).
 
     >>> from chanest import load_scenario
     >>> scenario = load_scenario("lte10").replace(n_pilots=50, snr_db=20)
@@ -93,6 +93,7 @@ class Scenario(Problem):
     description: str
     n_fft: Annotated[int, Field(ge=8)] = 1024
     n_used: Annotated[int, Field(ge=2, multiple_of=2)] = 600
+    grid_name: str = ""
     cp_samples: Annotated[int, Field(ge=0)] = 256
     subcarrier_spacing_hz: Annotated[float, Field(gt=0)] = 15e3
     n_taps: Annotated[int, Field(ge=1)] = 256
@@ -107,6 +108,17 @@ class Scenario(Problem):
 
     @model_validator(mode="after")
     def _check(self) -> "Scenario":
+        if self.grid_name:
+            try:
+                named = Grid.named(self.grid_name)
+            except PilotError as error:
+                raise ValueError("grid_name", error.what) from None
+            if (named.n_fft, named.n_used) != (self.n_fft, self.n_used):
+                raise ValueError(
+                    "grid_name",
+                    f"expected n_fft = {named.n_fft} and n_used = {named.n_used} beside {self.grid_name}, "
+                    f"got {self.n_fft} and {self.n_used}",
+                )
         if self.n_used >= self.n_fft:
             raise ValueError("n_used", f"expected fewer than n_fft = {self.n_fft} subcarriers, got {self.n_used}")
         if self.n_taps > self.n_fft:
@@ -127,7 +139,34 @@ class Scenario(Problem):
     @property
     def grid(self) -> Grid:
         """DFT length and band."""
-        return _grid(self.n_used, self.n_fft)
+        return Grid.named(self.grid_name) if self.grid_name else _grid(self.n_used, self.n_fft)
+
+    def on(self, grid_name: str) -> "Scenario":
+        """The scenario on another grid, by its name: delays in samples keep their share of the DFT length.
+
+        >>> from chanest import load_scenario
+        >>> moved = load_scenario("wide").on("nr-106-30")
+        >>> moved.n_fft, moved.n_used, moved.subcarrier_spacing_hz, moved.window_samples
+        (2048, 1272, 30000.0, (-16.0, 528.0))
+        """
+        grid = Grid.named(grid_name)
+        factor = grid.n_fft / self.n_fft
+        counts = self.training.n_pilots
+        training = self.training.model_copy(
+            update={"n_pilots": None if counts is None else tuple(min(n, grid.n_used) for n in counts)}
+        )
+        return self.replace(
+            grid_name=grid_name,
+            n_fft=grid.n_fft,
+            n_used=grid.n_used,
+            subcarrier_spacing_hz=grid.subcarrier_spacing_hz,
+            cp_samples=round(self.cp_samples * factor),
+            n_taps=max(1, math.ceil(self.n_taps * factor)),
+            first_tap_samples=math.floor(self.first_tap_samples * factor),
+            n_pilots=min(self.n_pilots, grid.n_used),
+            channel=self.channel.scaled(factor).model_dump(),
+            training=training.model_dump(),
+        )
 
     @property
     def used_subcarriers(self) -> np.ndarray:
@@ -255,11 +294,12 @@ class Scenario(Problem):
     def refuses(self, made_for: Problem) -> str | None:
         if not isinstance(made_for, Scenario):
             return f"made for synthetic vectors (scenario {made_for.name}), not for OFDM pilots"
-        made, wanted = (f"{s.n_used} used subcarriers of {s.n_fft}" for s in (made_for, self))
-        return None if made == wanted else f"made for {made}, scenario {self.name} has {wanted}"
+        return None
 
     def distance(self, made_for: Problem, n_measurements: int) -> tuple[float, ...] | None:
         if not isinstance(made_for, Scenario) or made_for.name not in (self.name, "wide"):
+            return None
+        if made_for.name != "wide" and made_for.grid != self.grid:
             return None
         apart = 0.0 if made_for.training.n_pilots else abs(math.log(made_for.n_pilots / n_measurements))
         return (float(made_for.name != self.name), apart)

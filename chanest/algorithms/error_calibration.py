@@ -135,8 +135,8 @@ class JointCalibration(Perceptron, Calibration):
     Base: log p[k], at least log of :data:`LEAST`/kappa, kappa the mean over the pilots of 1/s_m. Features: log p[k]
     kappa and log p[k]/sum(g); of all subcarriers alike log kappa sum(g), what the estimate leaves over, the means
     of |y - Phi x|^2/s_m and of conj(y) (y - Phi x)/s_m; logs of the effective number of taps and of those that are
-    alive, over M; how far single pilots' noise lies above the level; log M/75, M at most 128; whether s was told; log R; log of the
-    cells that the delays fill, over M; the number of layers, less 1.
+    alive, over M; how far single pilots' noise lies above the level; log M/75, M at most 128; whether s was told; log
+    R; log of the cells that the delays fill, over M; the number of layers, less 1.
 
     Parameters: ``input/weight`` (n_hidden, 13), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
     (1, n_hidden), and ``bias`` of each.

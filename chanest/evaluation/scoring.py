@@ -94,9 +94,12 @@ class ErrorTally:
             expected = 10 * math.log10(self.expected / self.sums["cfr"].truth)
         return Score(nmse, self.seconds, self.batch, expected)
 
-    def time(self, run: Callable[[], Any], batch: int, device: torch.device) -> None:
-        """The warm median of a few runs, per sample; the first warms up, and counts alone where it is long."""
-        laps: list[float] = []
+    def time(self, run: Callable[[], Any], batch: int, device: torch.device, first: float | None = None) -> None:
+        """The warm median of a few runs, per sample; the first warms up, and counts alone where it is long.
+
+        ``first``: seconds of a run that was made already.
+        """
+        laps: list[float] = [] if first is None else [first]
         while len(laps) <= _TIMED_RUNS and sum(laps) < _TIMED_SECONDS:
             synchronise(device)
             started = time.perf_counter()
@@ -212,12 +215,13 @@ def estimate_file(
     for chunk in measurements.chunks(rows):
         run = partial(model.solve, *_given(chunk, sensing, device), **_told(measurements, chunk, device))
         run = partial(run, n_iterations=n_iterations)
+        started = time.perf_counter()
         try:
             found = run(error_variance=error_variance, findings=True)
         except ObservationError as error:
             raise FileError(f"model {model.name}: {error.what}", path=measurements.path, field=error.field) from None
         if not tally.batch:
-            tally.time(run, len(chunk), device)
+            tally.time(run, len(chunk), device, time.perf_counter() - started)
         tally.add_solution(found, chunk.truth, measurements.first_tap_samples)
         if writer:
             write_solution(writer, chunk.at, found, measurements.snapshot_axes)

@@ -74,9 +74,8 @@ class CapturedEstimator:
         @torch.no_grad()
         def run() -> None:
             y, scale = normalise(self._pilots)
-            found = algorithm(y, phi)
-            x = found.x if found.posterior is not None else kept(found.x, kept_share(found.x, y, phi, band))
-            self._cir.copy_(x * scale)
+            x = algorithm(y, phi).x
+            self._cir.copy_(kept(x, kept_share(x, y, phi, band)) * scale)
             self._cfr.copy_(band.forward(self._cir) * band.n_measurements**0.5)
 
         run()

@@ -2,15 +2,14 @@
 
 from dataclasses import replace
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 from ..problems import PilotPattern, period_samples
 
-if TYPE_CHECKING:
-    from .model import Model
+_Model = TypeVar("_Model", bound=Any)  # of :mod:`.model`, which asks here
 
 
-def rescaled(model: "Model", n_fft: int) -> "Model":
+def rescaled(model: _Model, n_fft: int) -> _Model:
     """A model for another DFT length: delays keep their share of the symbol, taps lie denser or wider.
 
     >>> from chanest import load_model
@@ -28,7 +27,7 @@ def rescaled(model: "Model", n_fft: int) -> "Model":
     return replace(model, algorithm=model.algorithm.rescaled(factor), scenario=scenario.model_copy(update=sizes))
 
 
-def unambiguous(model: "Model", pattern: PilotPattern) -> "Model":
+def unambiguous(model: _Model, pattern: PilotPattern) -> _Model:
     """A model whose delay window is no longer than what the pilots tell apart, their ``period_samples``.
 
     A longer window would hold every path twice. At most a quarter of the window lies before delay 0.
@@ -44,7 +43,7 @@ def unambiguous(model: "Model", pattern: PilotPattern) -> "Model":
     return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 
-def serving(model: "Model", pattern: PilotPattern) -> "Model":
+def serving(model: _Model, pattern: PilotPattern) -> _Model:
     """The model for the grid of some pilots: itself where it was made for that.
 
     >>> from chanest import Grid, load_model

@@ -1,4 +1,4 @@
-"""No estimate makes things worse in silence: what an iteration without a posterior may return."""
+"""No estimate makes things worse in silence: how much of what an iteration found is returned."""
 
 import torch
 from torch import Tensor

@@ -469,8 +469,11 @@ class Model:
             told = noise if noise is None or recovery.posterior is not None else noise.unsqueeze(-1)
             variance = algorithm.error_variance(recovery, y, forward.phi, forward.band, told)
             variance = variance if variance.ndim == y.ndim else variance.unsqueeze(1).expand(-1, y.shape[1], -1)
-            variance = groups.of_snapshots(variance * scale.square())
-        values = {name: groups.of_snapshots(v) for name, v in forward.quantities(recovery.x * scale).items()}
+        share = kept_share(recovery.x, y, forward.phi, forward.band)
+        if variance is not None:
+            variance = groups.of_snapshots(unsure(variance, share, y) * scale.square())
+        x = kept(recovery.x, share) * scale
+        values = {name: groups.of_snapshots(v) for name, v in forward.quantities(x).items()}
         iterates = tuple(groups.of_snapshots(x * scale) for x in recovery.iterates)
         return Solution(values, variance, self.scenario.first_tap_samples, iterates)
 
@@ -494,12 +497,10 @@ class Model:
             assert found.response is not None
             return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
         recovery, scale = found.recovery, forward.scale(rms)
-        x = recovery.x
-        if recovery.posterior is None:
-            share = kept_share(x, y, forward.phi, forward.band)
-            x = kept(x, share)
-            if variance is not None:
-                variance = unsure(variance, share, y)
+        share = kept_share(recovery.x, y, forward.phi, forward.band)
+        x = kept(recovery.x, share)
+        if variance is not None:
+            variance = unsure(variance, share, y)
         return Solution(
             forward.quantities(x * scale),
             None if variance is None else variance * rms.square(),

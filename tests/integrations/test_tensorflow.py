@@ -219,6 +219,7 @@ def test_a_graph_lays_the_taps_that_are_laid_for_a_known_pattern():
     drawn = generator.integers(3, 200, (20, 4)) + np.array([-500, 0, 200, 9])
     blocks = [np.r_[a : a + n, b : b + m : 3] for a, n, b, m in drawn]
     random = [np.sort(generator.choice(np.arange(-400, 400), n, False)) for n in (2, 3, 5, 9, 16, 75, 200)]
+    random += [np.array([5, 6]), np.array([-3, 1])]
     for subcarriers in (*combs, wifi, *blocks, *random):
         expected = [taps_of(tf.constant(subcarriers, tf.int64), 1024, window) for window in windows]
         found = late(tf.constant(generator.permutation(subcarriers), tf.int64))

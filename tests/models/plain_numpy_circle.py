@@ -20,7 +20,7 @@ def period(k, n_fft):
 def taps(k, n_fft, n_layers, window):
     """Delays of the fine grid, and the cells per fine tap."""
     span = k[-1] - k[0] + 1
-    spacing = min(2.0 ** round(np.log2(n_fft / span / 5.5)), (n_fft & -n_fft) / 4)
+    spacing = min(2.0 ** min(round(np.log2(n_fft / span / 5.5)), np.floor(np.log2(n_fft / 32))), (n_fft & -n_fft) / 4)
     length = period(k, n_fft) / n_layers
     first, last = (-length / 4, 3 * length / 4) if window is None else (window[0], min(window[1], window[0] + length))
     first = np.floor(first / (4 * spacing)) * 4 * spacing

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...problems import Grid, PilotPattern, delay_grid
-from ...problems.ofdm.delays import BEFORE, COARSEST, TAPS_PER_CELL
+from ...problems.ofdm.delays import BEFORE, COARSEST, FEWEST, TAPS_PER_CELL
 from .namespace import Array
 
 
@@ -46,7 +46,7 @@ def taps_of(subcarriers: tf.Tensor, n_fft: int, window_samples: tuple[float, flo
         return Taps(grid.n_taps, round(first), round(length), told)
     ordered = tf.sort(subcarriers)
     span = tf.cast(ordered[-1] - ordered[0] + 1, tf.float64)
-    most = math.log2((n_fft & -n_fft) / COARSEST)
+    most = min(math.log2((n_fft & -n_fft) / COARSEST), math.floor(math.log2(n_fft / (COARSEST * FEWEST))))
     spacing = 2 ** tf.minimum(tf.round(tf.math.log(n_fft / span / TAPS_PER_CELL) / math.log(2)), most)
     step, period = spacing * COARSEST, n_fft / tf.cast(_divisor(ordered), tf.float64)
     first, last = -period / BEFORE, period * (1 - 1 / BEFORE)
@@ -54,7 +54,7 @@ def taps_of(subcarriers: tf.Tensor, n_fft: int, window_samples: tuple[float, flo
         first = tf.constant(window_samples[0], tf.float64)
         last = tf.minimum(tf.constant(window_samples[1], tf.float64), first + period)
     first = tf.floor(first / step) * step
-    count = tf.maximum(tf.minimum(tf.round((last - first) / step), tf.floor(n_fft / step)), 8.0)
+    count = tf.maximum(tf.minimum(tf.round((last - first) / step), tf.floor(n_fft / step)), FEWEST)
     count, first, length = (
         tf.cast(tf.round(number), tf.int32) for number in (count * COARSEST, first / spacing, n_fft / spacing)
     )

@@ -11,6 +11,7 @@ from .pilots import PilotPattern
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
 COARSEST = 4  # the fine taps of so many steps become one on the coarse grid
+FEWEST = 8  # taps of the coarse grid
 BEFORE = 4  # a circle begins a fraction of 1/4 before delay 0
 
 
@@ -76,12 +77,15 @@ def delay_grid(
 
     >>> delay_grid(PilotPattern.random(75, seed=0))
     DelayGrid(first_tap_samples=-256.0, n_taps=4096, spacing_samples=0.25, window_told=False)
+    >>> delay_grid(PilotPattern((1, 2))).n_taps
+    32
     >>> delay_grid(PilotPattern.comb(8), (-8, 264))
     DelayGrid(first_tap_samples=-8.0, n_taps=512, spacing_samples=0.25, window_told=True)
     """
     span = pattern.subcarriers[-1] - pattern.subcarriers[0] + 1
     wanted = pattern.n_fft / span / TAPS_PER_CELL
-    spacing = min(2.0 ** round(math.log2(wanted)), float(pattern.n_fft & -pattern.n_fft) / COARSEST)
+    most = math.floor(math.log2(pattern.n_fft / (COARSEST * FEWEST)))  # so that the fewest taps fit
+    spacing = min(2.0 ** min(round(math.log2(wanted)), most), float(pattern.n_fft & -pattern.n_fft) / COARSEST)
     step = spacing * COARSEST
     period = period_samples(pattern) / n_layers
     first, last = -period / BEFORE, period * (1 - 1 / BEFORE)
@@ -89,5 +93,5 @@ def delay_grid(
         first = window_samples[0]
         last = min(window_samples[1], first + period)
     first = math.floor(first / step) * step
-    n_coarse = max(8, min(round((last - first) / step), int(pattern.n_fft / step)))
+    n_coarse = max(FEWEST, min(round((last - first) / step), int(pattern.n_fft / step)))
     return DelayGrid(first, COARSEST * n_coarse, spacing, window_samples is not None)

@@ -59,6 +59,7 @@ class _Request:
     plot: Path | None
     json: bool
     force: bool
+    paths: bool
 
 
 def estimate(
@@ -79,6 +80,9 @@ def estimate(
     device: DeviceOption = "auto",
     input_: Annotated[Path | None, typer.Option("--input", help="Received pilots: .h5, .npz, .mat.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the estimates: .h5, .npz, .mat.")] = None,
+    paths: Annotated[
+        bool, typer.Option("--paths", help="Write the paths too: delays, gains, variances; of --input.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw one sample: .png, .pdf, .svg.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     force: ForceOption = False,
@@ -90,13 +94,15 @@ def estimate(
     chanest estimate --pilots 75 --snr 10 --algorithm na-sbl --only
     chanest estimate --scenario munich --pilots 75 --snr 10 --plot one.png
     chanest estimate --input pilots.h5 --output channels.h5
-    chanest estimate --input csi.npz --grid wifi20 --output channels.npz
+    chanest estimate --input csi.npz --grid wifi20 --output channels.npz --paths
     chanest estimate --grid nr-106-30 --pilots 128 --algorithm na-sbl
     chanest estimate --scenario synthetic --snr 20
     """
     check_number("--iterations", iterations, MOST_ITERATIONS)
-    request = _Request(algorithm, model, iterations, chosen_device(device), output, plot, json, force)
+    request = _Request(algorithm, model, iterations, chosen_device(device), output, plot, json, force, paths)
     check_distinct(input=input_, model=Path(model) if model else None, output=output, plot=plot)
+    if paths and (input_ is None or output is None):
+        raise ChanestError("writes the paths of received pilots; give --input and --output", field="--paths")
     if output is not None:
         check_output(output, force)
     if plot is not None:
@@ -184,7 +190,7 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
         warnings = _beyond(model, measurements)
         for warning in warnings:
             print(f"chanest: warning: model {model.name}: {warning}", file=sys.stderr)
-        first: list[tuple[Chunk, Solution]] = []
+        first: list[Chunk] = []
         tally, rate = _Findings(), _sample_rate_hz(measurements)
         writer = ArrayWriter(request.output, request.force) if request.output else None
         with writer or nullcontext(), progress_bar("estimating", measurements.n_observations) as bar:
@@ -194,7 +200,7 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
 
             def on_chunk(rows: int, chunk: Chunk, found: Solution) -> None:
                 if not first:
-                    first.append((chunk, found))
+                    first.append(chunk)
                 tally.add(found)
                 bar.advance(rows)
 
@@ -204,11 +210,13 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
                 request.device,
                 output=writer,
                 n_iterations=request.iterations,
-                error_variance=writer is not None or request.plot is not None,
+                error_variance=writer is not None,
+                paths=request.paths,
+                sample_rate_hz=rate,
                 on_chunk=on_chunk,
             )
         if request.plot:
-            plot_received(request.plot, request.force, *first[0], measurements, chosen)
+            plot_received(request.plot, request.force, first[0], measurements, model)
         sizes = problem.facts(measurements.sensing)
         sizes |= {"n_pilots": sizes["n_distinct_pilots"], "snr_convention": None}
         facts = {

@@ -1,18 +1,20 @@
 """The pictures of ``chanest estimate``."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..algorithms import LinearInterpolation
 from ..evaluation import nmse_db
-from ..evaluation.plots import draw_estimate
-from ..files import Chunk, MeasurementFile
+from ..evaluation.plots import Chart, Series, draw_charts, draw_estimate
+from ..files import Chunk, MeasurementFile, PilotFile
 from ..models import Model, Solution
 from ..problems import Batch, PilotPattern, Problem, cfr_of
 from .options import DEFAULT_ALGORITHM
 
+_DEPTH_DB = 50.0  # below the strongest tap
 _DRAWN = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 
 
@@ -56,25 +58,75 @@ def plot_simulated(
     draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, curves, force)
 
 
-def plot_received(
-    path: Path, force: bool, chunk: Chunk, found: Solution, measurements: MeasurementFile, chosen: str
-) -> None:
-    """Draw the first observation of a file."""
-    pattern, symbols = measurements.sensing, measurements.pilot_symbols
+@torch.inference_mode()
+def plot_received(path: Path, force: bool, chunk: Chunk, measurements: MeasurementFile, model: Model) -> None:
+    """Draw the first observation of a file: power delay profile, CFR with its error, and phase.
 
-    def one(values: torch.Tensor) -> np.ndarray:
+    Args:
+        path, force: where to.
+        chunk: the first of the file.
+        measurements: the file.
+        model: what estimates it.
+    """
+    assert isinstance(measurements, PilotFile)
+    pattern, symbols, circle = measurements.sensing, measurements.pilot_symbols, model.algorithm.circle
+    parts = (chunk.observations, chunk.noise_variance, chunk.valid)
+    y, noise, valid = (None if part is None else part[:1] for part in parts)
+    assert y is not None
+    told: dict[str, Any] = {"pilot_symbols": symbols, "pilot_valid": valid, "snapshot_axes": measurements.snapshot_axes}
+    found = model.solve(y, pattern, noise, **told, error_variance=True, findings=True, paths=circle)
+
+    def first(values: torch.Tensor) -> np.ndarray:
         """The first vector of an array of them."""
         return values.reshape(-1, values.shape[-1])[0].cpu().numpy()
 
-    cfrs = {chosen: one(found.values["cfr"])}
-    cirs = {}
-    if "cir" in found.values:
-        cirs[chosen] = (found.first_tap_samples, found.tap_spacing_samples, one(found.values["cir"]))
+    used, cfr = pattern.used_subcarriers, first(found.values["cfr"])
+    name, sent = (
+        model.algorithm.name,
+        1.0 if symbols is None else (symbols[0] if symbols.ndim == 2 else symbols).numpy(),
+    )
+    band = None
+    if found.error_variance is not None:
+        deviation = np.sqrt(first(found.error_variance))
+        least, most = np.maximum(np.abs(cfr) - deviation, 0.1 * np.abs(cfr)), np.abs(cfr) + deviation
+        band = _db(least), _db(most)
+    lines = [Series(name, used, _db(np.abs(cfr)), band=band)]
+    phases = [Series(name, used, np.angle(cfr), "dots")]
     if "cfr" in chunk.truth:
-        cfrs = {"truth": one(chunk.truth["cfr"]), **cfrs}
-    if "cir" in chunk.truth:
-        cirs = {"truth": (measurements.first_tap_samples, 1.0, one(chunk.truth["cir"])), **cirs}
-    sent = 1.0 if symbols is None else (symbols[0] if symbols.ndim == 2 else symbols).numpy()
-    observed = (np.array(pattern.subcarriers), one(chunk.observations) / sent)
+        truth = first(chunk.truth["cfr"])
+        lines.append(Series("truth", used, _db(np.abs(truth))))
+        phases.append(Series("truth", used, np.angle(truth), "dots"))
+    if measurements.n_layers == 1:
+        at = np.array(pattern.subcarriers)
+        lines.append(Series("received", at, _db(np.abs(first(chunk.observations) / sent)), "dots"))
+    charts = [
+        Chart("frequency response, with its error's deviation", "subcarrier", "|CFR| (dB)", lines),
+        Chart("phase", "subcarrier", "phase (rad)", phases),
+    ]
+    if "cir" in found.values:
+        charts.insert(0, _delay_profile(found, first(found.values["cir"]), measurements, name))
     title = f"{measurements.path.name}: the first of {measurements.n_observations} observations"
-    draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, {}, force)
+    draw_charts(path, title, charts, force, across=3)
+
+
+def _delay_profile(found: Solution, cir: np.ndarray, measurements: PilotFile, name: str) -> Chart:
+    """Powers of the taps that are not far below the strongest, and of the paths, in dB over microseconds."""
+    spacing = measurements.subcarrier_spacing_hz
+    unit, per_sample = ("samples", 1.0) if spacing is None else ("µs", 1e6 / (spacing * measurements.sensing.n_fft))
+    power = _db(np.abs(cir))
+    base = float(power.max()) - _DEPTH_DB
+    delays = (found.first_tap_samples + found.tap_spacing_samples * np.arange(len(cir))) * per_sample
+    seen = power > base
+    series = [Series(f"{name}, taps", delays[seen], power[seen], "dots")]
+    if found.paths is not None and int(found.paths.count.flatten()[0]):
+        paths = found.paths
+        n = int(paths.count.flatten()[0])
+        at = paths.delays_samples.reshape(-1, paths.delays_samples.shape[-1])[0, :n].numpy() * per_sample
+        gains = paths.gains.reshape(-1, paths.gains.shape[-1])[0, :n].abs().numpy()
+        heights = np.maximum(_db(gains), base)
+        series.append(Series(f"{n} path{'s' * (n != 1)}", at, heights, "stems", base=base))
+    return Chart("power delay profile", f"delay ({unit})", "power (dB)", series)
+
+
+def _db(modulus: np.ndarray) -> np.ndarray:
+    return 20 * np.log10(np.maximum(modulus, 1e-30))

@@ -204,15 +204,22 @@ def draw_panels(path: Path, title: str, panels: Sequence[tuple[str, str, Curves,
         axes[0].legend(fontsize=7, ncols=2)
 
 
+_MANY = 60  # points of a line, from which on they are not marked one by one
+
+
 @dataclass(frozen=True)
 class Series:
-    """One line, cloud of dots or row of stems of a :class:`Chart`; ``band`` is shaded from its first to its second."""
+    """One line, cloud of dots or row of stems of a :class:`Chart`; ``band`` is shaded from its first to its second.
+
+    Stems rise from ``base``.
+    """
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
     kind: Literal["line", "dots", "stems"] = "line"
-    band: tuple[Sequence[float], Sequence[float]] | None = None
+    band: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray] | None = None
+    base: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -261,18 +268,19 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
 
 def _draw_series(axis: "Axes", series: Series, colour: str) -> None:
     if series.kind == "stems":
-        axis.vlines(series.x, 0, series.y, lw=1, color=colour)
+        axis.vlines(series.x, series.base, series.y, lw=1, color=colour)
     axis.plot(
         series.x,
         series.y,
         label=series.label,
         color=colour,
-        marker=".",
+        marker="" if series.kind == "line" and len(series.x) > _MANY else ".",
         ms=3 if series.kind == "dots" else 6,
         ls="-" if series.kind == "line" else "",
     )
     if series.band is not None:
-        axis.fill_between(series.x, *series.band, color=colour, alpha=0.2, lw=0)
+        low, high = series.band
+        axis.fill_between(series.x, low, high, color=colour, alpha=0.2, lw=0)
 
 
 def _draw_grid(path: Path, rows: Sequence[Mapping[str, str]], draw: Any, force: bool, legend: bool = True) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from ..errors import FileError, ObservationError
-from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile, Slices
-from ..models import Model, Solution, check_serves
+from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile, PilotFile, Slices
+from ..models import Model, Paths, Solution, check_serves
 from ..problems import Batch, Problem, Sensing, Values
 from ..problems.random import BLOCK
 from .metrics import ErrorSums, common_window
@@ -191,6 +191,8 @@ def estimate_file(
     output: ArrayWriter | None = None,
     n_iterations: int | None = None,
     error_variance: bool = False,
+    paths: bool = False,
+    sample_rate_hz: float | None = None,
     on_chunk: Callable[[int, Chunk, Solution], None] | None = None,
 ) -> Score:
     """Estimate every observation of a file, chunk by chunk, in memory that does not grow with the file.
@@ -202,6 +204,8 @@ def estimate_file(
         output: where the estimates go.
         n_iterations: another K than the model's.
         error_variance: estimate it too.
+        paths: find the paths too.
+        sample_rate_hz: turns their delays into seconds.
         on_chunk: called after every chunk with the number of observations in it, the chunk and what was found.
 
     Raises:
@@ -217,7 +221,7 @@ def estimate_file(
         run = partial(run, n_iterations=n_iterations)
         started = time.perf_counter()
         try:
-            found = run(error_variance=error_variance, findings=True)
+            found = run(error_variance=error_variance, findings=True, paths=paths)
         except ObservationError as error:
             raise FileError(f"model {model.name}: {error.what}", path=measurements.path, field=error.field) from None
         if not tally.batch:
@@ -227,12 +231,33 @@ def estimate_file(
             write_solution(writer, chunk.at, found, measurements.snapshot_axes)
             shared = {name: _of_groups(getattr(found, name), measurements, chunk) for name in FINDINGS}
             writer.group_rows(chunk.at, measurements.group_shape, shared)
+            if found.paths is not None and isinstance(measurements, PilotFile):
+                _write_paths(writer, measurements, chunk, found.paths, sample_rate_hz)
         if on_chunk is not None:
             on_chunk(len(chunk), chunk, found)
     return tally.score()
 
 
 FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")
+
+
+def _write_paths(
+    writer: EstimateWriter, measurements: PilotFile, chunk: Chunk, paths: Paths, sample_rate_hz: float | None
+) -> None:
+    def of_groups(values: torch.Tensor) -> torch.Tensor:
+        shaped = _of_groups(values, measurements, chunk)
+        assert shaped is not None
+        return shaped
+
+    in_seconds = sample_rate_hz is not None
+    delays = paths.delays_samples / sample_rate_hz if sample_rate_hz is not None else paths.delays_samples
+    shared = {f"path_delays_{'s' if in_seconds else 'samples'}": of_groups(delays)}
+    shared["path_variances"] = of_groups(paths.variances)
+    if measurements.n_layers > 1:
+        shared["path_layers"] = of_groups(paths.layers)
+    writer.paths(chunk.at, measurements.group_shape, shared)
+    writer.paths(chunk.at, measurements.batch_shape, {"path_gains": paths.gains})
+    writer.group_rows(chunk.at, measurements.group_shape, {"n_paths": of_groups(paths.count)})
 
 
 def _given(chunk: Chunk, sensing: Sensing, device: torch.device) -> tuple[Any, ...]:

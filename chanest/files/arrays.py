@@ -225,10 +225,19 @@ class ArrayWriter:
                 del self._arrays[name]
         self._arrays.update(arrays)
 
-    def write_rows(self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray) -> None:
-        """Write a slice over the leading axes of an array of the given whole shape."""
+    def write_rows(
+        self, name: str, shape: tuple[int, ...], at: Slices, values: np.ndarray, padding: complex | None = None
+    ) -> None:
+        """Write a slice over the leading axes of an array of the given whole shape.
+
+        With ``padding`` rows may be of any length: the last axis grows to the longest, and shorter ones are filled up.
+        """
         if self._file is not None:
-            self._file.require_dataset(name, shape, values.dtype)
+            if padding is None:
+                self._file.require_dataset(name, shape, values.dtype)
+            elif name not in self._file:
+                longer = (*shape[:-1], None)
+                self._file.create_dataset(name, shape, values.dtype, maxshape=longer, fillvalue=padding or None)
         elif (size := math.prod(shape) * values.itemsize) > WHOLE_FILE_LIMIT:
             raise FileError(
                 f"{name} takes {size / 2**30:.3g} GiB, too much for {self.path.suffix}, "
@@ -236,8 +245,21 @@ class ArrayWriter:
                 path=self.path,
             )
         elif name not in self._arrays:
-            self._arrays[name] = np.zeros(shape, values.dtype)
+            self._arrays[name] = np.full(shape, 0 if padding is None else padding, values.dtype)
+        if padding is not None:
+            self._widen(name, values.shape[-1], padding)
+            at = (*at, *(slice(0, n) for n in values.shape[len(at) :]))
         self._arrays[name][at] = values
+
+    def _widen(self, name: str, width: int, padding: complex) -> None:
+        """Let the last axis of an array have at least this length."""
+        array = self._arrays[name]
+        missing = width - array.shape[-1]
+        if missing > 0 and self._file is not None:
+            array.resize(width, axis=array.ndim - 1)
+        elif missing > 0:
+            wider = [(0, 0)] * (array.ndim - 1) + [(0, missing)]
+            self._arrays[name] = np.pad(array, wider, constant_values=padding)
 
 
 def check_output(path: Path, force: bool) -> None:

@@ -43,10 +43,19 @@ class EstimateWriter:
                 self.file.write_rows(name, (*self.batch_shape, *own), at, shaped)
 
     def group_rows(self, at: Slices, group_shape: tuple[int, ...], values: Mapping[str, Tensor | None]) -> None:
-        """Write rows of what the snapshots of a group have in common: numbers, or vectors of growing length."""
+        """Write rows of what the snapshots of a group have in common, (rows,) each."""
         own = at[: len(group_shape)]
         lengths = tuple(s.stop - s.start for s in own)
         for name, tensor in values.items():
             if tensor is not None:
-                shaped = tensor.reshape(*lengths, *tensor.shape[1:]).cpu().resolve_conj().numpy()
-                self.file.write_rows(name, (*group_shape, *tensor.shape[1:]), own, shaped)
+                self.file.write_rows(name, group_shape, own, tensor.reshape(lengths).cpu().numpy())
+
+    def paths(self, at: Slices, shape: tuple[int, ...], values: Mapping[str, Tensor]) -> None:
+        """Write rows of paths, (rows, paths) each where ``shape`` is that of the groups or of the batch: as many as are
+        there, filled up with 0, delays with NaN."""
+        own = at[: len(shape)]
+        lengths = tuple(s.stop - s.start for s in own)
+        for name, tensor in values.items():
+            shaped = tensor.reshape(*lengths, tensor.shape[-1]).cpu().resolve_conj().numpy()
+            padding = np.nan if "delays" in name else 0
+            self.file.write_rows(name, (*shape, tensor.shape[-1]), own, shaped, padding)

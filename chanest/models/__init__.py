@@ -1,5 +1,6 @@
 """Models: an algorithm with its parameters and the problem it was made for; model files, and which model serves."""
 
+from .findings import Paths
 from .grids import rescaled, serving, unambiguous
 from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
 from .model import Estimate, Model, Solution
@@ -19,6 +20,7 @@ __all__ = [
     "ESTIMATORS",
     "Estimate",
     "Model",
+    "Paths",
     "Solution",
     "check_serves",
     "describe_model",

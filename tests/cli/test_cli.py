@@ -328,7 +328,7 @@ def test_received_pilots_of_any_grid_go_to_na_sbl_and_come_back_with_what_was_fo
     noise = 0.1 * rng.normal(size=(4, 2, 52, 2)).view(complex)[..., 0] / 2**0.5
     fields = {"pilot_subcarriers": used, "received_pilots": cfr + noise, "n_fft": 64, "snapshot_axes": 1}
     write_arrays(here / "wifi.npz", {**fields, "used_subcarriers": used, "subcarrier_spacing_hz": 312.5e3, "cfr": cfr})
-    ran = chanest("estimate", "--input", "wifi.npz", "--output", "wifi.out.h5", "--plot", "wifi.png")
+    ran = chanest("estimate", "--input", "wifi.npz", "--output", "wifi.out.h5", "--plot", "wifi.png", "--paths")
     assert (ran.code, ran.err) == (0, "")
     for words in (
         "model na-sbl-wide, trained for any receiver",
@@ -341,6 +341,12 @@ def test_received_pilots_of_any_grid_go_to_na_sbl_and_come_back_with_what_was_fo
         assert np.abs(reader.read("timing_samples") - 2).max() < 0.3
         assert reader.read("detected").all()
         assert np.abs(10 * np.log10(reader.read("noise_variance") / 0.01)).max() < 2
+        count, delays = reader.read("n_paths"), reader.read("path_delays_s") * 20e6
+        assert reader.shape("path_gains") == (4, 2, delays.shape[-1])
+        assert reader.shape("path_variances") == delays.shape
+        for row in range(4):
+            assert np.array_equal(np.isnan(delays[row]), np.arange(delays.shape[-1]) >= count[row])
+            assert np.abs(delays[row][:, None] - [2.0, 4.5]).min(0).max() < 0.2
     facts = chanest("estimate", "--input", "wifi.npz", "--json").json
     assert facts["model"] == "na-sbl-wide"
     assert facts["detected"] == 1
@@ -353,6 +359,11 @@ def test_received_pilots_of_any_grid_go_to_na_sbl_and_come_back_with_what_was_fo
         "something was sent in 4 of 4",
     ):
         assert words in summary
+
+
+def test_paths_are_of_received_pilots_and_need_a_file(here, chanest):
+    for options in ("--paths", f"{RECEIVED.split(' ', 1)[1]} --paths"):
+        assert_refused(chanest("estimate", *options.split()), "--paths: writes the paths of received pilots", "--paths")
 
 
 def test_pilots_beyond_what_a_model_was_trained_for_are_named_in_the_file_too(here, chanest):

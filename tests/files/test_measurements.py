@@ -452,6 +452,15 @@ def test_the_whole_contract_gives_what_python_gives(tmp_path, format, of_pilots)
     assert score.nmse_db["cfr"] == pytest.approx(10 * np.log10(error), abs=1e-3)
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".npz", ".mat"])
+def test_rows_may_grow(tmp_path, suffix):
+    with ArrayWriter(tmp_path / f"x{suffix}") as file:
+        for row, width in enumerate((2, 1, 3)):
+            file.write_rows("x", (3, width), (slice(row, row + 1),), np.full((1, width), row + 1.0), np.nan)
+    with ArrayReader(tmp_path / f"x{suffix}") as file:
+        np.testing.assert_array_equal(file.read("x"), [[1, 1, np.nan], [2, np.nan, np.nan], [3, 3, 3]])
+
+
 @pytest.mark.parametrize("rows", [1, 2, 5, 100])
 def test_snapshots_of_a_channel_stay_in_one_chunk(tmp_path, rows):
     """And what they have in common comes once for each."""

@@ -252,7 +252,7 @@ def pick_named(name: str, scenario: Problem, n_measurements: int | None = None) 
 
 
 def check_serves(model: Model, scenario: Problem) -> None:
-    """Raise ModelError unless a model can serve a problem: of the same setting, and the same band.
+    """Raise ModelError unless a model can serve a problem: of the same setting.
 
     >>> from chanest import load_scenario
     >>> check_serves(load_model("na-alista-lte10-m75"), load_scenario("synthetic"))

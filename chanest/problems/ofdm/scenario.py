@@ -424,6 +424,7 @@ class Scenario(Problem):
             "snr_db": self.snr_db,
             "snr_convention": self.snr_convention,
             "seed": seed,
+            "subcarrier_spacing_hz": self.subcarrier_spacing_hz,
         }
         return attributes, {
             "pilot_subcarriers": np.asarray(sensing.subcarriers, dtype=np.int64),

@@ -16,6 +16,7 @@ from torch import (  # noqa: F401
     broadcast_to,
     conj,
     exp,
+    isfinite,
     logit,
     logsumexp,
     maximum,
@@ -75,6 +76,11 @@ def astype(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def clip(x: Tensor, low: float, high: float | None = None) -> Tensor:
     return x.clamp_min(low) if high is None else x.clamp(low, high)
+
+
+def constant(x: Tensor) -> Tensor:
+    """The same without a gradient."""
+    return x.detach()
 
 
 def diagonal(x: Tensor) -> Tensor:

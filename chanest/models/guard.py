@@ -1,61 +1,68 @@
-"""No estimate makes things worse in silence: how much of what an iteration found is returned."""
+"""No estimate makes things worse in silence: how much of what an iteration found is returned.
 
-import torch
-from torch import Tensor
+In the arrays of any namespace.
+"""
 
-from ..operators import LinearOperator
+from typing import Any
+
+from ..algorithms import namespace
+from ..algorithms.namespace import Array, Namespace
 
 _MOST_BAND = 2.0  # mean power on the used subcarriers over that at the pilots
 _ROUNDING = 1e-4
+_TINY = 1e-300
 
 
-@torch.no_grad()
-def kept_share(x: Tensor, y: Tensor, phi: LinearOperator, band: LinearOperator | None) -> Tensor:
+def kept_share(x: Array, y: Array, phi: Any, band: Any, xp: Namespace = namespace) -> Array:
     """How much of x to return, (*batch,) in 0...1: 1 unless ||y - Phi x|| > ||y||, or the band is twice as loud as y.
 
-    Then the largest share that leaves no more than y and keeps the band; 0 where x is not finite.
+    Then the largest share that leaves no more than y and keeps the band; 0 where x is not finite. No gradient.
 
     Args:
         x, y: (*batch, N) and (*batch, M).
         phi: of the pilots, or a matrix.
         band: of the used subcarriers, whose mean power counts; None where there is none.
 
+    >>> import torch
     >>> from chanest.operators import DenseOperator
     >>> x = torch.tensor([[1.0, 0.0], [4.0, 0.0], [-1.0, 0.0]])
     >>> kept_share(x, torch.tensor([[1.0, 0.0]]).expand(3, -1), DenseOperator(torch.eye(2)), None).tolist()
     [1.0, 0.25, 0.0]
     """
-    sound = torch.isfinite(x.abs().sum(-1, keepdim=True))
-    x = torch.where(sound, x, 0.0)
-    fitted = phi.forward(x)
-    power, energy = (v.abs().double().square().sum(-1) for v in (y, fitted))
-    agreeing = (fitted.conj() * y).sum(-1)
-    agreeing = (agreeing.real if agreeing.is_complex() else agreeing).double()
+    x, y = xp.constant(x), xp.constant(y)
+    sound = xp.isfinite(xp.sum(xp.abs2(x), -1))
+    x = xp.where(sound[..., None], x, xp.full_like(x, 0.0))
+    fitted = xp.double(phi.forward(x))
+    power, energy = xp.sum(xp.double(xp.abs2(y)), -1), xp.sum(xp.abs2(fitted), -1)
+    agreeing = xp.sum(xp.real(xp.conj(fitted) * xp.double(y)), -1)
     worse = energy - 2 * agreeing > _ROUNDING * power
-    share = torch.where(worse, (agreeing / energy.clamp_min(1e-300)).clamp(0, 1), 1.0)
+    share = xp.where(worse, xp.clip(agreeing / xp.clip(energy, _TINY), 0.0, 1.0), xp.full_like(energy, 1.0))
     if band is not None:
-        loud = (
-            band.forward(x).abs().double().square().sum(-1)
-        )  # mean |H|^2 of the band where ||y||^2 is that of the pilots
-        share = torch.minimum(share, (_MOST_BAND * power / loud.clamp_min(1e-300)).sqrt())
-    return torch.where(sound.squeeze(-1), share, 0.0).clamp_max(1).to(y.real.dtype)
+        loud = xp.sum(xp.double(xp.abs2(band.forward(x))), -1)  # mean |H|^2; of the pilots that is ||y||^2
+        most = xp.sqrt(_MOST_BAND * power / xp.clip(loud, _TINY))
+        share = xp.where(most < share, most, share)
+    share = xp.where(sound, share, xp.full_like(share, 0.0))
+    return xp.astype(share, xp.real(y).dtype)
 
 
-def kept(x: Tensor, share: Tensor) -> Tensor:
+def kept(x: Array, share: Array, xp: Namespace = namespace) -> Array:
     """x, (*batch, N), or the share of it that is kept, (*batch,).
 
+    >>> import torch
     >>> kept(torch.tensor([[1.0, torch.nan]]), torch.zeros(1)).tolist()
     [[0.0, 0.0]]
     """
-    share = share.unsqueeze(-1)
-    return torch.where(share > 0, x * share, 0.0)
+    share = share[..., None]
+    return xp.where(share > 0, x * xp.astype(share, x.dtype), xp.full_like(x, 0.0))
 
 
-def unsure(variance: Tensor, share: Tensor, y: Tensor) -> Tensor:
+def unsure(variance: Array, share: Array, y: Array, xp: Namespace = namespace) -> Array:
     """Error variances, (*batch, n), where part of an estimate was not kept: at least the power of the pilots.
 
+    >>> import torch
     >>> unsure(torch.zeros(2, 3), torch.tensor([1.0, 0.5]), torch.ones(2, 1)).tolist()
     [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
     """
-    power = y.abs().square().sum(-1, keepdim=True)
-    return torch.where(share.unsqueeze(-1) < 1, torch.maximum(variance.nan_to_num(0.0), power), variance)
+    power = xp.astype(xp.sum(xp.abs2(y), -1)[..., None], variance.dtype)
+    known = xp.where(xp.isfinite(variance), variance, xp.full_like(variance, 0.0))
+    return xp.where(share[..., None] < 1, xp.maximum(known, power), variance)

@@ -22,6 +22,7 @@ from chanest.algorithms import (
 from chanest.algorithms.gaussian import log_rank_deficit
 from chanest.algorithms.na_sbl_circle_rules import Setting, State
 from chanest.algorithms.sbl import Moments
+from chanest.models import guard
 from chanest.models.model import noise_of_y
 from chanest.operators import JointMoments
 from chanest.operators.cholesky import diagonal_load
@@ -44,9 +45,11 @@ CALLS = {
     "broadcast_to": ((X[0],), ((BATCH, 4, 5),)),
     "clip": ((X,), (0.3, 0.6)),
     "conj": ((Z,), ()),
+    "constant": ((X,), ()),
     "diagonal": ((Z,), ()),
     "double": ((X.astype(np.float32),), ()),
     "exp": ((X,), ()),
+    "isfinite": ((np.where(X > 0.5, np.inf, X),), ()),
     "linspace": ((), (-1, 1, 5, X)),
     "log": ((X,), ()),
     "logit": ((X,), ()),
@@ -245,6 +248,24 @@ def test_the_joint_error_calibration():
     assert np.isfinite(features).all()
     np.testing.assert_allclose(features[:, 0, 0, 2:], features[:, 1, 3, 2:])
     np.testing.assert_allclose(np.exp(base[0]), error_calibration.LEAST / (1 / noise[0]).mean())
+
+
+def test_the_guard():
+    class Twice:
+        """Phi and the band: x times 2."""
+
+        def forward(self, x):
+            return 2 * x
+
+    y = RNG.normal(size=(6, M, 2)).view(complex)[..., 0]
+    x = np.array([0.5, 0.1, 2.0, -1.0, 3.0, 0.0])[:, None] * y
+    x[4, 0] = np.nan
+    share = in_both(lambda x, y, xp: guard.kept_share(x, y, Twice(), Twice(), xp), x, y)[0]
+    np.testing.assert_allclose(share, [1, 1, 0.25, 0, 0, 1])
+    kept = in_both(lambda x, s, xp: guard.kept(x, s, xp), x, share)[0]
+    assert not kept[3:5].any()
+    variance = in_both(lambda v, s, y, xp: guard.unsure(v, s, y, xp), np.full((6, K), 1e-3), share, y)[0]
+    np.testing.assert_allclose(variance[:, 0], np.where(share < 1, (np.abs(y) ** 2).sum(-1), 1e-3))
 
 
 def test_shrinkage_and_answers_of_na_alista():

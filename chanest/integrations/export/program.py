@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...algorithms import ALISTA, NAALISTA, NASBL, Algorithm
 from ...errors import ModelError
 from ...models import Model, noise_of_y, normalise
+from ...models.guard import kept, kept_share, unsure
 from ...operators import PartialDFT, power_start
 from ...problems import PilotPattern
 
@@ -57,8 +58,9 @@ class ChannelProgram(nn.Module):
         noise = noise_of_y(noise_variance, scale, received_pilots.shape[-1])
         phi = PartialDFT(pilot_subcarriers % s.n_fft, s.n_taps, s.first_tap_samples, s.n_fft, y.dtype)
         found = self.algorithm(y, phi, noise_variance=noise)
-        variance = self.algorithm.error_variance(found, y, phi, self.band, noise)
-        cir = found.x * scale
+        share = kept_share(found.x, y, phi, self.band)
+        variance = unsure(self.algorithm.error_variance(found, y, phi, self.band, noise), share, y)
+        cir = kept(found.x, share) * scale
         return self.band.forward(cir) * s.n_used**0.5, cir, variance * scale.square()
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from ...algorithms import Interpolator
 from ...errors import ModelError, ObservationError
 from ...models import Model, load_model, noise_of_y
+from ...models.guard import kept, kept_share, unsure
 from ...problems import PilotPattern
 from . import namespace as xp
 from .alista import ALISTA, NAALISTA
@@ -124,11 +125,13 @@ class SparseEstimator(tf.Module):
             told = tf.broadcast_to(tf.cast(told, tf.float64), batch)
             noise = noise_of_y(tf.reshape(told, [-1]), rms, xp.double(phi.n_measurements), xp)
         found = self.algorithm(y, phi, noise)
-        cir = tf.cast(rms, received.dtype) * found.x
+        share = kept_share(found.x, y, phi, band, xp)
+        cir = tf.cast(rms, received.dtype) * (found.x if self._taps is None else kept(found.x, share, xp))
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
         variance = None
         if error_variance:
-            variance = self.algorithm.error_variance(found, y, phi, band, noise) * tf.square(rms)
+            variance = self.algorithm.error_variance(found, y, phi, band, noise)
+            variance = (variance if self._taps is None else unsure(variance, share, y, xp)) * tf.square(rms)
         cir, cfr, variance = (
             None if part is None else _with_batch(part, batch, received.shape[:-1]) for part in (cir, cfr, variance)
         )

@@ -14,7 +14,9 @@ from tensorflow.math import conj, real  # noqa: F401
 Array = Any  # tf.Tensor, or a number
 
 astype = tf.cast
+constant = tf.stop_gradient
 diagonal = tf.linalg.diag_part
+isfinite = tf.math.is_finite
 logsumexp = tf.reduce_logsumexp
 max = tf.reduce_max
 mean = tf.reduce_mean

@@ -399,12 +399,14 @@ class Model:
             shaped = groups.of_snapshots(wide)
             return shaped.squeeze(-2) if n_layers == 1 else shaped
 
-        cir = of_layers(recovery.x * scale)
+        share = kept_share(recovery.x, y, phi, band if n_layers == 1 else None)
+        cir = of_layers(kept(recovery.x, share) * scale)
         values = {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
         variance = None
         if error_variance or covariance:
             told = groups.noise
             variance = algorithm.error_variance(recovery, y, phi, band, told).double()
+            variance = unsure(variance, share.amin(-1, keepdim=True), y.abs().square().mean(-2, keepdim=True).sqrt())
         found = Solution(
             values,
             None if variance is None or not error_variance else shared(variance * rms.double().square().unsqueeze(-1)),

@@ -126,12 +126,12 @@ class SparseEstimator(tf.Module):
             noise = noise_of_y(tf.reshape(told, [-1]), rms, xp.double(phi.n_measurements), xp)
         found = self.algorithm(y, phi, noise)
         share = kept_share(found.x, y, phi, band, xp)
-        cir = tf.cast(rms, received.dtype) * (found.x if self._taps is None else kept(found.x, share, xp))
+        cir = tf.cast(rms, received.dtype) * kept(found.x, share, xp)
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
         variance = None
         if error_variance:
             variance = self.algorithm.error_variance(found, y, phi, band, noise)
-            variance = (variance if self._taps is None else unsure(variance, share, y, xp)) * tf.square(rms)
+            variance = unsure(variance, share, y, xp) * tf.square(rms)
         cir, cfr, variance = (
             None if part is None else _with_batch(part, batch, received.shape[:-1]) for part in (cir, cfr, variance)
         )

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from ..errors import AlgorithmError, ChanestError, ModelError
 from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain, write_solution
 from ..evaluation.plots import check_plot_path
-from ..files import ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
+from ..files import FINDINGS, ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
 from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
 from ..problems import Batch, Grid, PilotPattern, Problem, Sensing, load_scenario, not_none, ofdm, scenario_names
 from .findings import words_of_findings
@@ -183,6 +183,8 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
 def _received(request: _Request, source: Path, scenario: str | None, grid: Grid | None) -> None:
     """Estimate the channels or vectors of a file of measurements, on a grid where the file does not say which."""
     with open_measurements(source, grid) as measurements:
+        if grid is not None and not isinstance(measurements, PilotFile):
+            raise ChanestError(f"is of pilots, {source} has none; leave it out", field="--grid")
         problem = measurements.scenario_for(load_scenario(scenario or _origin(measurements)))
         _check_plot(request, problem)
         model = _model(request, problem, measurements.sensing, received=True)
@@ -191,7 +193,7 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
         for warning in warnings:
             print(f"chanest: warning: model {model.name}: {warning}", file=sys.stderr)
         first: list[Chunk] = []
-        tally, rate = _Findings(), _sample_rate_hz(measurements)
+        tally, rate = _Findings(), measurements.sample_rate_hz
         writer = ArrayWriter(request.output, request.force) if request.output else None
         with writer or nullcontext(), progress_bar("estimating", measurements.n_observations) as bar:
             if writer:
@@ -212,7 +214,6 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
                 n_iterations=request.iterations,
                 error_variance=writer is not None,
                 paths=request.paths,
-                sample_rate_hz=rate,
                 on_chunk=on_chunk,
             )
         if request.plot:
@@ -237,12 +238,6 @@ def _received(request: _Request, source: Path, scenario: str | None, grid: Grid 
         if isinstance(measurements, PilotFile) and not measurements.band_told:
             print(f"the file names no used_subcarriers: estimated on {measurements.sensing.grid}")
         _say_written(request)
-
-
-def _sample_rate_hz(measurements: MeasurementFile) -> float | None:
-    if not isinstance(measurements, PilotFile) or measurements.subcarrier_spacing_hz is None:
-        return None
-    return measurements.subcarrier_spacing_hz * measurements.sensing.n_fft
 
 
 def _origin(measurements: MeasurementFile) -> str:
@@ -271,7 +266,7 @@ class _Findings:
         self._found: dict[str, list[torch.Tensor]] = {}
 
     def add(self, found: Solution) -> None:
-        for name in ("noise_variance", "snr_db", "timing_samples", "detected"):
+        for name in FINDINGS:
             values = getattr(found, name)
             if values is not None:
                 self._found.setdefault(name, []).append(values.flatten().cpu().double())

@@ -7,13 +7,11 @@ import h5py
 import typer
 
 from ..errors import FileError
-from ..files import ArrayReader, open_measurements
+from ..files import FINDINGS, ArrayReader, open_measurements
 from ..models import describe_model, is_model, shipped_models
 from ..problems import load_scenario, scenario_names, words_of_range
 from .findings import words_of_findings
 from .models import formatted
-
-_FOUND = ("noise_variance", "snr_db", "timing_samples", "detected")
 
 
 def info(
@@ -66,7 +64,7 @@ def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
         model = reader.text("model")
-        found = {name: reader.read(name) for name in _FOUND if name in reader}
+        found = {name: reader.read(name) for name in FINDINGS if name in reader}
         rate, warned = reader.number("sample_rate_hz"), reader.text("warnings")
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
     if "received_pilots" in fields or "phi" in fields:
@@ -74,7 +72,7 @@ def _array_words(path: Path) -> str:
             what = measurements.words()
     elif {"cfr", "used_subcarriers"} <= fields.keys():
         what = f"channel estimates{f' by {model}' if model else ''}"
-        if len(found) == len(_FOUND):
+        if len(found) == len(FINDINGS):
             what += f"\n  {words_of_findings(found, rate)}"
         what += f"\n  warning: {warned}" if warned else ""
     elif "x" in fields and model:

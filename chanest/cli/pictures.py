@@ -1,7 +1,6 @@
 """The pictures of ``chanest estimate``."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -70,21 +69,24 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
     """
     assert isinstance(measurements, PilotFile)
     pattern, symbols, circle = measurements.sensing, measurements.pilot_symbols, model.algorithm.circle
-    parts = (chunk.observations, chunk.noise_variance, chunk.valid)
-    y, noise, valid = (None if part is None else part[:1] for part in parts)
-    assert y is not None
-    told: dict[str, Any] = {"pilot_symbols": symbols, "pilot_valid": valid, "snapshot_axes": measurements.snapshot_axes}
-    found = model.solve(y, pattern, noise, **told, error_variance=True, findings=True, paths=circle)
+    one = chunk.first
+    found = model.solve(
+        one.observations,
+        pattern,
+        one.noise_variance,
+        **measurements.told(one),
+        error_variance=True,
+        findings=True,
+        paths=circle,
+    )
 
     def first(values: torch.Tensor) -> np.ndarray:
         """The first vector of an array of them."""
         return values.reshape(-1, values.shape[-1])[0].cpu().numpy()
 
     used, cfr = pattern.used_subcarriers, first(found.values["cfr"])
-    name, sent = (
-        model.algorithm.name,
-        1.0 if symbols is None else (symbols[0] if symbols.ndim == 2 else symbols).numpy(),
-    )
+    name = model.algorithm.name
+    sent = 1.0 if symbols is None else (symbols[0] if symbols.ndim == 2 else symbols).numpy()
     band = None
     if found.error_variance is not None:
         deviation = np.sqrt(first(found.error_variance))
@@ -111,8 +113,8 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
 
 def _delay_profile(found: Solution, cir: np.ndarray, measurements: PilotFile, name: str) -> Chart:
     """Powers of the taps that are not far below the strongest, and of the paths, in dB over microseconds."""
-    spacing = measurements.subcarrier_spacing_hz
-    unit, per_sample = ("samples", 1.0) if spacing is None else ("µs", 1e6 / (spacing * measurements.sensing.n_fft))
+    rate = measurements.sample_rate_hz
+    unit, per_sample = ("samples", 1.0) if rate is None else ("µs", 1e6 / rate)
     power = _db(np.abs(cir))
     base = float(power.max()) - _DEPTH_DB
     delays = (found.first_tap_samples + found.tap_spacing_samples * np.arange(len(cir))) * per_sample

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import FileError, ObservationError
-from ..files import ArrayWriter, Chunk, EstimateWriter, MeasurementFile, PilotFile, Slices
+from ..files import FINDINGS, ArrayWriter, Chunk, EstimateWriter, MeasurementFile, PilotFile, Slices
 from ..models import Model, Paths, Solution, check_serves
 from ..problems import Batch, Problem, Sensing, Values
 from ..problems.random import BLOCK
@@ -193,7 +193,6 @@ def estimate_file(
     n_iterations: int | None = None,
     error_variance: bool = False,
     paths: bool = False,
-    sample_rate_hz: float | None = None,
     on_chunk: Callable[[int, Chunk, Solution], None] | None = None,
 ) -> Score:
     """Estimate every observation of a file, chunk by chunk, in memory that does not grow with the file.
@@ -206,7 +205,6 @@ def estimate_file(
         n_iterations: another K than the model's.
         error_variance: estimate it too.
         paths: find the paths too.
-        sample_rate_hz: turns their delays into seconds.
         on_chunk: called after every chunk with the number of observations in it, the chunk and what was found.
 
     Raises:
@@ -218,8 +216,8 @@ def estimate_file(
     writer = output and estimate_writer(output, measurements.batch_shape, model, sensing)
     rows = max(1, min(BLOCK, _MOST_ENTRIES // sensing.n_measurements**2))
     for chunk in measurements.chunks(rows):
-        run = partial(model.solve, *_given(chunk, sensing, device), **_told(measurements, chunk, device))
-        run = partial(run, n_iterations=n_iterations)
+        observations, noise, told = _on((chunk.observations, chunk.noise_variance, measurements.told(chunk)), device)
+        run = partial(model.solve, observations, sensing, noise, **told, n_iterations=n_iterations)
         started = time.perf_counter()
         try:
             found = run(error_variance=error_variance, findings=True, paths=paths)
@@ -234,47 +232,35 @@ def estimate_file(
             shared = {name: _of_groups(getattr(found, name), measurements, chunk) for name in FINDINGS}
             writer.group_rows(chunk.at, measurements.group_shape, shared)
             if found.paths is not None and isinstance(measurements, PilotFile):
-                _write_paths(writer, measurements, chunk, found.paths, sample_rate_hz)
+                _write_paths(writer, measurements, chunk, found.paths)
         if on_chunk is not None:
             on_chunk(len(chunk), chunk, found)
     return tally.score()
 
 
-FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")
+def _on(given: Any, device: torch.device) -> Any:
+    """Tensors in a tuple or a mapping on a device; what else is there, as it is."""
+    if isinstance(given, tuple):
+        return tuple(_on(one, device) for one in given)
+    if isinstance(given, dict):
+        return {name: _on(one, device) for name, one in given.items()}
+    return given.to(device) if isinstance(given, torch.Tensor) else given
 
 
-def _write_paths(
-    writer: EstimateWriter, measurements: PilotFile, chunk: Chunk, paths: Paths, sample_rate_hz: float | None
-) -> None:
+def _write_paths(writer: EstimateWriter, measurements: PilotFile, chunk: Chunk, paths: Paths) -> None:
     def of_groups(values: torch.Tensor) -> torch.Tensor:
         shaped = _of_groups(values, measurements, chunk)
         assert shaped is not None
         return shaped
 
-    in_seconds = sample_rate_hz is not None
-    delays = paths.delays_samples / sample_rate_hz if sample_rate_hz is not None else paths.delays_samples
-    shared = {f"path_delays_{'s' if in_seconds else 'samples'}": of_groups(delays)}
+    rate, delays = measurements.sample_rate_hz, of_groups(paths.delays_samples)
+    shared = {"path_delays_samples": delays} if rate is None else {"path_delays_s": delays / rate}
     shared["path_variances"] = of_groups(paths.variances)
     if measurements.n_layers > 1:
         shared["path_layers"] = of_groups(paths.layers)
     writer.paths(chunk.at, measurements.group_shape, shared)
     writer.paths(chunk.at, measurements.batch_shape, {"path_gains": paths.gains})
     writer.group_rows(chunk.at, measurements.group_shape, {"n_paths": of_groups(paths.count)})
-
-
-def _given(chunk: Chunk, sensing: Sensing, device: torch.device) -> tuple[Any, ...]:
-    noise = None if chunk.noise_variance is None else chunk.noise_variance.to(device)
-    return chunk.observations.to(device), sensing, noise
-
-
-def _told(measurements: MeasurementFile, chunk: Chunk, device: torch.device) -> dict[str, Any]:
-    """What else a file tells a model; nothing where there are no pilots."""
-    symbols, valid = measurements.pilot_symbols, chunk.valid
-    return {
-        "pilot_symbols": None if symbols is None else symbols.to(device),
-        "pilot_valid": None if valid is None else valid.to(device),
-        "snapshot_axes": measurements.snapshot_axes,
-    }
 
 
 def _of_groups(values: torch.Tensor | None, measurements: MeasurementFile, chunk: Chunk) -> torch.Tensor | None:

@@ -2,10 +2,11 @@
 
 from .arrays import ArrayReader, ArrayWriter, Slices, check_output
 from .atomic import refuse_existing, replacing, write_csv
-from .estimates import EstimateWriter
+from .estimates import FINDINGS, EstimateWriter
 from .measurements import Chunk, MeasurementFile, PilotFile, VectorFile, open_measurements, write_measurements
 
 __all__ = [
+    "FINDINGS",
     "ArrayReader",
     "ArrayWriter",
     "Chunk",

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from .arrays import ArrayWriter, Slices
 
+FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")  # fields that the snapshots of a group share
+
 
 class EstimateWriter:
     """Writes a file of estimates: what does not depend on the sample at once, rows as they come.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,14 @@ class Chunk:
 
     def __len__(self) -> int:
         return self.observations.shape[:-1].numel()
+
+    @property
+    def first(self) -> "Chunk":
+        """Its first row alone, with all snapshots."""
+        parts = (self.observations, self.noise_variance, self.valid)
+        observations, noise, valid = (None if part is None else part[:1] for part in parts)
+        assert observations is not None
+        return Chunk(self.at, observations, noise, {name: v[:1] for name, v in self.truth.items()}, valid)
 
 
 class MeasurementFile(ABC):
@@ -105,6 +113,19 @@ class MeasurementFile(ABC):
     def is_plain(self) -> bool:
         """Whether every estimator takes these observations."""
         return True
+
+    @property
+    def sample_rate_hz(self) -> float | None:
+        """Samples of the channel per second, where the file tells it."""
+        return None
+
+    def told(self, chunk: Chunk) -> dict[str, Any]:
+        """What else a chunk and its file tell :meth:`chanest.Model.solve`, by its arguments."""
+        return {
+            "pilot_symbols": self.pilot_symbols,
+            "pilot_valid": chunk.valid,
+            "snapshot_axes": self.snapshot_axes,
+        }
 
     @property
     @abstractmethod
@@ -190,7 +211,12 @@ class MeasurementFile(ABC):
         self._check_kind(name, "iuf", "real numbers")
         shape, batch = self._reader.shape(name), self.batch_shape
         if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
-            raise ObservationError(f"expected a number or shape {batch}, got {shape}", field=name)
+            raise ObservationError(f"expected {self._noise_words}, got {shape}", field=name)
+
+    @property
+    def _noise_words(self) -> str:
+        """The shapes of a noise variance."""
+        return f"a number or shape {self.batch_shape}"
 
     def _check_truth(self, name: str, least: int, most: int, layers: tuple[int, ...] = ()) -> None:
         if name not in self._reader:
@@ -291,6 +317,10 @@ class PilotFile(MeasurementFile):
     @property
     def truth_names(self) -> tuple[str, ...]:
         return tuple(name for name in ("cir", "cfr") if name in self._reader)
+
+    @property
+    def sample_rate_hz(self) -> float | None:
+        return None if self.subcarrier_spacing_hz is None else self.subcarrier_spacing_hz * self.sensing.n_fft
 
     @property
     def n_layers(self) -> int:
@@ -462,16 +492,14 @@ class PilotFile(MeasurementFile):
 
     def _check_noise(self) -> None:
         if self._of_pilots is None:
-            m, batch = len(self.sensing), self.batch_shape
-            shape = self._reader.shape("noise_variance") if "noise_variance" in self._reader else ()
-            if math.prod(shape) != 1 and shape not in (batch, (1, *batch), (*batch, 1)):
-                raise ObservationError(
-                    f"expected a number, shape {batch} or {(*batch, m)}, 1 where all are alike, got {shape}",
-                    field="noise_variance",
-                )
             super()._check_noise()
         else:
             self._check_kind("noise_variance", "iuf", "real numbers")
+
+    @property
+    def _noise_words(self) -> str:
+        batch = self.batch_shape
+        return f"a number, shape {batch} or {(*batch, len(self.sensing))}, 1 where all are alike"
 
     # rows -------------------------------------------------------------------------------------------------
 

@@ -346,11 +346,10 @@ class Model:
             groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
             asked = {"findings": findings, "paths": paths, "covariance": covariance}
             return self._solve_groups(groups, sensing, window_samples, **asked, **how)
-        if not isinstance(sensing, PilotPattern):
-            self.scenario.check(observations, sensing, noise_variance)
-            return self._solve(observations, sensing, noise_variance, **how)
         self._check_plain(pilot_symbols, pilot_valid, noise_variance, observations, paths or covariance)
-        check_pilots(observations, sensing, noise_variance)
+        self.scenario.check(observations, sensing, noise_variance)
+        if not isinstance(sensing, PilotPattern):
+            return self._solve(observations, sensing, noise_variance, **how)
         if pilot_symbols is not None:
             symbols = checked_symbols(pilot_symbols, observations)
             observations = observations / symbols

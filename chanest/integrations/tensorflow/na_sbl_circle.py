@@ -70,9 +70,7 @@ class CircleNASBL(TensorFlowAlgorithm):
             return _parts(self._run(y, phi, coarse, informed, known))
 
         pairs = zip(tf.cond(tf.reduce_any(again), once_more, lambda: _parts(state)), _parts(state), strict=True)
-        return State(
-            *(tf.where(again if old.shape.rank == 1 else again[:, tf.newaxis], new, old) for new, old in pairs)
-        )
+        return State(*(_chosen(again, new, old) for new, old in pairs))
 
     @property
     def _coarse_steps(self) -> range:

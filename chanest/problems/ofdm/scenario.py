@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ...errors import ObservationError, PilotError, ScenarioError
+from ...errors import PilotError, ScenarioError
 from ...operators import PartialDFT, power_start
 from ..base import (
     Batch,
@@ -276,8 +276,6 @@ class Scenario(Problem):
 
     def check(self, observations: Tensor, sensing: PilotPattern, noise_variance: Tensor | float | None) -> None:
         check_pilots(observations, sensing, noise_variance)
-        if sensing.n_fft != self.n_fft:
-            raise ObservationError(f"made for {self.n_fft}, the pilots have {sensing.n_fft}", field="n_fft")
 
     def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
         """Phi from the scenario's delay window to some pilots, kept from call to call."""

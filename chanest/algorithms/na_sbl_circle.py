@@ -90,13 +90,20 @@ class CircleNASBL(Algorithm):
     ) -> Recovery:
         return self._jointly(y.unsqueeze(-2), phi, n_iterations, trace, Told(noise_variance)).single()
 
+    def coarsely(self, y: Tensor, phi: Any, noise_variance: Tensor | None, noise_ratio: Tensor | None) -> State:
+        """Where the iterations on the coarse grid of delays end, from groups (B, R, M).
+
+        Args:
+            y, phi, noise_variance, noise_ratio: as of :meth:`forward` with snapshots.
+        """
+        power = (y.real.square() + y.imag.square()).mean(-2)
+        coarse, sizes = phi.coarser(RATIO), (phi.n_measurements, phi.n_coefficients // RATIO, y.shape[-2])
+        start = rules.start(power, *_of_pilots(y, noise_variance, noise_ratio), *sizes)
+        return self._updated(range(self.n_coarse), y, coarse, start, noise_variance is not None)[0]
+
     def _jointly(self, y: Tensor, phi: Any, n_iterations: int, trace: Trace, told: Told) -> Recovery:
-        batch, rows, m = y.shape[:-2], y.reshape(-1, *y.shape[-2:]), y.shape[-1]
-        levels, ratio = told
-        if levels is not None:
-            levels = levels if levels.ndim == y.ndim - 1 else levels.unsqueeze(-1)
-            levels = levels.expand(*batch, m).reshape(-1, m)
-        ratio = None if ratio is None else ratio.expand(*batch, m).reshape(-1, m)
+        batch, rows = y.shape[:-2], y.reshape(-1, *y.shape[-2:])
+        levels, ratio = _of_pilots(y, *told)
         state, states = self._infer(rows, phi, levels, ratio, trace.record)
         for found in (*states, state):
             x = found.g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(rows, found.g, found.noise))
@@ -225,6 +232,15 @@ class CircleNASBL(Algorithm):
             small = (tuple(map(singles, rule.parameters())) for rule in others)
             made.append((tuple(map(singles, (own, *rest))), singles(shared), *small))
         return made
+
+
+def _of_pilots(y: Tensor, levels: Tensor | None, ratio: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """What is told of the noise of y (*batch, R, M), of every pilot: (groups, M) both."""
+    batch, m = y.shape[:-2], y.shape[-1]
+    if levels is not None:
+        levels = levels if levels.ndim == y.ndim - 1 else levels.unsqueeze(-1)
+        levels = levels.expand(*batch, m).reshape(-1, m)
+    return levels, None if ratio is None else ratio.expand(*batch, m).reshape(-1, m)
 
 
 def _rows(state: State, which: Tensor) -> State:

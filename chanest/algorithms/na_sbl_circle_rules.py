@@ -23,6 +23,10 @@ OUTLYING = 10.0  # a factor on a pilot's noise from which all updates run once m
 MOST_NOISE = 1e6  # over M: of a pilot that says nothing
 SILENT = 1e3  # noise over the level: of pilots that are not to be trusted
 UNKNOWN_NOISE = 0.1  # of the power, where nothing is told
+LOUDEST = 0.35  # noise over the power, up to which an arc of the circle is believed
+OUTSIDE = 0.02  # of the energy, at most, outside of one that is
+BEFORE, LEAST_BEFORE, MOST_BEFORE = 0.1, 1e-4, 0.05  # of the noise, energy before what counts as the first path
+FALSE_ALARMS = 0.01  # of a path that noise pretends outside of an arc
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,32 @@ def refined(state: State, n_layers: int, xp: Namespace = namespace) -> Array:
 def beside(taps: Array, neighbours: Sequence[int], xp: Namespace = namespace) -> Array:
     """Features of taps and of their neighbours round the circle: (..., n, F) -> (..., n, F len(neighbours))."""
     return xp.concat([xp.roll(taps, -offset, -2) for offset in neighbours], -1)
+
+
+def first_of_arc(state: State, n_arc: Array, n_pilots: Array, xp: Namespace = namespace) -> tuple[Array, Array]:
+    """The first path on the arc of the circle that holds the channel, a tap counted from 0 in float64, and whether the
+    arc is clear, (B,) both.
+
+    Of the arcs with the energy, but for what noise may put before a path, the last one begins there.
+
+    Args:
+        state: on the coarse grid of a circle of one layer.
+        n_arc: taps of an arc.
+        n_pilots: M.
+    """
+    g = xp.double(state.g)
+    n = xp.shape(g)[-1]
+    sums = xp.cumsum(xp.concat([xp.full_like(g[..., :1], 0.0), g, g], -1), -1)
+    energy = sums[..., n_arc : n_arc + n] - sums[..., :n]  # of the arcs from every tap on
+    most, whole = xp.max(energy, -1), xp.sum(g, -1)
+    noise = n_pilots / xp.mean(1 / xp.double(state.noise), -1)
+    least = (1 - xp.clip(BEFORE * noise, LEAST_BEFORE, MOST_BEFORE)) * most
+    best, count = xp.double(xp.argmax(energy, -1)), xp.full_like(most, n)
+    onward = xp.arange(n, g) - best[..., None]
+    onward = xp.where(onward < 0, onward + count[..., None], onward)
+    steps = xp.min(xp.where(energy < least[..., None], onward, count[..., None]), -1) - 1
+    first = best + steps
+    return xp.where(first >= count, first - count, first), (noise <= LOUDEST) & (most >= (1 - OUTSIDE) * whole)
 
 
 def places(n: Array, setting: Setting, like: Array, xp: Namespace = namespace) -> Array:

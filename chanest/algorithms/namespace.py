@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import torch
 from torch import (  # noqa: F401
     Tensor,
+    argmax,
     broadcast_to,
     conj,
+    cumsum,
     exp,
     isfinite,
     logit,
@@ -51,6 +53,7 @@ concat = torch.cat
 eigh = torch.linalg.eigh
 max = torch.amax
 mean = torch.mean
+min = torch.amin
 softplus = nn.functional.softplus
 unstack = torch.unbind
 

@@ -58,6 +58,10 @@ class Recovery:
         others = iter(other._tensors())
         return self._map(lambda t: torch.cat([t, next(others)])[order])
 
+    def rows(self, which: Tensor) -> "Recovery":
+        """Some of its batch, (n, ...)."""
+        return self._map(lambda t: t[which])
+
     def _tensors(self) -> list[Tensor]:
         found: list[Tensor] = []
 

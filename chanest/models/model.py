@@ -1,16 +1,14 @@
 """Model and Estimate: pilots in, channel out."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, Interpolator, JointPosterior, Recovery
+from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT, Superposed
 from ..problems import (
@@ -27,6 +25,7 @@ from ..problems import (
     ofdm,
     whole_band,
 )
+from .arcs import Part, arc_of, of_groups, on_circle, recovered
 from .findings import (
     DETECTED,
     Paths,
@@ -40,15 +39,11 @@ from .findings import (
 from .grids import serving
 from .groups import Groups, grouped
 from .guard import kept, kept_share, unsure
+from .precision import converted
 from .scaling import noise_of_y, normalise
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
-_SINGLE_ENOUGH = 1e-4  # noise over the power: below it single precision tells the noise from rounding no more
-_Stamp = tuple[tuple[int, int], ...]
-_copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tuple[_Stamp, Algorithm]]] = (
-    WeakKeyDictionary()
-)
 
 
 @dataclass(frozen=True)
@@ -382,8 +377,12 @@ class Model:
         phi: Any = delays.operator(pattern, dtype, device)
         if groups.symbols is not None:
             phi = Superposed(phi, groups.symbols)
-        algorithm = _converted(self.algorithm, y)
-        recovery = self._recovered(groups, phi, n_iterations, record)
+        arc = arc_of(delays, pattern, self._window_samples(pattern.n_fft)) if n_layers == 1 else None
+        algorithm = converted(self.algorithm, y)
+        assert isinstance(algorithm, CircleNASBL)
+        sought = None if arc is None else arc.operator(pattern, dtype, device)
+        parts = recovered(algorithm, groups, phi, sought, n_iterations, record)
+        recovery = on_circle(parts, phi)
         posterior, scale = recovery.posterior, rms.unsqueeze(-1)
         assert isinstance(posterior, JointPosterior)
 
@@ -403,8 +402,12 @@ class Model:
         values = {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
         variance = None
         if error_variance or covariance:
-            told = groups.noise
-            variance = algorithm.error_variance(recovery, y, phi, band, told).double()
+
+            def expected(part: Part) -> Tensor:
+                own = band if arc is None or part.phi is phi else arc.operator(whole_band(pattern.grid), dtype, device)
+                return algorithm.error_variance(part.recovery, part.y, part.phi, own, part.noise).double()
+
+            variance = of_groups(parts, expected)
             variance = unsure(variance, share.amin(-1, keepdim=True), y.abs().square().mean(-2, keepdim=True).sqrt())
         found = Solution(
             values,
@@ -434,27 +437,11 @@ class Model:
                 covariance_factor=factor,
             )
 
-    def _recovered(self, groups: Groups, phi: Any, n_iterations: int | None, record: bool) -> Recovery:
-        """What the algorithm recovers; in double precision where the noise is told so low that single loses its way."""
-        y, noise = groups.y, groups.noise
-
-        def run(some: Any, dtype: torch.dtype) -> Recovery:
-            own = [None if v is None else v[some].to(dtype.to_real()) for v in (noise, groups.ratio)]
-            at = phi if dtype == phi.dtype else phi.to(dtype)
-            rows = y[some].to(dtype)
-            algorithm = _converted(self.algorithm, rows)
-            return algorithm(rows, at, n_iterations, record, noise_variance=own[0], snapshots=True, noise_ratio=own[1])
-
-        if noise is None or y.dtype == torch.complex128:
-            return run(slice(None), y.dtype)
-        lowest = noise if noise.ndim == 1 else noise.amin(-1)
-        exact = lowest * y.shape[-1] < _SINGLE_ENOUGH
-        if not bool(exact.any()):
-            return run(slice(None), y.dtype)
-        if bool(exact.all()):
-            return run(slice(None), torch.complex128).to(y.dtype)
-        order = torch.cat([exact.nonzero(), (~exact).nonzero()]).squeeze(-1).argsort()
-        return run(exact, torch.complex128).to(y.dtype).followed_by(run(~exact, y.dtype), order)
+    def _window_samples(self, n_fft: int) -> tuple[float, float]:
+        """The scenario's window of delays, in samples of another DFT length."""
+        factor = n_fft / self.ofdm.n_fft
+        first, last = self.ofdm.window_samples
+        return first * factor, last * factor
 
     def _solve_plain_groups(
         self, groups: Groups, pattern: PilotPattern, *, n_iterations: int | None, record: bool, error_variance: bool
@@ -462,7 +449,7 @@ class Model:
         """What a classical algorithm finds in groups of snapshots, on the delays of the scenario."""
         y, noise = groups.y, groups.noise
         forward = self.scenario.forward_model(pattern, y.dtype, y.device)
-        algorithm = _converted(self.algorithm, y)
+        algorithm = converted(self.algorithm, y)
         recovery = algorithm(y, forward.phi, n_iterations, record, noise_variance=noise, snapshots=True)
         scale = groups.rms.unsqueeze(-1)
         variance = None
@@ -490,7 +477,7 @@ class Model:
         y, rms = normalise(observations)
         noise = None if noise_variance is None else noise_of_y(noise_variance, rms, y.shape[-1])
         forward = self.scenario.forward_model(sensing, y.dtype, y.device)
-        found = _converted(self.algorithm, y).estimate(
+        found = converted(self.algorithm, y).estimate(
             y, forward.phi, forward.band, noise, error_variance=error_variance, **how
         )
         variance, first = found.error_variance, self.scenario.first_tap_samples
@@ -553,37 +540,3 @@ def _in_kind(result: _Result, given: Array) -> _Result:
 
     changed = {f.name: array(getattr(result, f.name)) for f in fields(result)}  # type: ignore[arg-type]
     return replace(result, **changed)  # type: ignore[type-var]
-
-
-def _converted(algorithm: Any, y: Tensor) -> Any:
-    """The algorithm on y's device and in its precision: itself, or a copy, never changed in place.
-
-    Copies are cached until a parameter changes. Where a gradient is asked for, the parameters of a copy made for this
-    call alone depend on the algorithm's own.
-    """
-    dtype, device = y.dtype.to_real(), y.device
-    tensors = [*algorithm.parameters(), *algorithm.buffers()]
-    if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors[:1]):
-        return algorithm
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return _differentiable_copy(algorithm, device, dtype)
-    copies = _copies.setdefault(algorithm, {})
-    stamp = tuple((tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors)
-    cached = copies.get((device, dtype))
-    if cached is None or cached[0] != stamp:
-        with torch.inference_mode(False), torch.no_grad():
-            copy = deepcopy(algorithm).requires_grad_(False).to(device, dtype)
-        cached = copies[device, dtype] = (stamp, copy)
-    return cached[1]
-
-
-def _differentiable_copy(algorithm: Algorithm, device: torch.device, dtype: torch.dtype) -> Algorithm:
-    """A copy whose tensors are functions of the algorithm's parameters, so that gradients reach these."""
-    copy = deepcopy(algorithm)
-    for (_, source), (_, target) in zip(algorithm.named_modules(), copy.named_modules(), strict=True):
-        for name, parameter in source.named_parameters(recurse=False):
-            delattr(target, name)
-            setattr(target, name, parameter.to(device, dtype))
-        for name, buffer in source.named_buffers(recurse=False):
-            target.register_buffer(name, buffer.to(device, dtype))
-    return copy

@@ -1,13 +1,16 @@
 """Fits the calibration of a model's error variance, once its estimates are final."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm
+from ..algorithms import Algorithm, CircleNASBL
 from ..algorithms.error_calibration import Calibration
 from ..models import Model, normalise, normalise_group
+from ..models.arcs import Part, arc_of, of_groups, on_circle, recovered
+from ..models.groups import Groups
 from ..problems import Batch, seeded
 from .batches import drawn_batch, told_noise
 
@@ -103,12 +106,24 @@ def _read_jointly(
     subcarriers: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`_read` of a receiver with snapshots and layers; the error is its mean over the snapshots."""
+    assert isinstance(model.algorithm, CircleNASBL)
     used = receiver.pattern.used_subcarriers
     some = torch.randperm(len(used), generator=subcarriers)[:_SUBCARRIERS].sort().values
-    phi, band = receiver.operator(y.device), receiver.band(torch.from_numpy(used)[some], y.device)
-    recovery = model.algorithm(y, phi, noise_variance=told, snapshots=True)
-    base, features = calibration.read(recovery, y, phi, band, told)
-    cfr = band.forward(recovery.x.unflatten(-1, (len(receiver.symbols), -1))) * len(some) ** 0.5
+    shown, symbols = torch.from_numpy(used)[some], receiver.symbols if len(receiver.symbols) > 1 else None
+    arc = None if symbols is not None else arc_of(receiver.delays, receiver.pattern, model.ofdm.window_samples)
+    near = receiver if arc is None else replace(receiver, delays=arc)
+    groups = Groups(y, rms, told, None, symbols, y.shape[:1], y.shape[1:2])
+    phi, band = receiver.operator(y.device), receiver.band(shown, y.device)
+    parts = recovered(model.algorithm, groups, phi, None if arc is None else near.operator(y.device))
+
+    def read(part: Part) -> Tensor:
+        own = band if part.phi is phi else near.band(shown, y.device)
+        base, features = calibration.read(part.recovery, part.y, part.phi, own, part.noise)
+        return torch.cat([base.unsqueeze(-1), features], -1)
+
+    found = of_groups(parts, read)
+    base, features = found[..., 0], found[..., 1:]
+    cfr = band.forward(on_circle(parts, phi).x.unflatten(-1, (len(receiver.symbols), -1))) * len(some) ** 0.5
     error = (cfr - batch.truth["cfr"][..., some] / rms[:, :, None, None]).abs().square().mean(1)
     error = torch.minimum(error, _LARGEST * base.exp())  # lest one missed path outweigh a batch
     return base.reshape(-1), features.reshape(-1, features.shape[-1]), error.reshape(-1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 from plain_numpy import factor, logit, perceptron, sigmoid
+from scipy.special import gammaincc
 
 COARSE, FINE = (-2, -1, 0, 1, 2), (-4, -2, -1, 0, 1, 2, 4)
 
@@ -30,7 +31,37 @@ def taps(k, n_fft, n_layers, window):
 
 def estimate(model, received, k, used, n_fft, variances=None, symbols=None, window=None):
     """(R, M), (M,) ascending, (n_used,), variances (M,) or None -> cfr (R, L, n_used), variance (L, n_used)."""
-    k, (r, m) = np.asarray(k), received.shape
+    k, (first, n) = np.asarray(k), (model["scenario"][name] for name in ("first_tap_samples", "n_taps"))
+    arc = np.array([first, first + n]) * n_fft / model["scenario"]["n_fft"]
+    tau = taps(k, n_fft, 1, None)[0]
+    spacing, on_arc = tau[1] - tau[0], taps(k, n_fft, 1, arc)[0]
+    alone = symbols is None or len(symbols) == 1
+    if window is None and alone and len(tau) * spacing == n_fft and len(on_arc) <= 0.75 * len(tau):
+        g, noise = on_delays(model, received, k, used, n_fft, variances, coarse_only=True)
+        first, clear = first_delay(g, tau[::4], len(on_arc) // 4, len(k) / (1 / noise).mean())
+        turned = received * np.exp(2j * np.pi * k * first / n_fft)
+        cfr, variance, y, inverse, steering = on_delays(model, turned, k, used, n_fft, variances, window=arc)
+        rest = steering(on_arc[0] + spacing * np.arange(len(on_arc), len(tau)))
+        q = (np.abs(y @ inverse.T @ rest.conj()) ** 2).sum(0)
+        d = np.maximum((rest.conj() * (inverse @ rest)).sum(0).real, 1e-12)
+        cells = (len(tau) - len(on_arc)) * spacing * (k[-1] - k[0] + 1) / n_fft
+        if clear and gammaincc(len(y), (q / d).max()) * cells >= 0.01:
+            return cfr * np.exp(-2j * np.pi * used * first / n_fft), variance
+    return on_delays(model, received, k, used, n_fft, variances, symbols, window)[:2]
+
+
+def first_delay(g, tau, length, noise):
+    """Of the best arc of coarse taps: the delay of its first path, and whether it is clear."""
+    n = len(g)
+    energy = np.array([g.take(np.arange(i, i + length), mode="wrap").sum() for i in range(n)])
+    at = int(energy.argmax())
+    least = (1 - np.clip(0.1 * noise, 1e-4, 0.05)) * energy[at]
+    steps = next((i for i in range(1, n) if energy[(at + i) % n] < least), n) - 1
+    return tau[(at + steps) % n], noise <= 0.35 and energy[at] >= 0.98 * g.sum()
+
+
+def on_delays(model, received, k, used, n_fft, variances=None, symbols=None, window=None, coarse_only=False):
+    r, m = received.shape
     codes = np.ones((1, m)) if symbols is None else symbols
     n_layers, told = len(codes), variances is not None
     tau, cells = taps(k, n_fft, n_layers, window)
@@ -124,6 +155,9 @@ def estimate(model, received, k, used, n_fft, variances=None, symbols=None, wind
             state = update(j, fine, cells, state, float(told))
         return state
 
+    if coarse_only:
+        state = on_coarse(start, float(told))
+        return state["g"], state["s"] * ratio * state["o"]
     if not told:
         start = {**on_coarse(start, 0.0), "g": g}
     state = run(start)
@@ -134,7 +168,7 @@ def estimate(model, received, k, used, n_fft, variances=None, symbols=None, wind
     band = np.exp(-2j * np.pi * np.outer(used, tau) / n_fft)
     cfr = rms * x.reshape(r, n_layers, -1) @ band.T
     variance = _variance(p["calibration"], y, x, fine, state["g"], noise, band, cells, n_layers, told)
-    return cfr, rms**2 * variance
+    return cfr, rms**2 * variance, y, inverse, operator
 
 
 def _median(values):

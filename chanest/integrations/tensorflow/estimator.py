@@ -12,6 +12,7 @@ from ...errors import ModelError, ObservationError
 from ...models import Model, load_model, noise_of_y
 from ...models.guard import kept, kept_share, unsure
 from ...problems import PilotPattern
+from . import arcs
 from . import namespace as xp
 from .alista import ALISTA, NAALISTA
 from .delays import Taps, taps_of
@@ -78,6 +79,7 @@ class SparseEstimator(tf.Module):
         self.model_name, self.n_fft = model.name, scenario.n_fft
         self._taps = None if algorithm.circle else Taps(scenario.n_taps, scenario.first_tap_samples, scenario.n_fft)
         self._window_samples = window_samples
+        self._arc_samples = scenario.window_samples if algorithm.circle and window_samples is None else None
         used = scenario.used_subcarriers if used_subcarriers is None else used_subcarriers
         self.used_subcarriers = np.asarray(used, np.int64)
         most, found = self.n_fft // 2, np.abs(self.used_subcarriers).max()
@@ -113,10 +115,7 @@ class SparseEstimator(tf.Module):
         received = tf.convert_to_tensor(received_pilots)
         subcarriers = self._subcarriers(pattern, received)
         taps = self.taps(subcarriers)
-        phi, band = (
-            PartialDFT(rows, taps.count, taps.first, taps.length, received.dtype, taps.window_told)
-            for rows in (subcarriers, tf.constant(self.used_subcarriers))
-        )
+        phi, band = self._operators(subcarriers, taps, received.dtype)
         batch = tf.shape(received)[:-1]
         y, rms = normalise(tf.reshape(received, [-1, tf.shape(received)[-1]]))
         noise = None
@@ -124,13 +123,11 @@ class SparseEstimator(tf.Module):
             told = noise_variance if tf.is_tensor(noise_variance) else tf.constant(noise_variance, tf.float64)
             told = tf.broadcast_to(tf.cast(told, tf.float64), batch)
             noise = noise_of_y(tf.reshape(told, [-1]), rms, xp.double(phi.n_measurements), xp)
-        found = self.algorithm(y, phi, noise)
-        share = kept_share(found.x, y, phi, band, xp)
-        cir = tf.cast(rms, received.dtype) * kept(found.x, share, xp)
+        x, variance = self._solved(y, phi, band, noise, error_variance)
+        share = kept_share(x, y, phi, band, xp)
+        cir = tf.cast(rms, received.dtype) * kept(x, share, xp)
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
-        variance = None
-        if error_variance:
-            variance = self.algorithm.error_variance(found, y, phi, band, noise)
+        if variance is not None:
             variance = unsure(variance, share, y, xp) * tf.square(rms)
         cir, cfr, variance = (
             None if part is None else _with_batch(part, batch, received.shape[:-1]) for part in (cir, cfr, variance)
@@ -140,6 +137,22 @@ class SparseEstimator(tf.Module):
     def taps(self, subcarriers: tf.Tensor) -> Taps:
         """The taps that are looked at for pilots, (M,) int64."""
         return taps_of(subcarriers, self.n_fft, self._window_samples) if self._taps is None else self._taps
+
+    def _operators(self, subcarriers: tf.Tensor, taps: Taps, dtype: tf.DType) -> tuple[PartialDFT, PartialDFT]:
+        """From taps to the pilots and to the band."""
+        where = taps.count, taps.first, taps.length, dtype, taps.window_told
+        return PartialDFT(subcarriers, *where), PartialDFT(tf.constant(self.used_subcarriers), *where)
+
+    def _solved(
+        self, y: tf.Tensor, phi: PartialDFT, band: PartialDFT, noise: tf.Tensor | None, error_variance: bool
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """x, and the variance of the error of the CFR where it is asked for."""
+        if self._arc_samples is not None and isinstance(self.algorithm, CircleNASBL):
+            arc = self._operators(phi.subcarriers, taps_of(phi.subcarriers, self.n_fft, self._arc_samples), y.dtype)
+            if arcs.worthwhile(phi, arc[0]) is not False:
+                return arcs.estimated(self.algorithm, y, (phi, band), arc, noise, error_variance)
+        found = self.algorithm(y, phi, noise)
+        return found.x, self.algorithm.error_variance(found, y, phi, band, noise) if error_variance else None
 
     def _subcarriers(self, pattern: PilotPattern | tf.Tensor, received: tf.Tensor) -> tf.Tensor:
         """The pilots' subcarriers as a tensor, after checks of what is known before the graph runs."""

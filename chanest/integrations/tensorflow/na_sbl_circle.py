@@ -55,6 +55,20 @@ class CircleNASBL(TensorFlowAlgorithm):
         corrected = tf.exp(tf.cast(base + self.perceptron("calibration", read), y.dtype.real_dtype))
         return corrected[:, 0]
 
+    def coarsely(self, y: tf.Tensor, phi: PartialDFT, noise_variance: tf.Tensor | None) -> State:
+        """Where the iterations on the coarse grid of delays end."""
+        coarse, known = phi.coarser(RATIO), noise_variance is not None
+
+        def of_chunk(*rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            told = tf.repeat(rows[1], tf.shape(y)[-1], -1) if known else None
+            start = rules.start(xp.abs2(rows[0]), told, None, phi.n_measurements, coarse.n_coefficients, 1, xp)
+            state = self._updated(self._coarse_steps, rows[0], coarse, start, known)
+            return state.g, state.s[:, tf.newaxis], state.outlier, state.relative
+
+        given = (y,) if noise_variance is None else (y, noise_variance[:, tf.newaxis])
+        g, s, outlier, relative = in_chunks(of_chunk, CHUNK, given, (y.dtype.real_dtype,) * 4)
+        return State(g, s[:, 0], outlier, relative)
+
     def _infer(self, y: tf.Tensor, phi: PartialDFT, told: tf.Tensor | None) -> State:
         coarse, known = phi.coarser(RATIO), told is not None
         start = rules.start(xp.abs2(y), told, None, phi.n_measurements, coarse.n_coefficients, 1, xp)
@@ -88,7 +102,7 @@ class CircleNASBL(TensorFlowAlgorithm):
         setting = Setting(phi.n_measurements, phi.n_coefficients, 1, 1, per_cell, phi.window_told, known, deficit)
         place = rules.places(phi.n_coefficients, setting, state.g, xp)[:, tf.newaxis]
         for k in which:
-            m = _moments(y, phi, state)
+            m = moments(y, phi, state.g, state.noise)
             found = rules.read(m, state, setting, xp)
             s = rules.new_level(found, state, setting, self.perceptron(f"noise_rules.{k}", found.shared), xp)
             f = self.perceptron(f"pilot_rules.{k}", found.pilots)
@@ -106,15 +120,15 @@ class CircleNASBL(TensorFlowAlgorithm):
         return state
 
 
-def _moments(y: tf.Tensor, phi: PartialDFT, state: State) -> JointMoments:
+def moments(y: tf.Tensor, phi: PartialDFT, g: tf.Tensor, noise: tf.Tensor) -> JointMoments:
     """In double precision up to the moments, then in that of y."""
     exact, y_exact = phi.to(tf.complex128), xp.double(y)
-    c_inverse = inverse(covariance(exact, state.g, state.noise))
+    c_inverse = inverse(covariance(exact, g, noise))
     w = tf.linalg.matvec(c_inverse, y_exact)
     q2, d = xp.abs2(exact.adjoint(w)), exact.quadratic_diagonal(c_inverse)
     fit = tf.reduce_mean(xp.real(xp.conj(y_exact) * w), -1)
     made = (q2, d, fit, xp.abs2(w), xp.real(xp.diagonal(c_inverse)))
-    return JointMoments(*(tf.cast(part, state.g.dtype) for part in made))
+    return JointMoments(*(tf.cast(part, g.dtype) for part in made))
 
 
 def _posterior_mean(y: tf.Tensor, phi: PartialDFT, state: State) -> tf.Tensor:

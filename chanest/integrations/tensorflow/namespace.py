@@ -7,7 +7,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import torch
-from tensorflow import broadcast_to, concat, exp, maximum, reshape, roll, shape, sigmoid, sqrt, square, stack, where  # noqa: F401
+from tensorflow import (  # noqa: F401  # noqa: F401
+    argmax,
+    broadcast_to,
+    concat,
+    cumsum,
+    exp,
+    maximum,
+    reshape,
+    roll,
+    shape,
+    sigmoid,
+    sqrt,
+    square,
+    stack,
+    where,
+)
 from tensorflow.linalg import eigh, matrix_transpose, matvec  # noqa: F401
 from tensorflow.math import conj, real  # noqa: F401
 
@@ -20,6 +35,7 @@ isfinite = tf.math.is_finite
 logsumexp = tf.reduce_logsumexp
 max = tf.reduce_max
 mean = tf.reduce_mean
+min = tf.reduce_min
 softmax = tf.nn.softmax
 sum = tf.reduce_sum
 

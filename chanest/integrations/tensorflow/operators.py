@@ -88,6 +88,10 @@ class PartialDFT(Operator):
         span = tf.reduce_max(self.subcarriers) - tf.reduce_min(self.subcarriers) + 1
         return tf.cast(span, tf.float64) / tf.cast(self.length, tf.float64)
 
+    def turned(self, y: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        """y, (batch, M), as if the channels came earlier by some steps, (batch,) int64."""
+        return y * self._unit(self.bins * steps[:, tf.newaxis])
+
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """Phi x: (batch, N) -> (batch, M)."""
         return tf.gather(self._spectrum(x), self.bins, axis=-1) * self._phase

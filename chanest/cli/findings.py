@@ -26,3 +26,38 @@ def words_of_findings(columns: Mapping[str, Tensor | np.ndarray], sample_rate_hz
         said.append(f"first path at {first:.1f} samples{seconds}")
     sent = values["detected"]
     return f"{', '.join(said)}; something was sent in {int(sent.sum())} of {sent.size}"
+
+
+def words_of_delays(
+    cir: np.ndarray, spacing_samples: float, n_paths: np.ndarray | None, sample_rate_hz: float | None = None
+) -> str:
+    """Median RMS delay spread of impulse responses, and how many paths were found where they were looked for.
+
+    Args:
+        cir: (n, n_taps) complex; taps wrap round.
+        spacing_samples: from tap to tap.
+        n_paths: (groups,), or None.
+        sample_rate_hz: for microseconds, where it is known.
+
+    >>> words_of_delays(np.array([[1, 0, 1j, 0, 0, 0]]), 0.5, np.array([2, 2, 3]), 1e6)
+    'RMS delay spread 0.5 samples (0.500 µs), 2 to 3 paths (median 2)'
+    """
+    power = np.abs(np.asarray(cir, np.complex128).reshape(-1, cir.shape[-1])) ** 2
+    power = power[power.sum(-1) > 0]
+    if not len(power):
+        return "no energy"
+    n = power.shape[-1]
+    first = power.argmax(-1)[:, None]
+    delays = ((np.arange(n) - first + n // 2) % n - n // 2) * spacing_samples  # about the strongest
+    share = power / power.sum(-1, keepdims=True)
+    mean = (share * delays).sum(-1, keepdims=True)
+    spread = float(np.median(np.sqrt((share * (delays - mean) ** 2).sum(-1))))
+    seconds = f" ({spread / sample_rate_hz * 1e6:.3f} µs)" if sample_rate_hz else ""
+    said = f"RMS delay spread {spread:.1f} samples{seconds}"
+    if n_paths is None or not np.size(n_paths):
+        return said
+    least, most, middle = int(np.min(n_paths)), int(np.max(n_paths)), float(np.median(n_paths))
+    count = (
+        f"{most} path{'s' if most != 1 else ''}" if least == most else f"{least} to {most} paths (median {middle:g})"
+    )
+    return f"{said}, {count}"

@@ -1,17 +1,21 @@
 """``chanest info``."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import h5py
+import numpy as np
 import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, ArrayReader, open_measurements
 from ..models import describe_model, is_model, shipped_models
 from ..problems import load_scenario, scenario_names, words_of_range
-from .findings import words_of_findings
+from .findings import words_of_delays, words_of_findings
 from .models import formatted
+
+_MOST_VALUES = 2_000_000  # of impulse responses that are looked at
 
 
 def info(
@@ -60,12 +64,24 @@ def _model_words(path: Path) -> str:
     )
 
 
+def _delay_words(reader: ArrayReader, sample_rate_hz: float | None) -> str:
+    """Of estimates, from as many as take no time; empty where there is no impulse response."""
+    if "cir" not in reader or "cfr" not in reader:
+        return ""
+    shape = reader.shape("cir")
+    rows = max(1, _MOST_VALUES // max(1, math.prod(shape[1:])))
+    cir = reader.read("cir", (slice(0, rows),) if len(shape) > 1 else ())
+    spacing = float(np.ravel(reader.read("tap_spacing_samples"))[0]) if "tap_spacing_samples" in reader else 1.0
+    return words_of_delays(cir, spacing, reader.read("n_paths") if "n_paths" in reader else None, sample_rate_hz)
+
+
 def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
         model = reader.text("model")
         found = {name: reader.read(name) for name in FINDINGS if name in reader}
         rate, warned = reader.number("sample_rate_hz"), reader.text("warnings")
+        delays = _delay_words(reader, rate)
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
     if "received_pilots" in fields or "phi" in fields:
         with open_measurements(path) as measurements:
@@ -74,6 +90,7 @@ def _array_words(path: Path) -> str:
         what = f"channel estimates{f' by {model}' if model else ''}"
         if len(found) == len(FINDINGS):
             what += f"\n  {words_of_findings(found, rate)}"
+        what += f"\n  {delays}" if delays else ""
         what += f"\n  warning: {warned}" if warned else ""
     elif "x" in fields and model:
         what = f"sparse vectors found by {model}"

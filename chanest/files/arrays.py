@@ -140,6 +140,8 @@ class ArrayReader:
         self._file = h5py.File(self.path, "r")
         self.attributes = dict(self._file.attrs)
         for name, item in self._file.items():
+            if "OCTAVE_NEW_FORMAT" in item.attrs:
+                raise FileError("Octave's own kind of HDF5; save it with the option '-v7'", path=self.path)
             if isinstance(item, h5py.Dataset) and item.shape is not None and "MATLAB_empty" not in item.attrs:
                 self._arrays[name] = item
                 parts = tuple(map(str.lower, item.dtype.names or ()))

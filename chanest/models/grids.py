@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import ceil, floor
 from typing import Any, TypeVar
 
-from ..problems import PilotPattern, period_samples
+from ..problems import PilotPattern, sample_window
 
 _Model = TypeVar("_Model", bound=Any)  # of :mod:`.model`, which asks here
 
@@ -28,18 +28,16 @@ def rescaled(model: _Model, n_fft: int) -> _Model:
 
 
 def unambiguous(model: _Model, pattern: PilotPattern) -> _Model:
-    """A model whose delay window is no longer than what the pilots tell apart, their ``period_samples``.
-
-    A longer window would hold every path twice. At most a quarter of the window lies before delay 0.
+    """A model whose delay window is no longer than what the pilots tell apart: :func:`chanest.problems.sample_window`.
 
     >>> from chanest import load_model
     >>> unambiguous(load_model("na-alista-wide"), PilotPattern(tuple(range(-300, 0, 10)))).ofdm.n_taps
     102
     """
-    n_taps = max(1, floor(period_samples(pattern)))
-    if n_taps >= model.ofdm.n_taps:
+    first, n_taps = sample_window(pattern, model.ofdm.first_tap_samples, model.ofdm.n_taps)
+    if n_taps == model.ofdm.n_taps:
         return model
-    window = {"n_taps": n_taps, "first_tap_samples": max(model.ofdm.first_tap_samples, -(n_taps // 4))}
+    window = {"n_taps": n_taps, "first_tap_samples": first}
     return replace(model, scenario=model.ofdm.model_copy(update=window))
 
 

@@ -9,7 +9,7 @@ from .base import Batch, ForwardModel, Penalties, Problem, Sensing, Values, chec
 from .gaussian import GaussianScenario, GaussianTraining, check_measurements
 from .load import gaussian, load_scenario, ofdm, scenario_from_fields, scenario_names
 from .ofdm.channels import PathChannel, ProfileChannel, RecordedChannel, TapChannel
-from .ofdm.delays import DelayGrid, delay_grid, period_samples
+from .ofdm.delays import DelayGrid, delay_grid, period_samples, sample_window
 from .ofdm.frontend import check_pilots, checked_symbols, observe
 from .ofdm.grid import NAMES as GRID_NAMES
 from .ofdm.grid import Grid
@@ -52,6 +52,7 @@ __all__ = [
     "ofdm",
     "pattern_of",
     "period_samples",
+    "sample_window",
     "scenario_from_fields",
     "scenario_names",
     "seeded",

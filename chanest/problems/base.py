@@ -22,7 +22,7 @@ Sensing = Any  # a PilotPattern, or a DenseOperator: what makes observations of 
 class Frozen(BaseModel):
     """Validated fields that cannot change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Penalties(Frozen):
@@ -32,9 +32,13 @@ class Penalties(Frozen):
     """
 
     ista: Annotated[float, Field(gt=0)]
+    """l1 penalty of ISTA, of observations of unit norm"""
     fista: Annotated[float, Field(gt=0)]
+    """the same of FISTA"""
     ista_error: tuple[float, ...] = ()
+    """7 numbers that calibrate the error variance of ISTA; empty for none"""
     fista_error: tuple[float, ...] = ()
+    """the same of FISTA"""
 
     @model_validator(mode="after")
     def _check(self) -> "Penalties":
@@ -47,7 +51,8 @@ class Penalties(Frozen):
 class Training(Frozen, ABC):
     """The SNRs, and more, that a model trained for a problem must serve."""
 
-    snr_db: Range
+    snr_db: Range = (0.0, 30.0)
+    """dB, from the lowest to the highest that training draws"""
 
     @model_validator(mode="after")
     def _check_snr(self) -> Self:
@@ -248,8 +253,14 @@ class Problem(Frozen, ABC):
     def training_sensing(self, seed: int, step: int) -> Sensing:
         """The pilot pattern or matrix of one step of training, from 0 on, or of what comes before."""
 
-    def training_receiver(self, seed: int, step: int) -> Sensing | None:
-        """The receiver of one step, for estimators of any receiver; None where the problem has no such training."""
+    def training_receiver(self, seed: int, step: int, joint: bool) -> Sensing | None:
+        """The receiver of one step, where the problem trains for any, else None.
+
+        Args:
+            seed, step: the draw.
+            joint: for estimators of snapshots and layers; else of one vector at a time, on the scenario's own taps,
+                every other step.
+        """
         return None
 
     @abstractmethod

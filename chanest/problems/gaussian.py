@@ -39,7 +39,9 @@ class GaussianTraining(Training):
     """
 
     fixed_matrix: bool = True
+    """train on the one matrix that the training's seed draws, else on a new one in every step"""
     denser: Annotated[float, Field(ge=1, le=10)] = 1.0
+    """every other vector of a batch has so many times the entries, and less weight"""
 
     @property
     def fixed(self) -> bool:
@@ -67,14 +69,23 @@ class GaussianScenario(Problem):
     footnote: ClassVar[str] = "vamp is told the prior and the noise: the limit of large matrices"
 
     setting: Literal["synthetic"]
+    """says that this is no OFDM scenario"""
     name: Annotated[str, Field(min_length=1)]
-    description: str
+    """what tables and files call it"""
+    description: str = ""
+    """a line for people"""
     n_measurements: Annotated[int, Field(ge=2, le=100_000)] = 250
+    """rows of the matrix"""
     n_coefficients: Annotated[int, Field(ge=3, le=1_000_000)] = 1000
+    """columns of the matrix, more than rows"""
     sparsity: Annotated[float, Field(gt=0)] = 50.0
+    """expected number of entries that are not zero"""
     snr_db: Annotated[float, Field(ge=-50, le=150)] = 40.0
-    training: GaussianTraining
-    penalties: Penalties
+    """dB, power of what is measured over that of the noise"""
+    training: GaussianTraining = GaussianTraining(snr_db=(40.0, 40.0))
+    """what models are trained for; see [training]"""
+    penalties: Penalties = Penalties(ista=0.055, fista=0.05)
+    """of ISTA and FISTA, see [penalties]"""
 
     @model_validator(mode="after")
     def _check(self) -> "GaussianScenario":

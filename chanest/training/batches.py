@@ -88,7 +88,7 @@ def validation_batch(
     """
     low, high = scenario.training.snr_db
     sensing = scenario.validation_sensing(seed, index)
-    receiver = scenario.training_receiver(seed, _UNSEEN + index) if joint else None
+    receiver = scenario.training_receiver(seed, _UNSEEN + index, joint) if joint else None
     if receiver is not None:
         snr = torch.full((512,), min(max(scenario.snr_db, low), high))
         drawn, _ = scenario.training_draw(receiver, 512, seeded(seed, "validate", index), snr)
@@ -101,15 +101,16 @@ def drawn_batch(
     scenario: Problem, seed: int, step: int, n_samples: int, snr_groups: int, joint: bool = False
 ) -> tuple[Batch, Sensing, Tensor | None]:
     """Samples of a step, their pilot pattern or matrix, and their weights; ``n_samples / snr_groups`` in a row share
-    an SNR. Where ``joint`` is asked for and the problem has receivers, fewer samples of one, each at its own SNR.
+    an SNR. Where the problem trains for receivers: samples of one, every other step; where ``joint``, in all of them,
+    fewer and each at its own SNR.
 
     >>> from chanest import load_scenario
     >>> batch, pattern, weight = drawn_batch(load_scenario("lte10"), seed=0, step=0, n_samples=16, snr_groups=8)
     >>> batch.observations.shape, len(batch.noise_variance.unique()), weight
     (torch.Size([16, 75]), 8, None)
     """
-    receiver = scenario.training_receiver(seed, step) if joint else None
-    snr_groups = snr_groups if receiver is None else n_samples
+    receiver = scenario.training_receiver(seed, step, joint)
+    snr_groups = n_samples if joint and receiver is not None else snr_groups
     generator = seeded(seed, "train", step + 1)
     low, high = scenario.training.snr_db
     snr = low + (high - low) * torch.rand(snr_groups, generator=generator)

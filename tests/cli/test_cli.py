@@ -661,3 +661,17 @@ def test_an_interrupt_in_a_destructor_is_not_lost(monkeypatch):
     Unlucky()
     with pytest.raises(KeyboardInterrupt):
         time.sleep(5)
+
+
+def test_info_tells_the_delays_and_paths_of_estimates(here, chanest):
+    chanest("simulate", "--scenario", "eva", "--samples", "4", "--output", "eva.h5")
+    chanest("estimate", "--input", "eva.h5", "--output", "eva.out.h5", "--paths")
+    summary = chanest("info", "eva.out.h5").out
+    assert re.search(r"RMS delay spread [\d.]+ samples \([\d.]+ µs\), \d+ (to \d+ )?paths", summary)
+
+
+def test_octaves_own_hdf5_is_named(here, chanest):
+    with h5py.File("octave.h5", "w") as file:
+        file.create_group("received_pilots").attrs["OCTAVE_NEW_FORMAT"] = np.uint8(1)
+    done = chanest("estimate", "--input", "octave.h5", "--output", "x.h5")
+    assert "octave.h5: Octave's own kind of HDF5; save it with the option '-v7'" in done.err

@@ -99,7 +99,7 @@ def test_impossible_synthetic_values_are_errors_that_name_the_field(fields, said
     ("text", "said"),
     [
         ("n_fft = ", "not valid TOML"),
-        ("name = 'x'", "description: missing"),
+        ("name = 'x'", "channel: missing"),
         (None, "cannot be read"),
     ],
 )

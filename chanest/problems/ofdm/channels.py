@@ -89,9 +89,13 @@ class TapChannel(Channel):
     """
 
     kind: Literal["taps"]
+    """sparse taps on the sample grid"""
     sparsity: Annotated[int, Field(ge=1)]
+    """number of taps, or its expectation"""
     decay: _NotNegative
+    """d of the variances exp(-d i/n_taps) of tap i"""
     support: Literal["uniform", "bernoulli"] = "uniform"
+    """exactly so many taps (the paper), or each by chance (the published code)"""
 
     def tap_variances(self, n_taps: int) -> Tensor:
         """``(n_taps,) float64``: E|x_i|^2 of a tap that is present, so that E||x||^2 = 1.
@@ -145,13 +149,21 @@ class PathChannel(Channel):
     """
 
     kind: Literal["paths"]
+    """paths anywhere between the samples, drawn anew for every channel"""
     n_paths: Bounds[Annotated[int, Field(ge=1)]]
+    """fewest and most, uniform"""
     span_samples: Bounds[_Positive]
+    """delay of the last path at most, samples, log-uniform"""
     decay: Bounds[_NotNegative]
+    """d of the powers exp(-d delay/span), uniform"""
     spread_db: Bounds[_NotNegative] = (0.0, 0.0)
+    """standard deviation of a path's power about that, dB, uniform"""
     clustered: Bounds[_Share] = (0.0, 0.0)
+    """probability that a path joins the cluster before it, uniform"""
     dense_share: Bounds[Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.0)
+    """share of the power in 32 weak paths more, log-uniform"""
     cluster_samples: Bounds[_Positive] = (0.1, 3.0)
+    """mean delay behind a cluster's head, samples, log-uniform"""
 
     @model_validator(mode="after")
     def _check(self) -> "PathChannel":
@@ -215,8 +227,11 @@ class ProfileChannel(Channel):
     """A fixed delay profile with Rayleigh fading: excess delays in ns, relative powers in dB."""
 
     kind: Literal["profile"]
+    """a fixed delay profile with Rayleigh fading, as 3GPP has them"""
     delays_ns: Annotated[tuple[_NotNegative, ...], Field(min_length=1)]
+    """excess delays, nanoseconds"""
     powers_db: Annotated[tuple[float, ...], Field(min_length=1)]
+    """their mean powers, dB of any reference"""
 
     @model_validator(mode="after")
     def _check(self) -> "ProfileChannel":
@@ -248,7 +263,9 @@ class RecordedChannel(Channel):
     """
 
     kind: Literal["recorded"]
+    """measured or ray-traced channels"""
     file: Annotated[str, Field(min_length=1)]
+    """name of a shipped file, or a path, from the TOML file on (docs/file-formats.md)"""
 
     def draw(self, n_samples: int, generator: torch.Generator, axis: DelayAxis) -> Paths:
         """Recorded channels, each with a random common phase.

@@ -62,6 +62,18 @@ def period_samples(pattern: PilotPattern) -> float:
     return float(pattern.n_fft)
 
 
+def sample_window(pattern: PilotPattern, first: int, n_taps: int) -> tuple[int, int]:
+    """First tap and number of taps, a sample apart, that pilots tell apart in a window of so many.
+
+    A longer window would hold every path twice. At most a quarter of a shorter one lies before delay 0.
+
+    >>> sample_window(PilotPattern.comb(10), -8, 272), sample_window(PilotPattern.comb(2), -8, 272)
+    ((-8, 102), (-8, 272))
+    """
+    n = max(1, math.floor(period_samples(pattern)))
+    return (first, n_taps) if n >= n_taps else (max(first, -(n // 4)), n)
+
+
 def delay_grid(
     pattern: PilotPattern, window_samples: tuple[float, float] | None = None, n_layers: int = 1
 ) -> DelayGrid:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...operators import PartialDFT, Superposed
 from ..base import Batch, Frozen
-from .delays import DelayGrid, delay_grid, period_samples
+from .delays import DelayGrid, delay_grid, period_samples, sample_window
 from .draw import frequency_response
 from .grid import Grid
 from .pilots import PilotPattern
@@ -23,28 +23,38 @@ LONGEST = 250.0  # samples that the channels of a scenario may span
 
 
 class Receivers(Frozen):
-    """Shares of the batches of training.
-
-    ``n_pilots`` and ``n_snapshots`` are log-uniform, single snapshots aside; of the patterns ``random`` lie in the
-    scenario's band, ``narrower`` in a band of any width, the rest are ``comb``s, contiguous ``block``s, ``clusters`` or
-    sidebands with ``holes``. Channels of ``separate`` paths have no clusters and no dense multipath.
-    """
+    """Shares of the batches of training; those of patterns, ``random`` to ``holes``, add up to 1."""
 
     n_pilots: tuple[int, int]
+    """fewest and most pilots, log-uniform"""
     n_snapshots: tuple[int, int]
+    """fewest and most snapshots, log-uniform"""
     single_snapshot: _Share
+    """share of the batches with one snapshot"""
     random: _Share
+    """of the patterns, random pilots in the scenario's band"""
     narrower: _Share
+    """random pilots in a band of any width and place"""
     comb: _Share
+    """regular combs, in this band or another"""
     block: _Share
+    """contiguous pilots"""
     clusters: _Share
+    """two to five groups of pilots"""
     holes: _Share
+    """two sidebands with a hole between"""
     window: _Share
+    """of single layers, those whose window of delays is told"""
     two_layers: _Share
+    """two layers on the same pilots"""
     unequal_noise: _Share
+    """noise that differs from pilot to pilot, by up to 15 dB"""
     jammed: _Share
+    """up to a tenth of the pilots 5 to 30 dB louder"""
     correlated: _Share
+    """snapshots with gains correlated up to 0.98 between neighbours"""
     separate: _Share = 0.0
+    """separate paths alone, without clusters and dense multipath"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +64,7 @@ class Receiver:
     Attributes:
         pattern: the pilots; the channel is compared on its used subcarriers.
         delays: the grid of taps.
-        n_snapshots: R.
+        n_snapshots: R; 0 for one vector at a time, without an axis of snapshots.
         symbols: (L, M), what every layer sends.
         anywhere: whether the channel lies anywhere among the delays, or where the scenario puts it.
         shrink: least and largest factor on the delays of the channel.
@@ -75,6 +85,27 @@ class Receiver:
 
     def __len__(self) -> int:
         return len(self.pattern)
+
+    def alone(self, first_tap_samples: int, n_taps: int) -> "Receiver":
+        """The same pilots for estimators of one vector: one antenna, one layer, one noise level, first path at delay 0.
+
+        Args:
+            first_tap_samples, n_taps: the window of taps, a sample apart.
+        """
+        first, n = sample_window(self.pattern, first_tap_samples, n_taps)
+        most = min(1.0, 0.8 * n / LONGEST)
+        return Receiver(
+            self.pattern,
+            DelayGrid(first, n, 1.0, True),
+            n_snapshots=0,
+            symbols=torch.ones(1, len(self), dtype=torch.complex64),
+            anywhere=False,
+            shrink=(1.0, 1.0) if n == n_taps else (0.1 * most, most),
+            unequal_noise=False,
+            jammed=False,
+            correlated=False,
+            separate=self.separate,
+        )
 
     def operator(self, device: torch.device | str = "cpu") -> PartialDFT | Superposed:
         """Phi from the taps of all layers to the pilots."""
@@ -101,7 +132,7 @@ def draw_receiver(
     n = round(math.exp(generator.uniform(*np.log(ranges.n_pilots))))
     pattern = _pattern(kind, n, scenario_grid, generator)
     n_layers = 2 if generator.random() < ranges.two_layers and len(pattern) >= 24 and kind != "block" else 1
-    told = kind in ("random", "comb") and n_layers == 1 and generator.random() < ranges.window
+    told = n_layers == 1 and generator.random() < ranges.window
     delays = delay_grid(pattern, window if told else None, n_layers)
     r = 1
     if generator.random() >= ranges.single_snapshot:
@@ -230,8 +261,8 @@ def _placed(receiver: Receiver, delays: Tensor, generator: torch.Generator) -> T
     low, high = receiver.shrink
     n = delays.shape[1]
     delays = delays * (low + (high - low) * torch.rand((n, 1), generator=generator, dtype=torch.float64))
-    if not receiver.anywhere:
-        return delays
+    if not receiver.anywhere:  # nearly at 0: where an arc of a circle begins is not known better
+        return delays + 2 * torch.rand((n, 1), generator=generator, dtype=torch.float64) - 1
     grid = receiver.delays
     length = grid.n_taps * grid.spacing_samples
     margin = 0.02 * length

@@ -37,6 +37,12 @@ from .pilots import PilotPattern
 from .receivers import Receiver, Receivers, draw_received, draw_receiver
 
 _EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_classical.py
+_ANY_CHANNEL = Penalties(
+    ista=0.0905,
+    fista=0.064,
+    ista_error=(-2.303, -0.557, -1.041, 3.641, 1.603, -0.682, -1.093),
+    fista_error=(-1.188, -0.325, -1.258, 1.934, 0.771, -0.191, -0.436),
+)
 _NOISE = {"pilot": pilot_noise, "reference": reference_noise}
 
 
@@ -49,9 +55,13 @@ class TrainingRange(Training):
     """
 
     n_pilots: tuple[Annotated[int, Field(ge=2)], Annotated[int, Field(ge=2)]] | None = None
+    """fewest and most pilots, log-uniform between; the scenario's own number when missing"""
     comb_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the batches whose pilots are a regular comb; the others are random"""
     fixed_pattern: bool = False
+    """train on the one pattern that the training's seed draws"""
     receivers: Receivers | None = None
+    """train for receivers of every kind; see [training.receivers]"""
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingRange":
@@ -90,21 +100,37 @@ class Scenario(Problem):
     support_word: ClassVar[str] = "delays"
 
     name: Annotated[str, Field(min_length=1)]
-    description: str
+    """what tables and files call it"""
+    description: str = ""
+    """a line for people"""
     n_fft: Annotated[int, Field(ge=8)] = 1024
+    """DFT length, samples of a symbol"""
     n_used: Annotated[int, Field(ge=2, multiple_of=2)] = 600
+    """subcarriers that carry pilots or data, half below and half above an empty DC"""
     grid_name: str = ""
+    """another band by name, such as lte20, nr-106-30 or wifi20, whose n_fft and n_used must stand here too"""
     cp_samples: Annotated[int, Field(ge=0)] = 256
+    """cyclic prefix, samples: what links send, and when they warn of longer channels"""
     subcarrier_spacing_hz: Annotated[float, Field(gt=0)] = 15e3
+    """Hz; n_fft times this is the sample rate"""
     n_taps: Annotated[int, Field(ge=1)] = 256
+    """taps, a sample apart, that are estimated"""
     first_tap_samples: int = 0
+    """delay of the first of them, samples; negative where paths lie between the samples and leak"""
     n_pilots: Annotated[int, Field(ge=2)] = 75
+    """pilots of an observation"""
     pilot_draw: Literal["distinct", "published"] = "distinct"
+    """random distinct subcarriers from the seed, or the pattern of the published code"""
     snr_db: Annotated[float, Field(ge=-50, le=100)] = 10.0
+    """dB"""
     snr_convention: Literal["pilot", "reference"] = "pilot"
+    """SNR at every pilot, or the published code's: noise relative to the mean over all bins"""
     channel: Annotated[TapChannel | PathChannel | ProfileChannel | RecordedChannel, Field(discriminator="kind")]
-    training: TrainingRange
-    penalties: Penalties
+    """how channels are drawn; see the kinds of [channel]"""
+    training: TrainingRange = TrainingRange()
+    """what models are trained for; see [training]"""
+    penalties: Penalties = _ANY_CHANNEL
+    """of ISTA and FISTA, see [penalties]; those of the scenario wide when missing"""
 
     @model_validator(mode="after")
     def _check(self) -> "Scenario":
@@ -281,13 +307,21 @@ class Scenario(Problem):
         """Phi from the scenario's delay window to some pilots, kept from call to call."""
         return cached_operator(pattern, self.n_taps, self.first_tap_samples, dtype, device)
 
-    def forward_model(self, sensing: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> ForwardModel:
-        band = self.operator(whole_band(sensing.grid), dtype, device)
+    def forward_model(
+        self, sensing: PilotPattern | Receiver, dtype: torch.dtype, device: torch.device | str
+    ) -> ForwardModel:
+        if isinstance(sensing, Receiver):
+            phi, band = (
+                sensing.operator(device),
+                sensing.band(torch.from_numpy(sensing.pattern.used_subcarriers), device),
+            )
+        else:
+            phi, band = (self.operator(p, dtype, device) for p in (sensing, whole_band(sensing.grid)))
 
         def quantities(cir: Tensor) -> Values:
             return {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
 
-        return ForwardModel(self.operator(sensing, dtype, device), lambda rms: rms, quantities, band)
+        return ForwardModel(phi, lambda rms: rms, quantities, band)
 
     def refuses(self, made_for: Problem) -> str | None:
         if not isinstance(made_for, Scenario):
@@ -362,20 +396,28 @@ class Scenario(Problem):
             said.append("a regular comb, trained for random pilots")
         return said
 
-    def training_receiver(self, seed: int, step: int) -> Receiver | None:
+    def training_receiver(self, seed: int, step: int, joint: bool) -> Receiver | None:
         ranges = self.training.receivers
-        return None if ranges is None else draw_receiver(ranges, self.grid, self.window_samples, seed, step)
+        if ranges is None or (not joint and (step < 0 or step % 2)):
+            return None
+        receiver = draw_receiver(ranges, self.grid, self.window_samples, seed, step)
+        return receiver if joint else receiver.alone(self.first_tap_samples, self.n_taps)
 
     def training_draw(
         self, sensing: PilotPattern | Receiver, n_samples: int, generator: torch.Generator, snr_db: Tensor
     ) -> tuple[Batch, Tensor | None]:
         if not isinstance(sensing, Receiver):
             return super().training_draw(sensing, n_samples, generator, snr_db)
-        n_samples = min(n_samples, max(8, 256 // sensing.n_snapshots))
+        alone = sensing.n_snapshots == 0
+        n_samples = n_samples if alone else min(n_samples, max(8, 256 // sensing.n_snapshots))
         channel = self.channel.separate() if sensing.separate else self.channel
         drawn = [channel.draw_delays(n_samples, generator, self._axis) for _ in sensing.symbols]
         delays, variances = (torch.stack(one) for one in zip(*drawn, strict=True))
-        return draw_received(sensing, (delays, variances), sensing.n_snapshots, snr_db[:n_samples], generator), None
+        paths = delays, variances
+        batch = draw_received(sensing, paths, max(1, sensing.n_snapshots), snr_db[:n_samples], generator)
+        if alone:
+            batch = Batch(batch.observations[:, 0], batch.noise_variance, {"cfr": batch.truth["cfr"][:, 0, 0]})
+        return batch, None
 
     def target(self, sensing: PilotPattern | Receiver, batch: Batch) -> Target:
         if isinstance(sensing, Receiver):
@@ -391,6 +433,9 @@ class Scenario(Problem):
         used = torch.from_numpy(receiver.pattern.used_subcarriers)
         some = torch.randperm(len(used), generator=seeded(len(used), "pattern", len(receiver)))[:96].sort().values
         phi, band = receiver.operator(truth.device), receiver.band(used[some], truth.device)
+
+        if truth.ndim == 2:  # one vector at a time
+            return Target(phi, lambda rms: rms, truth[..., some], lambda x: band.forward(x) * len(some) ** 0.5)
 
         def compared(x: Tensor) -> Tensor:
             response = band.forward(x.unflatten(-1, (n_layers, -1))) * len(some) ** 0.5

@@ -40,6 +40,7 @@ class Estimator(nn.Module, ABC):
         complex_only: whether it takes complex vectors only.
         joint: whether it takes snapshots, (*batch, R, M).
         circle: whether it looks at all delays that the pilots tell apart, on a grid of its own.
+        weighs_delays: whether it finds variances of taps, which say where else a path may lie.
         n_iterations: K it was made for.
     """
 
@@ -49,6 +50,7 @@ class Estimator(nn.Module, ABC):
     complex_only: ClassVar[bool] = False
     joint: ClassVar[bool] = False
     circle: ClassVar[bool] = False
+    weighs_delays: ClassVar[bool] = False
     n_iterations: int
     hyperparameters: dict[str, Any]
 

@@ -34,6 +34,7 @@ class EP(Algorithm):
     """
 
     name = "ep"
+    weighs_delays = True
     complex_only = True
 
     def __init__(self, n_iterations: int = 8, sparsity: float = 8, decay: float = 0.0, damping: float = 0.5) -> None:

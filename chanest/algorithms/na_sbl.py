@@ -56,6 +56,7 @@ class NASBL(Algorithm):
     """
 
     name = "na-sbl"
+    weighs_delays = True
     learned = True
     complex_only = True
     any_n_iterations = False

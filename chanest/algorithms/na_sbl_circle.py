@@ -60,6 +60,7 @@ class CircleNASBL(Algorithm):
     """
 
     name = "na-sbl"
+    weighs_delays = True
     learned = True
     complex_only = True
     any_n_iterations = False

@@ -29,6 +29,7 @@ class SBL(Algorithm):
     """
 
     name = "sbl"
+    weighs_delays = True
     complex_only = True
     joint = True
 

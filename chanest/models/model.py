@@ -41,6 +41,7 @@ from .groups import Groups, grouped
 from .guard import kept, kept_share, unsure
 from .precision import converted
 from .scaling import noise_of_y, normalise
+from .trust import Found
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
@@ -409,6 +410,10 @@ class Model:
 
             variance = of_groups(parts, expected)
             variance = unsure(variance, share.amin(-1, keepdim=True), y.abs().square().mean(-2, keepdim=True).sqrt())
+        if n_layers == 1:
+            seen = Found(recovery.x, y, groups.noise, phi, band, pattern, True)
+            response, variance = seen.doubted(values["cfr"].reshape(*y.shape[:2], -1), variance)
+            values["cfr"] = groups.of_snapshots(response)
         found = Solution(
             values,
             None if variance is None or not error_variance else shared(variance * rms.double().square().unsqueeze(-1)),
@@ -458,10 +463,14 @@ class Model:
             variance = algorithm.error_variance(recovery, y, forward.phi, forward.band, told)
             variance = variance if variance.ndim == y.ndim else variance.unsqueeze(1).expand(-1, y.shape[1], -1)
         share = kept_share(recovery.x, y, forward.phi, forward.band)
-        if variance is not None:
-            variance = groups.of_snapshots(unsure(variance, share, y) * scale.square())
         x = kept(recovery.x, share) * scale
-        values = {name: groups.of_snapshots(v) for name, v in forward.quantities(x).items()}
+        found = forward.quantities(x)
+        if variance is not None:
+            variance = unsure(variance, share, y)
+        seen = Found(recovery.x, y, noise, forward.phi, forward.band, pattern, algorithm.weighs_delays)
+        found["cfr"], variance = seen.doubted(found["cfr"], variance)
+        values = {name: groups.of_snapshots(v) for name, v in found.items()}
+        variance = None if variance is None else groups.of_snapshots(variance * scale.square())
         iterates = tuple(groups.of_snapshots(x * scale) for x in recovery.iterates)
         return Solution(values, variance, self.scenario.first_tap_samples, iterates)
 
@@ -487,10 +496,22 @@ class Model:
         recovery, scale = found.recovery, forward.scale(rms)
         share = kept_share(recovery.x, y, forward.phi, forward.band)
         x = kept(recovery.x, share)
+        values = forward.quantities(x * scale)
         if variance is not None:
             variance = unsure(variance, share, y)
+        if isinstance(sensing, PilotPattern):
+
+            def rows(values: Tensor) -> Tensor:
+                return values.reshape(-1, 1, values.shape[-1])
+
+            told = None if noise is None else noise.reshape(-1)
+            weighs = self.algorithm.weighs_delays
+            seen = Found(rows(recovery.x), rows(y), told, forward.phi, forward.band, sensing, weighs)
+            cfr, doubt = seen.doubted(rows(values["cfr"]), None if variance is None else rows(variance))
+            values["cfr"] = cfr.reshape(values["cfr"].shape)
+            variance = None if variance is None or doubt is None else doubt.reshape(variance.shape)
         return Solution(
-            forward.quantities(x * scale),
+            values,
             None if variance is None else variance * rms.square(),
             first,
             tuple(x * scale for x in recovery.iterates),

@@ -29,8 +29,8 @@ from chanest.integrations.export.matlab import read_mat, write_mat
 from chanest.integrations.export.savedmodel import run_savedmodel
 from chanest.models import pick_model, read_model, write_model
 
-PATTERN = PilotPattern.random(12, seed=1)
-OTHER = PilotPattern.random(12, seed=2)
+PATTERN = PilotPattern.random(50, seed=1)
+OTHER = PilotPattern.random(50, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_program_gives_the_models_estimates_for_any_batch_and_subcarriers(prog
         found = program(inputs.received_pilots, torch.tensor(pattern.subcarriers), inputs.noise_variance)
         for f, e in zip(found, inputs.estimate(model), strict=True):
             assert relative_error(f, e) < 1e-6
-    silent = program(torch.zeros(2, 12, dtype=torch.complex64), torch.tensor(PATTERN.subcarriers), torch.zeros(2))
+    silent = program(torch.zeros(2, 50, dtype=torch.complex64), torch.tensor(PATTERN.subcarriers), torch.zeros(2))
     assert not any(part.any() for part in silent)
 
 
@@ -148,12 +148,12 @@ def test_a_program_runs_in_a_fresh_process_without_chanest_and_says_what_it_is(p
         "import torch, json\n"
         "facts = {'chanest.json': ''}\n"
         f"program = torch.export.load({str(path)!r}, extra_files=facts).module()\n"
-        "cfr, cir, variance = program(torch.ones(5, 12, dtype=torch.complex64), torch.arange(1, 13), torch.ones(5))\n"
+        "cfr, cir, variance = program(torch.ones(5, 50, dtype=torch.complex64), torch.arange(1, 51), torch.ones(5))\n"
         "facts = json.loads(facts['chanest.json'])\n"
         "print(facts['algorithm'], facts['n_pilots'], [list(t.shape) for t in (cfr, cir, variance)])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.strip() == "na-alista 12 [[5, 600], [5, 256], [5, 600]]", done.stderr
+    assert done.stdout.strip() == "na-alista 50 [[5, 600], [5, 256], [5, 600]]", done.stderr
 
 
 class Factors(torch.nn.Module):

@@ -41,6 +41,8 @@ X, Z = RNG.uniform(0.1, 0.9, (BATCH, 4, 5)), RNG.normal(size=(BATCH, 5, 5, 2)).v
 CONVERT = {namespace: torch.from_numpy, tf_namespace: tf.constant}
 CALLS = {
     "abs2": ((Z,), ()),
+    "argmax": ((X,), (-1,)),
+    "cumsum": ((X,), (-1,)),
     "arange": ((), (5, X)),
     "broadcast_to": ((X[0],), ((BATCH, 4, 5),)),
     "clip": ((X,), (0.3, 0.6)),
@@ -57,6 +59,7 @@ CALLS = {
     "matrix_transpose": ((X,), ()),
     "matvec": ((X, X[:, 0]), ()),
     "max": ((X,), (-1,)),
+    "min": ((X,), (-1,)),
     "maximum": ((X, X[::-1].copy()), ()),
     "mean": ((X,), (-1,)),
     "median_where": ((X, (X > 0.3) & (np.arange(4)[:, None] > 0)), ()),

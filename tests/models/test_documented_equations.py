@@ -106,7 +106,7 @@ def scattered(algorithm):
 @pytest.mark.parametrize("scenario", ["lte10", "etu"])
 def test_every_hyperparameter_is_documented(tmp_path, scenario, algorithm, known):
     write_model(tmp_path / "m.h5", scattered(algorithm), load_scenario(scenario), {})
-    pattern, data = simulated(scenario, 31, n=4, snr_db=20)
+    pattern, data = simulated(scenario, 50, n=4, snr_db=20)
     noise = data.noise_variance if known else None
     relative, _, _ = errors(tmp_path / "m.h5", pattern, data.observations.to(torch.complex128), noise)
     assert max(relative) < (1e-7 if algorithm.name == "na-sbl" else 1e-10)

@@ -1,0 +1,154 @@
+"""How far an estimate is believed between and beyond the pilots: few of them, blocks, clusters, one side of a band.
+
+No estimator knows a channel far from its pilots, and sparse ones do not say so: they put their paths somewhere and
+follow them. Here a path may lie wherever the pilots would hardly tell it from where it is, and what the linear MMSE
+estimate of such channels explains of a subcarrier is how far its estimate is believed.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..operators import PartialDFT
+from ..problems import PilotPattern, period_samples
+
+_FEW = 24  # pilots
+_SPREAD = 1 / 8  # of the symbol: delays of channels that are like any other
+_NOISE = 0.01  # that they come with
+_MOST = 400  # pilots that are looked at
+_LEAST, _SHARE = 0.02, 0.1  # explained of this share of the band, at most, where a pattern leaves part of it open
+_TINY, _PER_PATH = 8, 3  # pilots below which paths may be anywhere; numbers that a path has
+_SURE = 0.9  # explained, from which on the estimator's own error variance holds
+_CHUNK = 64
+
+
+class Sharpness(NamedTuple):
+    """Of the likelihood of a path's delay: a share of the pilots' SNR, and at most so much."""
+
+    share: float
+    most: float
+
+
+WEIGHED, POINT = Sharpness(0.3, 30.0), Sharpness(1.0, 10.0)  # of algorithms that weigh delays, and of others
+
+
+@lru_cache(maxsize=512)
+def leaves_open(pattern: PilotPattern) -> bool:
+    """Whether pilots leave part of the band open, for channels with delays in an eighth of the symbol.
+
+    >>> [leaves_open(p) for p in (PilotPattern.random(75, seed=0), PilotPattern.comb(12), PilotPattern((1, 2, 3)))]
+    [False, False, True]
+    """
+    if len(pattern) < _FEW:
+        return True
+    width = pattern.n_fft * _SPREAD
+    k = np.asarray(pattern.subcarriers, float)[:: math.ceil(len(pattern) / _MOST)]
+    used = np.asarray(pattern.used_subcarriers, float)
+
+    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        turns = (a[:, None] - b) * width / pattern.n_fft
+        return np.asarray(np.sinc(turns) * np.exp(-1j * np.pi * turns))
+
+    seen = covariance(used, k)
+    explained = (seen * np.linalg.solve(covariance(k, k) + _NOISE * np.eye(len(k)), seen.conj().T).T).sum(-1).real
+    return bool(np.quantile(explained, _SHARE) < _LEAST)
+
+
+def believed(
+    x: Tensor, noise: Tensor, phi: PartialDFT, band: PartialDFT, pattern: PilotPattern, sharpness: Sharpness
+) -> Tensor:
+    """(batch, n_used) in 0...1: how much of the response of x every subcarrier is explained.
+
+    Args:
+        x: (batch, R, N) coefficients; R snapshots share their delays.
+        noise: (batch,) over the power of the pilots.
+        phi, band: from the taps to the pilots and to the used subcarriers.
+        pattern: the pilots.
+        sharpness: of the algorithm.
+    """
+    n, m, device = phi.length, phi.n_measurements, x.device
+    where = phi.first_tap_samples, phi.n_fft, torch.complex128, device, phi.spacing_samples
+    circle, everywhere = PartialDFT(phi.subcarriers, n, *where), PartialDFT(band.subcarriers, n, *where)
+    pilots = torch.zeros(n, dtype=torch.float64, device=device).index_fill(0, phi.bins, 1 / m)
+    alike = torch.fft.fft(pilots).abs().square()  # of two delays so far apart, to the pilots
+    apart = torch.arange(n, device=device)
+    near = torch.minimum(apart, n - apart) * phi.spacing_samples < period_samples(pattern) / 2
+    noise = noise.double().clamp(1e-9, 1 / 1.1)
+    ratio = noise / (1 - noise)  # noise over signal
+    made = []
+    for rows, own in zip(x.split(_CHUNK), ratio.split(_CHUNK), strict=True):
+        power = torch.nn.functional.pad(rows.abs().double().square().mean(-2), (0, n - x.shape[-1]))
+        total = power.sum(-1, keepdim=True)
+        silent = total.squeeze(-1) <= 0
+        power = torch.where(silent.unsqueeze(-1), 1.0, power / total.clamp_min(1e-300))
+        power = power / power.sum(-1, keepdim=True)
+        paths = 1 / power.square().sum(-1)
+        steep = (sharpness.share * m * x.shape[-2] / (own * paths)).clamp_max(sharpness.most)
+        likely = torch.exp(steep.unsqueeze(-1) * (alike - 1)) * near
+        likely = likely / likely.sum(-1, keepdim=True)
+        blurred = torch.fft.ifft(torch.fft.fft(power) * torch.fft.fft(likely)).real.clamp_min(0)
+        if m < _TINY:
+            unsure = (_PER_PATH * paths / m).clamp_max(1).square().unsqueeze(-1)
+            blurred = (1 - unsure) * blurred + unsure * near / near.sum()
+        c = circle.covariance(blurred) + torch.diag_embed((own / m).unsqueeze(-1).expand(-1, m)).to(torch.complex128)
+        root = torch.linalg.cholesky(c + 1e-9 / m * torch.eye(m, device=device))
+        white = torch.linalg.solve_triangular(root, circle.cross_covariance(everywhere, blurred), upper=False)
+        explained = white.abs().square().sum(-2) * everywhere.n_measurements / blurred.sum(-1, keepdim=True)
+        made.append(explained.clamp(0, 1))
+    return torch.cat(made)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in pilots, and from what.
+
+    Attributes:
+        x, y: (batch, R, N) coefficients, (batch, R, M) observations of mean square 1/M.
+        told: (batch,) or (batch, M) noise variance of an entry of y, or None.
+        phi, band: from the taps to the pilots and to the used subcarriers.
+        pattern: the pilots.
+        weighs_delays: of the algorithm.
+    """
+
+    x: Tensor
+    y: Tensor
+    told: Tensor | None
+    phi: Any
+    band: Any
+    pattern: PilotPattern
+    weighs_delays: bool
+
+    def doubted(self, cfr: Tensor, variance: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """A response and its error variance where the pilots leave part of the band open, else both as they are.
+
+        The response is shrunk by what is not explained of it, the variance is at least that share of the power where
+        it is much.
+
+        Args:
+            cfr: (batch, R, n_used), in any units.
+            variance: (batch, R, n_used) for pilots of mean power 1, R = 1 where all snapshots have the same; or None.
+        """
+        if not leaves_open(self.pattern):
+            return cfr, variance
+        with torch.no_grad():
+            noise = _noise_of_power(self.y, self.x, self.phi, self.told)
+            sharpness = WEIGHED if self.weighs_delays else POINT
+            explained = believed(self.x, noise, self.phi, self.band, self.pattern, sharpness).unsqueeze(1)
+            factor = (1 - (1 - explained).square()).to(cfr.real.dtype)
+        if variance is not None:
+            not_explained = (1 - explained).to(variance.dtype).expand(variance.shape)
+            variance = torch.where(explained < _SURE, torch.maximum(variance, not_explained), variance)
+        return cfr * factor, variance
+
+
+def _noise_of_power(y: Tensor, x: Tensor, phi: PartialDFT, told: Tensor | None) -> Tensor:
+    """(batch,) noise over the power of the pilots, which is 1: as told, or what the estimate leaves over."""
+    if told is None:
+        return (y - phi.forward(x)).abs().double().square().mean((-2, -1)) * y.shape[-1]
+    told = told.double() * y.shape[-1]
+    return told if told.ndim == 1 else 1 / (1 / told).mean(-1)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Trains the shipped models, one after the other; each file records its own command (na-sbl-lte10-m75-k10 was trained by
 # the two below, in other folders). Skips those that exist and
-# resumes those that were interrupted. na-sbl-wide was trained in two parts, 8,000 steps (batches of 32, K = 7) and then
-# 9,000, of which its file has the command; na-sbl-wide-window before its scenario had receivers, by the commit of 0.2.0.
+# resumes those that were interrupted. na-sbl-wide was trained in four parts (docs/estimators.md), of the last of which its
+# file has the command; na-sbl-wide-window before its scenario had receivers, by the commit of 0.2.0; na-alista-wide by the
+# command below from the one of 0.2.0 (--start), 5,000 steps.
 #   tools/train_shipped.sh [NAME ...]      e.g. na-alista-lte10-m75 na-sbl-wide; all when none is named
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,11 +11,11 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 declare -A options=(
   [alista]="--steps 2000"
   [na-alista]="--steps 3000 --inputs r,u"
-  [na-alista-wide]="--steps 4000 --inputs r,u --learning-rate 1e-3"
+  [na-alista-wide]="--steps 9000 --inputs r,u --learning-rate 1e-3"
   [na-alista-lte10-m75]="--steps 4000 --inputs r,u"
   [na-alista-lte10-reference-m75]="--steps 5000 --inputs r,u"
   [na-sbl]="--steps 1000"
-  [na-sbl-wide]="--steps 17000 --batch 32 --iterations 7"
+  [na-sbl-wide]="--steps 37000 --batch 32 --iterations 7"
   [na-sbl-lte10-m100]="--steps 3000"
   [na-sbl-lte10-m75]="--steps 2500"
   [na-sbl-lte10-m50]="--steps 1500"

@@ -23,6 +23,7 @@ _NOISE = 0.01  # that they come with
 _MOST = 400  # pilots that are looked at
 _LEAST, _SHARE = 0.02, 0.1  # explained of this share of the band, at most, where a pattern leaves part of it open
 _TINY, _PER_PATH = 8, 3  # pilots below which paths may be anywhere; numbers that a path has
+_REACH, _STEEP = 2, 8  # spans of the pilots beyond them, and how suddenly their reach ends
 _SURE = 0.9  # explained, from which on the estimator's own error variance holds
 _CHUNK = 64
 
@@ -100,7 +101,14 @@ def believed(
         white = torch.linalg.solve_triangular(root, circle.cross_covariance(everywhere, blurred), upper=False)
         explained = white.abs().square().sum(-2) * everywhere.n_measurements / blurred.sum(-1, keepdim=True)
         made.append(explained.clamp(0, 1))
-    return torch.cat(made)
+    return torch.cat(made) * _within_reach(phi.subcarriers, band.subcarriers)
+
+
+def _within_reach(pilots: Tensor, used: Tensor) -> Tensor:
+    """(n_used,) float64: 1 near the pilots, 0 far beyond twice their span, where nobody follows unresolved paths."""
+    first, last = pilots.min(), pilots.max()
+    beyond = torch.maximum(first - used, used - last).clamp_min(0) / (_REACH * (last - first + 1))
+    return 1 / (1 + beyond.double() ** _STEEP)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ follow them. Here a path may lie wherever the pilots would hardly tell it from w
 estimate of such channels explains of a subcarrier is how far its estimate is believed.
 """
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ from torch import Tensor
 from ..operators import PartialDFT
 from ..problems import PilotPattern, period_samples
 
-_FEW = 24  # pilots
-_SPREAD = 1 / 8  # of the symbol: delays of channels that are like any other
-_NOISE = 0.01  # that they come with
-_MOST = 400  # pilots that are looked at
-_LEAST, _SHARE = 0.02, 0.1  # explained of this share of the band, at most, where a pattern leaves part of it open
+_FEW = 16  # pilots
+_SHARE, _FAR = 0.1, 2.0  # so much of the band, so many times as far from all pilots as they would stand apart on a comb
+_CLEAN = 1e-3  # noise over signal, below which a path is believed to lie where it was found
 _TINY, _PER_PATH = 8, 3  # pilots below which paths may be anywhere; numbers that a path has
 _REACH, _STEEP = 2, 8  # spans of the pilots beyond them, and how suddenly their reach ends
 _SURE = 0.9  # explained, from which on the estimator's own error variance holds
@@ -29,7 +26,7 @@ _CHUNK = 64
 
 
 class Sharpness(NamedTuple):
-    """Of the likelihood of a path's delay: a share of the pilots' SNR, and at most so much."""
+    """Of the likelihood of a path's delay: a share of the pilots' SNR, and at most so much, up to 30 dB."""
 
     share: float
     most: float
@@ -40,24 +37,17 @@ WEIGHED, POINT = Sharpness(0.3, 30.0), Sharpness(1.0, 10.0)  # of algorithms tha
 
 @lru_cache(maxsize=512)
 def leaves_open(pattern: PilotPattern) -> bool:
-    """Whether pilots leave part of the band open, for channels with delays in an eighth of the symbol.
+    """Whether pilots leave part of the band open: there are few, or a tenth of it lies far from all.
 
     >>> [leaves_open(p) for p in (PilotPattern.random(75, seed=0), PilotPattern.comb(12), PilotPattern((1, 2, 3)))]
     [False, False, True]
     """
     if len(pattern) < _FEW:
         return True
-    width = pattern.n_fft * _SPREAD
-    k = np.asarray(pattern.subcarriers, float)[:: math.ceil(len(pattern) / _MOST)]
-    used = np.asarray(pattern.used_subcarriers, float)
-
-    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        turns = (a[:, None] - b) * width / pattern.n_fft
-        return np.asarray(np.sinc(turns) * np.exp(-1j * np.pi * turns))
-
-    seen = covariance(used, k)
-    explained = (seen * np.linalg.solve(covariance(k, k) + _NOISE * np.eye(len(k)), seen.conj().T).T).sum(-1).real
-    return bool(np.quantile(explained, _SHARE) < _LEAST)
+    k, used = np.asarray(pattern.subcarriers), np.asarray(pattern.used_subcarriers)
+    above = np.clip(np.searchsorted(k, used), 1, len(k) - 1)
+    apart = np.minimum(np.abs(used - k[above]), np.abs(used - k[above - 1]))
+    return bool(np.quantile(apart, 1 - _SHARE) > _FAR * len(used) / len(k))
 
 
 def believed(
@@ -89,7 +79,8 @@ def believed(
         power = torch.where(silent.unsqueeze(-1), 1.0, power / total.clamp_min(1e-300))
         power = power / power.sum(-1, keepdim=True)
         paths = 1 / power.square().sum(-1)
-        steep = (sharpness.share * m * x.shape[-2] / (own * paths)).clamp_max(sharpness.most)
+        steep = sharpness.share * m * x.shape[-2] / (own * paths)
+        steep = torch.minimum(steep, sharpness.most * (_CLEAN / own).clamp_min(1))
         likely = torch.exp(steep.unsqueeze(-1) * (alike - 1)) * near
         likely = likely / likely.sum(-1, keepdim=True)
         blurred = torch.fft.ifft(torch.fft.fft(power) * torch.fft.fft(likely)).real.clamp_min(0)

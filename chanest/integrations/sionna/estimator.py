@@ -218,7 +218,14 @@ def _observe(
 
 
 def _over_time(estimates: dict[int, tuple[Tensor, Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """[..., num_ofdm_symbols, n_used] from a stream's snapshots; their errors count as independent."""
+    """[..., num_ofdm_symbols, n_used] from a stream's snapshots.
+
+    Of an error e of a channel of power P the share 1/log(1 + P/e), at most all, is common to the snapshots: what
+    shrinkage takes, of LMMSE with taps whose powers are spread evenly in dB. The rest, of the noise, is independent.
+    """
     in_turn = (estimates[turn] for turn in range(len(estimates)))
     h, error = (torch.stack(parts, -2) for parts in zip(*in_turn, strict=True))
-    return weights.to(h.dtype) @ h, weights.square() @ error
+    power = h.detach().abs().square().mean(-1, keepdim=True)
+    tiny = torch.finfo(error.dtype).tiny
+    common = error / torch.log1p(power / error.clamp_min(tiny)).clamp_min(1)
+    return weights.to(h.dtype) @ h, weights.square() @ (error - common) + (weights @ common.sqrt()).square()

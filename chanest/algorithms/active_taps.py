@@ -1,28 +1,12 @@
 """The posterior of the few taps that are alive, as a matrix: error variances and covariances follow from it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..operators import PartialDFT, Superposed
-
-_MOST_ENTRIES = 2**22
-_TOGETHER = 16  # groups whose taps are filled up to the same number
-
-
-@dataclass(frozen=True)
-class ActiveTaps:
-    """Taps of positive variance of every group, and their posterior covariance.
-
-    Attributes:
-        taps: (batch, A) int64, filled up with taps of no variance where a group has fewer.
-        covariance: (batch, A, A) complex128.
-    """
-
-    taps: Tensor
-    covariance: Tensor
+from ..operators import PartialDFT, Superposed, tap_domain
+from ..operators.tap_domain import ActiveTaps, Correlations
 
 
 @torch.no_grad()
@@ -35,27 +19,17 @@ def active_taps(phi: PartialDFT | Superposed, g: Tensor, noise_variance: Tensor)
         noise_variance: (batch, M), the diagonal of S.
     """
     count = int((g > 0).sum(-1).max().clamp_min(1))
-    taps = g.topk(count, -1).indices.sort(-1).values
-    d = g.gather(-1, taps).double().sqrt()
-    made = []
-    for some in torch.arange(len(g), device=g.device).split(
-        max(1, _MOST_ENTRIES // (count * (count + g.shape[-1] // 8)))
-    ):
-        columns = columns_of(phi, taps[some]) * d[some].unsqueeze(-2)  # (n, M, A)
-        normal = columns.mH @ (columns / noise_variance[some].double().unsqueeze(-1))
-        normal.diagonal(dim1=-2, dim2=-1).add_(1)
-        scale = d[some]
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal)[0])
-        made.append(scale.unsqueeze(-1) * inverse * scale.unsqueeze(-2))
-    return ActiveTaps(taps, torch.cat(made))
+    made = torch.zeros(len(g), count, count, dtype=torch.complex128, device=g.device)
+    taps = g.topk(count, -1).indices  # the largest first: those left over have no variance
+    for some, chosen in tap_domain.chosen_taps(g):
+        found = _of(phi, g[some], noise_variance[some], chosen)
+        n = chosen.shape[-1]
+        taps[some, :n], made[some, :n, :n] = chosen, found.covariance
+    return ActiveTaps(taps, made)
 
 
-def columns_of(phi: PartialDFT | Superposed, taps: Tensor) -> Tensor:
-    """Columns of Phi, (batch, A) -> (batch, M, A) complex128."""
-    layer = phi.layer
-    n = layer.n_coefficients
-    made = _turned(layer, layer.bins, taps % n) / layer.n_measurements**0.5
-    return made * phi.symbols.to(made.dtype)[taps // n].mT
+def _of(phi: PartialDFT | Superposed, g: Tensor, noise_variance: Tensor, taps: Tensor) -> ActiveTaps:
+    return tap_domain.active_taps(Correlations(phi.to(torch.complex128), 1 / noise_variance.double()), g, taps)
 
 
 def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: PartialDFT) -> Tensor:
@@ -79,12 +53,10 @@ def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: Pa
 def posterior_variance_of_layers(
     phi: PartialDFT | Superposed, band: PartialDFT, g: Tensor, noise_variance: Tensor
 ) -> Tensor:
-    """:func:`response_variance` of all groups, (batch, L, n_used), a few of about as many taps at a time."""
-    order = (g > 0).sum(-1).argsort()
-    parts = [
-        response_variance(active_taps(phi, g[some], noise_variance[some]), phi, band) for some in order.split(_TOGETHER)
-    ]
-    return torch.cat(parts)[order.argsort()]
+    """:func:`response_variance` of all groups, (batch, L, n_used)."""
+    parts = list(tap_domain.chosen_taps(g))
+    made = [response_variance(_of(phi, g[some], noise_variance[some], taps), phi, band) for some, taps in parts]
+    return torch.cat(made)[torch.cat([some for some, _ in parts]).argsort()]
 
 
 def response_columns(phi: PartialDFT | Superposed, band: PartialDFT, taps: Tensor, layer: int) -> Tensor:

@@ -23,7 +23,8 @@ from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
 from .results import JointPosterior, Recovery, Trace
 
-MOST_BY_FFT, MOST_FLAT = 8, 300  # snapshots and pilots, up to which the first iteration needs no factorisation
+MOST_BY_FFT = 8  # snapshots up to which the first iteration needs no factorisation,
+MOST_FLAT = 600  # and pilots or taps, whichever are fewer
 _Phi = PartialDFT | Superposed
 
 
@@ -163,18 +164,18 @@ class CircleNASBL(Algorithm):
         for k in which:
             if record:
                 states.append(state)
-            m = self._moments(y, phi, state, k == 0)
+            m = self._moments(y, phi, state, k)
             step = self._step if compiled is None else self._compiled_step
             state = step(k, m, state, setting)
         return state, states
 
-    def _moments(self, y: Tensor, phi: _Phi, state: State, first: bool) -> JointMoments:
+    def _moments(self, y: Tensor, phi: _Phi, state: State, k: int) -> JointMoments:
         """Of the first iteration, where all variances and noises are alike, without a factorisation."""
-        flat = first and y.shape[-2] <= MOST_BY_FFT and phi.n_measurements <= MOST_FLAT and not self._is_learning
-        alike = flat and bool(((state.relative * state.outlier - 1).abs() < 1e-5).all())
-        if alike:
+        small = y.shape[-2] <= MOST_BY_FFT and min(phi.n_measurements, phi.n_coefficients) <= MOST_FLAT
+        alike = k == 0 and small and not self._is_learning
+        if alike and bool(((state.relative * state.outlier - 1).abs() < 1e-5).all()):
             return phi.flat_moments(y, state.g.sum(-1), state.s)
-        return phi.joint_moments(y, state.g, state.noise)
+        return phi.joint_moments(y, state.g, state.noise, None if k < self.n_coarse else max(FINE_NEIGHBOURS))
 
     def _step(self, k: int, m: JointMoments, state: State, setting: Setting) -> State:
         found = rules.read(m, state, setting)

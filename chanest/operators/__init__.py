@@ -1,5 +1,6 @@
 """Linear operators: Phi, its adjoint, and what follows from the two."""
 
+from . import tap_domain
 from .base import JointMoments, LinearOperator, Moments, Weights, cached, power_start
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
@@ -26,5 +27,6 @@ __all__ = [
     "generalised_coherence",
     "power_start",
     "projected_gradient_weights",
+    "tap_domain",
     "welch_bound",
 ]

@@ -142,13 +142,16 @@ class LinearOperator(ABC):
         noise = noise_variance * (1 + noise_variance * (w.abs().square().mean(-1) - trace))
         return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
 
-    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> JointMoments:
+    def joint_moments(
+        self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None
+    ) -> JointMoments:
         """The posterior of taps that R snapshots share, by one inverse for all of them.
 
         Args:
             y: (*batch, R, M).
             g: (*batch, N) tap variances.
             noise_variance: (*batch, M), of every entry of y.
+            reach: ``d`` is wanted of taps up to so many steps from one with g > 0; elsewhere it may be anything.
         """
         c_inverse = inverse(self.loaded_covariance(g, noise_variance))
         w = (c_inverse @ y.mT).mT
@@ -172,20 +175,31 @@ class LinearOperator(ABC):
         """
         eigenvalues, basis, shares, columns = cached(self, "flat moments", self._flat_parts)
         g = (total / self.n_coefficients).unsqueeze(-1)
-        inverse_ = 1 / (g * eigenvalues + diagonal_load(total, noise_variance, self.n_measurements).unsqueeze(-1))
+        load = diagonal_load(total, noise_variance, self.n_measurements).unsqueeze(-1)
+        inverse_ = 1 / (g * eigenvalues + load)
         rotated = y @ basis.conj()
         w = (rotated * inverse_.unsqueeze(-2)) @ basis.mT
-        fit = (_squared(rotated).mean(-2) * inverse_).mean(-1)
+        fit = (_squared(rotated).mean(-2) * inverse_).sum(-1)
+        information = inverse_ @ shares
+        if len(eigenvalues) < self.n_measurements:  # on the rest of the space of pilots C is noise alone
+            rest = (y - rotated @ basis.mT) / load.unsqueeze(-1)
+            w, fit = w + rest, fit + (_squared(rest).mean(-2) * load).sum(-1)
+            information = information + (1 - shares.sum(0)).clamp_min(0) / load
         q2 = _squared(self.adjoint(w)).mean(-2)
-        return JointMoments(q2, inverse_ @ columns, fit, _squared(w).mean(-2), inverse_ @ shares)
+        return JointMoments(q2, inverse_ @ columns, fit / self.n_measurements, _squared(w).mean(-2), information)
 
     def _flat_parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Eigenvalues (M,) and eigenvectors (M, M) of Phi Phi^H, their |entries|^2 (M, M), and |Phi^H u|^2 (M, N)."""
+        """Eigenvalues (r,) and eigenvectors (M, r) of Phi Phi^H, their |entries|^2 (r, M), and |Phi^H u|^2 (r, N)."""
+        eigenvalues, exact = self._eigenvectors()
+        basis = exact.to(self.dtype)
+        columns = _squared(self.adjoint(basis.mT))
+        return eigenvalues.to(columns.dtype), basis, _squared(basis).mT.contiguous(), columns
+
+    def _eigenvectors(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues (r,) of Phi Phi^H, at least all that are not 0, and eigenvectors (M, r), in double precision."""
         ones = torch.ones(self.n_coefficients, dtype=self.dtype.to_real(), device=self.device)
         eigenvalues, basis = torch.linalg.eigh(self.covariance(ones).to(torch.complex128))
-        basis = basis.to(self.dtype)
-        columns = _squared(self.adjoint(basis.mT))
-        return eigenvalues.clamp_min(0).to(ones.dtype), basis, _squared(basis).mT.contiguous(), columns
+        return eigenvalues.clamp_min(0), basis
 
     def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         """w = C^-1 y of R snapshots by one factorisation, (*batch, R, M); arguments as of :meth:`joint_moments`."""

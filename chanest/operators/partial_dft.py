@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import OperatorError
 from ..kernels.adapters import Array, run, suits
+from . import tap_domain
 from .base import JointMoments, LinearOperator, Moments, cached
 from .cholesky import diagonal_load
 
@@ -129,7 +130,9 @@ class PartialDFT(LinearOperator):
         q, d = self.adjoint(self.with_delay(w.squeeze(-2))), self._along_lags(lags)
         return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
 
-    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> JointMoments:
+    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
+        if tap_domain.pays(self, g, noise_variance):
+            return tap_domain.joint_moments(self, y, g, noise_variance, reach)
         if not suits(y, self, g):
             return super().joint_moments(y, g, noise_variance)
         found = self._compiled_posterior(y, g, noise_variance, joint=True)
@@ -140,6 +143,8 @@ class PartialDFT(LinearOperator):
         return JointMoments(q2, self._along_lags(lags), scalars[2] / self.n_measurements, surprise, information)
 
     def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        if tap_domain.pays(self, g, noise_variance):
+            return tap_domain.joint_solution(self, y, g, noise_variance)
         if not suits(y, self, g):
             return super().joint_solution(y, g, noise_variance)
         w = self._compiled_solution(y, g, noise_variance)
@@ -150,6 +155,9 @@ class PartialDFT(LinearOperator):
             return super()._solution(y, g, noise_variance)
         w = self._compiled_solution(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1))
         return super()._solution(y, g, noise_variance) if w is None else w.squeeze(-2)
+
+    def _eigenvectors(self) -> tuple[Tensor, Tensor]:
+        return tap_domain.eigenvectors(self) if tap_domain.few_taps(self) else super()._eigenvectors()
 
     def _compiled_posterior(
         self, y: Tensor, g: Tensor, noise_variance: Tensor, joint: bool

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from ..errors import OperatorError
-from .base import LinearOperator, cached
+from . import tap_domain
+from .base import JointMoments, LinearOperator, cached
 from .partial_dft import PartialDFT
 
 
@@ -58,6 +59,19 @@ class Superposed(LinearOperator):
             return super().cross_covariance(other, g)
         code = self.symbols.unsqueeze(-1) * other.symbols.conj().unsqueeze(-2)
         return (self.layer.cross_covariance(other.layer, self.of_layers(g)) * code).sum(-3)
+
+    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
+        if tap_domain.pays(self, g, noise_variance):
+            return tap_domain.joint_moments(self, y, g, noise_variance, reach)
+        return super().joint_moments(y, g, noise_variance)
+
+    def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        if tap_domain.pays(self, g, noise_variance):
+            return tap_domain.joint_solution(self, y, g, noise_variance)
+        return super().joint_solution(y, g, noise_variance)
+
+    def _eigenvectors(self) -> tuple[Tensor, Tensor]:
+        return tap_domain.eigenvectors(self) if tap_domain.few_taps(self) else super()._eigenvectors()
 
     def to(self, dtype: torch.dtype) -> "Superposed":
         """The same in another precision."""

@@ -1,0 +1,232 @@
+"""Posteriors in the domain of the taps: matrices as large as the taps that matter, however many pilots there are.
+
+With S the noise of the pilots, T = Phi^H S^-1 Phi, D^2 = diag(g_a) of the taps a that matter, the posterior covariance
+of these is P = D (I + D T_aa D)^-1 D; T is (block-)Toeplitz, from one FFT per pair of layers. All in double precision.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import JointMoments
+from .cholesky import diagonal_load
+
+MATTERS = 0.03  # g lambda_max(T) of a tap that matters: leaving out all below costs at most 0.006 dB
+FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
+_MOST_ENTRIES = 2**22
+_LEAST_EIGENVALUE = 1e-9  # of the largest one
+_TINY = 1e-100
+
+
+@dataclass(frozen=True)
+class ActiveTaps:
+    """The taps of every group that matter, and their posterior covariance.
+
+    Attributes:
+        taps: (batch, A) int64, filled up with taps of no variance where a group has fewer.
+        covariance: (batch, A, A) complex128, P.
+    """
+
+    taps: Tensor
+    covariance: Tensor
+
+
+class Correlations:
+    """T = Phi^H diag(weight) Phi of every group, as the values along its diagonals.
+
+    Args:
+        phi: :class:`PartialDFT` or :class:`Superposed`, one for the batch.
+        weight: (batch, M), 1/noise.
+    """
+
+    def __init__(self, phi: Any, weight: Tensor) -> None:
+        layer, symbols, weight = phi.layer, phi.symbols.to(torch.complex128), weight.double()
+        self.n_layers, self.n = phi.n_layers, layer.n_coefficients
+        code = symbols.conj().unsqueeze(1) * symbols
+        grid = (weight[:, None, None] * code / phi.n_measurements).contiguous()
+        spread = grid.new_zeros(*grid.shape[:-1], layer.length).index_copy(-1, layer.bins, grid)
+        lags = torch.fft.ifft(spread, norm="forward")
+        falling = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
+        self._strip = lags[..., falling].contiguous()
+        self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
+        #: (batch, L N)
+
+    def between(self, taps: Tensor, others: Tensor) -> Tensor:
+        """T[taps, others], (batch, A) and (batch, B) -> (batch, A, B)."""
+        group = torch.arange(len(taps), device=taps.device)[:, None, None]
+        lag = self.n - 1 - (taps % self.n).unsqueeze(-1) + (others % self.n).unsqueeze(-2)
+        return self._strip[group, (taps // self.n).unsqueeze(-1), (others // self.n).unsqueeze(-2), lag]
+
+
+def active_taps(correlations: Correlations, g: Tensor, taps: Tensor) -> ActiveTaps:
+    """P of some taps of every group, (batch, A), from the variances of all, (batch, L N)."""
+    root = g.gather(-1, taps).double().sqrt()
+    normal = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
+    normal = normal + torch.eye(taps.shape[-1], dtype=normal.dtype, device=normal.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal)[0])
+    return ActiveTaps(taps, root.unsqueeze(-1) * inverse * root.unsqueeze(-2))
+
+
+def chosen_taps(g: Tensor, least: Tensor | float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Groups with about as many taps above ``least``, (batch, 1) or a number: their numbers (n,), and the taps (n, A).
+
+    Args:
+        g: (batch, N).
+    """
+    count = (g > least).sum(-1)
+    order = count.argsort()
+    start, sizes = 0, count[order].clamp_min(1).tolist()
+    while start < len(order):
+        end, most = start + 1, 1.25 * sizes[start] + 8
+        while end < len(order) and sizes[end] <= most and (end - start) * sizes[end] * g.shape[-1] < _MOST_ENTRIES:
+            end += 1
+        some = order[start:end]
+        yield some, g[some].topk(sizes[end - 1], -1).indices.sort(-1).values
+        start = end
+
+
+def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
+    """Whether moments are found faster in this domain: many pilots, of few taps.
+
+    Args:
+        phi: :class:`PartialDFT` or :class:`Superposed`.
+        g: (*batch, N) tap variances.
+        noise: (*batch, M).
+    """
+    m = phi.n_measurements
+    if m < FEWEST or phi.batch_shape or torch.compiler.is_compiling() or g.numel() == 0:
+        return False
+    matter = (g.detach() > _least(phi, 1 / noise.detach())).sum(-1)
+    return bool(matter.double().mean() + FEWEST <= m)
+
+
+def few_taps(phi: Any) -> bool:
+    """Whether Phi^H Phi is a smaller matrix than Phi Phi^H, where both are large."""
+    return not phi.batch_shape and phi.n_measurements >= FEWEST and phi.n_coefficients < phi.n_measurements
+
+
+def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None) -> JointMoments:
+    """As of an operator, phi.
+
+    Args:
+        phi: :class:`PartialDFT` or :class:`Superposed`.
+        y, g, noise_variance, reach: see :meth:`LinearOperator.joint_moments`.
+    """
+    batch, dtype = y.shape[:-2], g.dtype
+    made, order = [], []
+    for part in _parts(phi, y, g, noise_variance):
+        w, weight = part.w, part.weight
+        made.append(
+            (
+                _squared(part.phi.adjoint(w)).mean(-2),
+                _diagonal(part, reach),
+                (part.y.conj() * w).real.mean((-2, -1)),
+                _squared(w).mean(-2),
+                weight - weight.square() * response_variance(part.active, part.phi),
+            )
+        )
+        order.append(part.groups)
+    back = torch.cat(order).argsort()
+    joined = (torch.cat(values)[back] for values in zip(*made, strict=True))
+    return JointMoments(*(values.to(dtype).reshape(*batch, *values.shape[1:]) for values in joined))
+
+
+def joint_solution(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """C^-1 y, as of an operator: (*batch, R, M)."""
+    parts = list(_parts(phi, y, g, noise_variance))
+    w = torch.cat([part.w for part in parts])[torch.cat([part.groups for part in parts]).argsort()]
+    return w.to(y.dtype).reshape(y.shape)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Groups (n,) of a batch: y (n, R, M), g (n, N), weight (n, M), T and P of them, and w = C^-1 y (n, R, M)."""
+
+    groups: Tensor
+    phi: Any
+    y: Tensor
+    g: Tensor
+    weight: Tensor
+    t: Correlations
+    active: ActiveTaps
+    w: Tensor
+
+
+def _parts(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Iterator[_Part]:
+    """A few groups with about as many taps that matter at a time."""
+    batch, m = y.shape[:-2], phi.n_measurements
+    load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m)
+    weights = (1 / load.double()).expand(*batch, m).reshape(-1, m)
+    g, y, phi = g.expand(*batch, -1).reshape(-1, g.shape[-1]), y.reshape(-1, *y.shape[-2:]), phi.to(torch.complex128)
+    y = y.to(phi.dtype)
+    for some, taps in chosen_taps(g, _least(phi, weights)):
+        weight, observed = weights[some], y[some]
+        t = Correlations(phi, weight)
+        active = active_taps(t, g[some], taps)
+        # S^-1 (y - Phi mu), mu = P Phi_a^H S^-1 y
+        matched = phi.adjoint(observed * weight.unsqueeze(-2))
+        at = taps.unsqueeze(-2).expand(-1, y.shape[-2], -1)
+        mean = matched.gather(-1, at) @ active.covariance.mT
+        w = (observed - phi.forward(torch.zeros_like(matched).scatter(-1, at, mean))) * weight.unsqueeze(-2)
+        yield _Part(some, phi, observed, g[some], weight, t, active, w)
+
+
+def eigenvectors(phi: Any) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (r,) of Phi Phi^H that are not 0, and eigenvectors (M, r), from Phi^H Phi, which has them too."""
+    phi = phi.to(torch.complex128)
+    every = torch.arange(phi.n_coefficients, device=phi.device).unsqueeze(0)
+    ones = torch.ones(1, phi.n_measurements, dtype=torch.float64, device=phi.device)
+    eigenvalues, basis = torch.linalg.eigh(Correlations(phi, ones).between(every, every)[0])
+    heard = eigenvalues > _LEAST_EIGENVALUE * eigenvalues[-1]
+    return eigenvalues[heard], (phi.forward(basis[:, heard].mT) / eigenvalues[heard].sqrt().unsqueeze(-1)).mT
+
+
+def _diagonal(part: _Part, reach: int | None) -> Tensor:
+    """d = diag(T - T_:a P T_a:), (batch, L N): of the active taps (1 - P_aa/g_a)/g_a."""
+    t, taps, p = part.t, part.active.taps, part.active.covariance
+    d = t.diagonal
+    others = _others(part.g, taps, reach, t.n)
+    if others.shape[-1]:
+        across = t.between(taps, others)
+        d = d.scatter(-1, others, d.gather(-1, others) - (across.conj() * (p @ across)).sum(-2).real)
+    own = part.g.gather(-1, taps).double()
+    known = (1 - p.diagonal(dim1=-2, dim2=-1).real / own.clamp_min(_TINY)) / own.clamp_min(_TINY)
+    return d.scatter(-1, taps, torch.where(own > _TINY, known, d.gather(-1, taps)))
+
+
+def response_variance(active: ActiveTaps, phi: Any) -> Tensor:
+    """diag(Phi P Phi^H), (batch, M), P the posterior covariance of the taps."""
+    layer = phi.layer
+    n, symbols = layer.n_coefficients, phi.symbols.to(torch.complex128)
+    place, of_layer = active.taps % n, active.taps // n
+    lag = (place.unsqueeze(-1) - place.unsqueeze(-2)) % layer.length
+    pair = of_layer.unsqueeze(-1) * phi.n_layers + of_layer.unsqueeze(-2)
+    p = active.covariance
+    sums = p.new_zeros(len(p), phi.n_layers**2 * layer.length)
+    sums = sums.scatter_add(-1, (pair * layer.length + lag).flatten(1), p.flatten(1))
+    spectra = torch.fft.fft(sums.unflatten(-1, (phi.n_layers, phi.n_layers, layer.length)))[..., layer.bins]
+    return (spectra * symbols.unsqueeze(1) * symbols.conj()).sum((-3, -2)).real / phi.n_measurements
+
+
+def _least(phi: Any, weight: Tensor) -> Tensor:
+    """(batch, 1): variances of taps that do not matter, lambda_max(T) at most (length/M) max sum |X_l|^2/noise."""
+    loudest = (weight * _squared(phi.symbols).sum(0)).amax(-1, keepdim=True)
+    return MATTERS * phi.n_measurements / phi.layer.length / loudest
+
+
+def _others(g: Tensor, taps: Tensor, reach: int | None, n: int) -> Tensor:
+    """(batch, B) taps but those of (batch, A), near to one with g > 0, round the circle of every layer's n."""
+    wanted = torch.ones_like(g, dtype=torch.bool)
+    if reach is not None:
+        alive = (g > 0).to(torch.float32).unflatten(-1, (-1, n))
+        wide = torch.cat([alive[..., n - min(reach, n) :], alive, alive[..., : min(reach, n)]], -1)
+        wanted = torch.nn.functional.max_pool1d(wide, 2 * min(reach, n) + 1, 1).flatten(-2) > 0
+    wanted = wanted.scatter(-1, taps, False)
+    return wanted.to(torch.int8).topk(int(wanted.sum(-1).max()), -1).indices
+
+
+def _squared(x: Tensor) -> Tensor:
+    return x.real.square() + x.imag.square()

@@ -37,16 +37,9 @@ def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: Pa
 
     P summed along equal differences of taps, one FFT.
     """
-    n_layers, n = phi.n_layers, band.n_coefficients
-    place, layer = active.taps % n, active.taps // n
-    lag = (place.unsqueeze(-1) - place.unsqueeze(-2)) % band.length
-    made = []
-    for number in range(n_layers):
-        own = layer == number
-        inside = (own.unsqueeze(-1) & own.unsqueeze(-2)) * active.covariance
-        sums = inside.new_zeros(len(lag), band.length).scatter_add_(-1, lag.flatten(1), inside.flatten(1))
-        made.append(torch.fft.fft(sums).real[:, band.bins])
-    return torch.stack(made, -2).clamp_min(0)
+    sums = tap_domain.sums_along_lags(active, band.n_coefficients, band.length, phi.n_layers)
+    own = sums.diagonal(dim1=1, dim2=2).movedim(-1, 1)
+    return torch.fft.fft(own).real[..., band.bins].clamp_min(0)
 
 
 @torch.no_grad()

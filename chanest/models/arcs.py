@@ -5,6 +5,7 @@ of the circle the energy lies, they are turned so that the first path has delay 
 that was told; a group in which something is left outside of its arc, or that is weak, is sought on the whole circle.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +16,14 @@ from torch import Tensor
 from ..algorithms import CircleNASBL, JointPosterior, Recovery
 from ..algorithms import na_sbl_circle_rules as rules
 from ..algorithms.na_sbl_circle_rules import RATIO
-from ..operators import PartialDFT
+from ..operators import PartialDFT, cached
 from ..problems import DelayGrid, PilotPattern, delay_grid
 from .groups import Groups
 from .precision import converted
 
+ENOUGH = 128  # pilots, to find an arc by
+SHORTER = (4, 2, 1)  # arcs of many pilots are these parts of the window, the shortest first
+_CLEAN = 1e-3  # noise over the power, of what a matched filter shows above its floor
 SINGLE_ENOUGH = 1e-4  # noise over the power: below it single precision tells the noise from rounding no more
 LONGEST = 0.75  # of the circle, of an arc that is worth a look of its own
 
@@ -50,7 +54,7 @@ def recovered(
     algorithm: CircleNASBL,
     groups: Groups,
     phi: Any,
-    arc: PartialDFT | None,
+    arcs: tuple[PartialDFT, ...],
     n_iterations: int | None = None,
     record: bool = False,
 ) -> list[Part]:
@@ -60,7 +64,7 @@ def recovered(
         algorithm: of any precision and device.
         groups: the observations.
         phi: of the whole circle, or of a window that was told.
-        arc: of the window that an arc is taken for, see :func:`arc_of`; None to take none.
+        arcs: of windows that an arc may be taken for, the shortest first, see :func:`arcs_of`.
         n_iterations, record: as of the algorithm.
     """
     rows = torch.arange(len(groups.y), device=groups.y.device)
@@ -69,44 +73,55 @@ def recovered(
     def run(part: Part) -> Part:
         return replace(part, recovery=_precisely(algorithm, part, n_iterations, record))
 
-    if arc is None:
+    if not arcs:
         return [run(whole)]
-    with torch.no_grad():
-        first, clear = _first_delays(algorithm, whole, arc)
-    parts = []
-    if bool(clear.any()):
-        turned = run(_turned(_some(whole, clear), first[clear], arc))
+    parts, left = [], torch.ones_like(rows, dtype=torch.bool)
+    for look in (_coarsely, _matched) if phi.n_measurements > ENOUGH else (_coarsely,):
+        if not bool(left.any()):
+            break
         with torch.no_grad():
-            found = ~_outside(turned, phi)
-        clear = clear.clone()
-        clear[turned.rows[~found]] = False
-        if bool(found.any()):
-            parts.append(turned if bool(found.all()) else _some(turned, found))
-    if not bool(clear.all()):
-        parts.append(run(_some(whole, ~clear)))
+            state, seen = look(algorithm, whole)
+        for arc in arcs:
+            with torch.no_grad():
+                first, clear = _first_delays(state, seen, arc)
+            clear = clear & left
+            if not bool(clear.any()):
+                continue
+            turned = run(_turned(_some(whole, clear), first[clear], arc))
+            with torch.no_grad():
+                found = ~_outside(turned, phi)
+            if bool(found.any()):
+                parts.append(turned if bool(found.all()) else _some(turned, found))
+                left[turned.rows[found]] = False
+    if bool(left.any()):
+        parts.append(run(_some(whole, left)))
     return parts
 
 
-def arc_of(circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[float, float]) -> DelayGrid | None:
-    """The delays of an arc of a circle, as a window that was told; None where it does not pay to look for one.
+def arcs_of(circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[float, float]) -> tuple[DelayGrid, ...]:
+    """The delays of arcs of a circle, as windows that were told, the shortest first; none where it does not pay.
 
-    It pays where the pilots tell all delays of the symbol apart, and the arc is much shorter.
+    It pays where an arc is much shorter than the circle. Up to :data:`ENOUGH` pilots, which training has seen, there is
+    one, where the pilots tell all delays of the symbol apart; more pilots cost less on shorter arcs, and are worth it
+    on any circle.
 
     Args:
         circle: all delays.
         pattern: the pilots.
         window_samples: first and last delay of a channel whose first path has delay 0.
 
+    >>> from chanest import Grid
     >>> from chanest.problems import delay_grid
-    >>> random, comb = PilotPattern.random(75, seed=0), PilotPattern.comb(6)
-    >>> [arc_of(delay_grid(pattern), pattern, (-8, 264)) is None for pattern in (random, comb)]
-    [False, True]
+    >>> patterns = PilotPattern.random(75, seed=0), PilotPattern.comb(6), PilotPattern.comb(2, 0, Grid.nr(106))
+    >>> [len(arcs_of(delay_grid(pattern), pattern, (-8, 264))) for pattern in patterns]
+    [1, 0, 3]
     """
-    length = circle.n_taps * circle.spacing_samples
-    if circle.window_told or length < pattern.n_fft:
-        return None
-    arc = delay_grid(pattern, window_samples)
-    return arc if arc.n_taps * arc.spacing_samples <= LONGEST * length else None
+    length, many = circle.n_taps * circle.spacing_samples, len(pattern) > ENOUGH
+    if circle.window_told or (length < pattern.n_fft and not many):
+        return ()
+    first, last = window_samples
+    made = [delay_grid(pattern, (first, first + (last - first) / part)) for part in (SHORTER if many else (1,))]
+    return tuple(arc for arc in made if arc.n_taps * arc.spacing_samples <= LONGEST * length)
 
 
 def on_circle(parts: list[Part], phi: Any) -> Recovery:
@@ -115,7 +130,13 @@ def on_circle(parts: list[Part], phi: Any) -> Recovery:
         part.recovery if part.turned_samples is None else _placed(part.recovery, part.phi, phi, part.turned_samples)
         for part in parts
     ]
-    return made[0] if len(parts) == 1 else made[0].followed_by(made[1], _order(parts))
+    if len(parts) == 1:
+        return made[0]
+    order = _order(parts)
+    first, *others = made
+    for other in others[:-1]:
+        first = first.followed_by(other, torch.arange(len(first.x) + len(other.x), device=order.device))
+    return first.followed_by(others[-1], order)
 
 
 def of_groups(parts: list[Part], found: Callable[[Part], Tensor]) -> Tensor:
@@ -146,11 +167,42 @@ def _turned(part: Part, delays: Tensor, arc: PartialDFT) -> Part:
     )
 
 
-def _first_delays(algorithm: CircleNASBL, part: Part, arc: PartialDFT) -> tuple[Tensor, Tensor]:
+def _coarsely(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialDFT]:
+    """Where the coarse iterations end, of as many pilots as are enough, and their operator."""
+    phi, m = part.phi, part.phi.n_measurements
+    y, noise, ratio = part.y, part.noise, part.ratio
+    if m > ENOUGH:
+        at = torch.randperm(m, generator=torch.Generator().manual_seed(0))[:ENOUGH].sort().values.to(y.device)
+        phi = cached(phi, "thinned", lambda: phi.seen_at(phi.subcarriers[at]))
+        share = m / ENOUGH  # entries of y have the mean square 1/M
+        y = y[..., at] * share**0.5
+        noise, ratio = (v if v is None or v.ndim == 1 else v[:, at] for v in (noise, ratio))
+        noise = None if noise is None else noise * share
+    return converted(algorithm, y).coarsely(y, phi, noise, ratio), phi
+
+
+def _matched(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialDFT]:
+    """As :func:`_coarsely`, of many pilots and weak channels: the energy of a matched filter above its floor."""
+    y, phi = part.y, part.phi
+    n_snapshots, m = y.shape[-2:]
+    coarse = phi.coarser(RATIO)
+    k = phi.subcarriers - phi.subcarriers.double().mean()
+    taper = 0.5 + 0.5 * torch.cos(torch.pi * k / k.abs().max().clamp_min(1))
+    levels = part.noise if part.noise is not None and part.noise.ndim == 2 else part.ratio
+    heard = 1 if levels is None else (levels < rules.SILENT * levels.amin(-1, keepdim=True)).unsqueeze(-2)
+    energy = coarse.adjoint(y * heard * taper.to(y.real.dtype)).abs().square().mean(-2)
+    floor = energy.median(-1, keepdim=True).values / (1 - 1 / (9 * n_snapshots)) ** 3
+    rare = math.log(energy.shape[-1] / rules.FALSE_ALARMS)
+    above = 1 + (rare + math.sqrt(2 * rare * n_snapshots)) / n_snapshots
+    g = torch.where(energy > above * floor, energy, 0.0)
+    ones = torch.ones_like(y[:, 0].real)
+    return rules.State(g, ones[:, 0] * _CLEAN / m, ones, ones), phi
+
+
+def _first_delays(state: rules.State, phi: PartialDFT, arc: PartialDFT) -> tuple[Tensor, Tensor]:
     """(n,) delay of the first path on the best arc, from the coarse iterations, and whether that is clear."""
-    state = converted(algorithm, part.y).coarsely(part.y, part.phi, part.noise, part.ratio)
-    coarse = part.phi.coarser(RATIO)
-    first, clear = rules.first_of_arc(state, arc.n_coefficients // RATIO, arc.n_measurements)
+    coarse = phi.coarser(RATIO)
+    first, clear = rules.first_of_arc(state, arc.n_coefficients // RATIO, phi.n_measurements)
     return first * coarse.spacing_samples + coarse.first_tap_samples, clear
 
 
@@ -163,7 +215,7 @@ def _outside(part: Part, phi: PartialDFT) -> Tensor:
         arc.subcarriers, n, arc.first_tap_samples, arc.n_fft, arc.dtype, arc.device, arc.spacing_samples
     )
     g = torch.nn.functional.pad(posterior.variances, (0, n - arc.n_coefficients))
-    moments = circle.joint_moments(part.y, g, posterior.noise_variance)
+    moments = circle.joint_moments(part.y, g, posterior.noise_variance, reach=0)
     rest = slice(arc.n_coefficients, None)
     r = part.y.shape[-2]
     loudest = (moments.q2[:, rest] / moments.d[:, rest].clamp_min(1e-12)).amax(-1) * r

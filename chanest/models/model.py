@@ -25,7 +25,7 @@ from ..problems import (
     ofdm,
     whole_band,
 )
-from .arcs import Part, arc_of, of_groups, on_circle, recovered
+from .arcs import Part, arcs_of, of_groups, on_circle, recovered
 from .findings import (
     DETECTED,
     Paths,
@@ -378,10 +378,10 @@ class Model:
         phi: Any = delays.operator(pattern, dtype, device)
         if groups.symbols is not None:
             phi = Superposed(phi, groups.symbols)
-        arc = arc_of(delays, pattern, self._window_samples(pattern.n_fft)) if n_layers == 1 else None
+        arcs = arcs_of(delays, pattern, self._window_samples(pattern.n_fft)) if n_layers == 1 else ()
         algorithm = converted(self.algorithm, y)
         assert isinstance(algorithm, CircleNASBL)
-        sought = None if arc is None else arc.operator(pattern, dtype, device)
+        sought = tuple(arc.operator(pattern, dtype, device) for arc in arcs)
         parts = recovered(algorithm, groups, phi, sought, n_iterations, record)
         recovery = on_circle(parts, phi)
         posterior, scale = recovery.posterior, rms.unsqueeze(-1)
@@ -405,7 +405,7 @@ class Model:
         if error_variance or covariance:
 
             def expected(part: Part) -> Tensor:
-                own = band if arc is None or part.phi is phi else arc.operator(whole_band(pattern.grid), dtype, device)
+                own = band if part.phi is phi else part.phi.seen_at(band.subcarriers)
                 return algorithm.error_variance(part.recovery, part.y, part.phi, own, part.noise).double()
 
             variance = of_groups(parts, expected)

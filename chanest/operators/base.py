@@ -151,7 +151,8 @@ class LinearOperator(ABC):
             y: (*batch, R, M).
             g: (*batch, N) tap variances.
             noise_variance: (*batch, M), of every entry of y.
-            reach: ``d`` is wanted of taps up to so many steps from one with g > 0; elsewhere it may be anything.
+            reach: ``d`` is wanted of taps up to so many steps from one with g > 0; elsewhere it may be larger, up to
+                diag(Phi^H S^-1 Phi), S the noise.
         """
         c_inverse = inverse(self.loaded_covariance(g, noise_variance))
         w = (c_inverse @ y.mT).mT

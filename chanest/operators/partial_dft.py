@@ -249,6 +249,19 @@ class PartialDFT(LinearOperator):
             ),
         )
 
+    def seen_at(self, subcarriers: Tensor) -> "PartialDFT":
+        """The same delays at other subcarriers, (n,) int64."""
+        return PartialDFT(
+            subcarriers,
+            self.n_coefficients,
+            self.first_tap_samples,
+            self.n_fft,
+            self.dtype,
+            self.device,
+            self.spacing_samples,
+            self.window_told,
+        )
+
     @property
     def resolution_samples(self) -> float:
         """Delays nearer to each other than this look alike: n_fft over the span of the pilots."""

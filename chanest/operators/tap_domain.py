@@ -8,17 +8,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .. import kernels
+from ..kernels.adapters import run
 from .base import JointMoments
 from .cholesky import diagonal_load
 
-MATTERS = 0.03  # g lambda_max(T) of a tap that matters: leaving out all below costs at most 0.006 dB
+MATTERS = 0.06  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 _MOST_ENTRIES = 2**22
 _LEAST_EIGENVALUE = 1e-9  # of the largest one
-_TINY = 1e-100
+_ROUNDED = 1e-6  # g T_nn of a tap whose d is lost where it is taken from its own variance
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,55 @@ class Correlations:
         spread = grid.new_zeros(*grid.shape[:-1], layer.length).index_copy(-1, layer.bins, grid)
         lags = torch.fft.ifft(spread, norm="forward")
         falling = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
-        self._strip = lags[..., falling].contiguous()
+        self.strip = lags[..., falling].contiguous()
         self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
         #: (batch, L N)
+
+    def compiles(self, root: Tensor) -> bool:
+        """Whether compiled loops can take this."""
+        return _compiles(self.strip, root)
 
     def between(self, taps: Tensor, others: Tensor) -> Tensor:
         """T[taps, others], (batch, A) and (batch, B) -> (batch, A, B)."""
         group = torch.arange(len(taps), device=taps.device)[:, None, None]
         lag = self.n - 1 - (taps % self.n).unsqueeze(-1) + (others % self.n).unsqueeze(-2)
-        return self._strip[group, (taps // self.n).unsqueeze(-1), (others // self.n).unsqueeze(-2), lag]
+        return self.strip[group, (taps // self.n).unsqueeze(-1), (others // self.n).unsqueeze(-2), lag]
 
 
 def active_taps(correlations: Correlations, g: Tensor, taps: Tensor) -> ActiveTaps:
     """P of some taps of every group, (batch, A), from the variances of all, (batch, L N)."""
     root = g.gather(-1, taps).double().sqrt()
-    normal = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
-    normal = normal + torch.eye(taps.shape[-1], dtype=normal.dtype, device=normal.device)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal)[0])
+    if correlations.compiles(root):
+        from ..kernels.tap_domain import fill, scale
+
+        given = taps.numpy(), root.numpy()
+        normal = np.zeros((*taps.shape, taps.shape[-1]), np.complex128)
+        run(fill, len(taps), correlations.strip.numpy(), *given, normal)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(torch.from_numpy(normal))[0])
+        covariance = np.empty_like(normal)
+        run(scale, len(taps), inverse.mT.contiguous().numpy(), given[1], covariance)
+        return ActiveTaps(taps, torch.from_numpy(covariance))
+    normal_ = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
+    normal_ = normal_ + torch.eye(taps.shape[-1], dtype=normal_.dtype, device=normal_.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal_)[0])
     return ActiveTaps(taps, root.unsqueeze(-1) * inverse * root.unsqueeze(-2))
+
+
+def sums_along_lags(active: ActiveTaps, n_taps: int, length: int, n_layers: int) -> Tensor:
+    """Sums of P along equal differences of taps, of every pair of layers: (batch, L, L, length) complex128."""
+    taps, p = active.taps, active.covariance
+    if _compiles(p):
+        from ..kernels.tap_domain import sum_lags
+
+        sums = np.zeros((len(taps), n_layers, n_layers, length), np.complex128)
+        run(sum_lags, len(taps), p.numpy(), taps.numpy(), n_taps, length, sums)
+        return torch.from_numpy(sums)
+    place, layer = taps % n_taps, taps // n_taps
+    lag = (place.unsqueeze(-1) - place.unsqueeze(-2)) % length
+    pair = layer.unsqueeze(-1) * n_layers + layer.unsqueeze(-2)
+    nothing = p.new_zeros(len(p), n_layers**2 * length)
+    added = nothing.scatter_add(-1, (pair * length + lag).flatten(1), p.flatten(1))
+    return added.unflatten(-1, (n_layers, n_layers, length))
 
 
 def chosen_taps(g: Tensor, least: Tensor | float = 0.0) -> Iterator[tuple[Tensor, Tensor]]:
@@ -185,29 +219,24 @@ def eigenvectors(phi: Any) -> tuple[Tensor, Tensor]:
 
 
 def _diagonal(part: _Part, reach: int | None) -> Tensor:
-    """d = diag(T - T_:a P T_a:), (batch, L N): of the active taps (1 - P_aa/g_a)/g_a."""
+    """d = diag(T - T_:a P T_a:), (batch, L N): of the active taps (1 - P_aa/g_a)/g_a, but of the weakest of them."""
     t, taps, p = part.t, part.active.taps, part.active.covariance
-    d = t.diagonal
-    others = _others(part.g, taps, reach, t.n)
+    d, own = t.diagonal, part.g.gather(-1, taps).double()
+    strong = own * d.gather(-1, taps) > _ROUNDED
+    others = _others(part.g, torch.zeros_like(part.g, dtype=torch.bool).scatter(-1, taps, strong), reach, t.n)
     if others.shape[-1]:
         across = t.between(taps, others)
         d = d.scatter(-1, others, d.gather(-1, others) - (across.conj() * (p @ across)).sum(-2).real)
-    own = part.g.gather(-1, taps).double()
-    known = (1 - p.diagonal(dim1=-2, dim2=-1).real / own.clamp_min(_TINY)) / own.clamp_min(_TINY)
-    return d.scatter(-1, taps, torch.where(own > _TINY, known, d.gather(-1, taps)))
+    own = torch.where(strong, own, 1.0)
+    known = (1 - p.diagonal(dim1=-2, dim2=-1).real / own) / own
+    return d.scatter(-1, taps, torch.where(strong, known, d.gather(-1, taps)))
 
 
 def response_variance(active: ActiveTaps, phi: Any) -> Tensor:
     """diag(Phi P Phi^H), (batch, M), P the posterior covariance of the taps."""
-    layer = phi.layer
-    n, symbols = layer.n_coefficients, phi.symbols.to(torch.complex128)
-    place, of_layer = active.taps % n, active.taps // n
-    lag = (place.unsqueeze(-1) - place.unsqueeze(-2)) % layer.length
-    pair = of_layer.unsqueeze(-1) * phi.n_layers + of_layer.unsqueeze(-2)
-    p = active.covariance
-    sums = p.new_zeros(len(p), phi.n_layers**2 * layer.length)
-    sums = sums.scatter_add(-1, (pair * layer.length + lag).flatten(1), p.flatten(1))
-    spectra = torch.fft.fft(sums.unflatten(-1, (phi.n_layers, phi.n_layers, layer.length)))[..., layer.bins]
+    layer, symbols = phi.layer, phi.symbols.to(torch.complex128)
+    sums = sums_along_lags(active, layer.n_coefficients, layer.length, phi.n_layers)
+    spectra = torch.fft.fft(sums)[..., layer.bins]
     return (spectra * symbols.unsqueeze(1) * symbols.conj()).sum((-3, -2)).real / phi.n_measurements
 
 
@@ -217,15 +246,24 @@ def _least(phi: Any, weight: Tensor) -> Tensor:
     return MATTERS * phi.n_measurements / phi.layer.length / loudest
 
 
-def _others(g: Tensor, taps: Tensor, reach: int | None, n: int) -> Tensor:
-    """(batch, B) taps but those of (batch, A), near to one with g > 0, round the circle of every layer's n."""
-    wanted = torch.ones_like(g, dtype=torch.bool)
+def _others(g: Tensor, strong: Tensor, reach: int | None, n: int) -> Tensor:
+    """(batch, B) taps but those that are ``strong``, near to one with g > 0, round the circle of every layer's n."""
+    wanted = torch.ones_like(strong)
     if reach is not None:
         alive = (g > 0).to(torch.float32).unflatten(-1, (-1, n))
         wide = torch.cat([alive[..., n - min(reach, n) :], alive, alive[..., : min(reach, n)]], -1)
         wanted = torch.nn.functional.max_pool1d(wide, 2 * min(reach, n) + 1, 1).flatten(-2) > 0
-    wanted = wanted.scatter(-1, taps, False)
+    wanted = wanted & ~strong
     return wanted.to(torch.int8).topk(int(wanted.sum(-1).max()), -1).indices
+
+
+def _compiles(*things: Tensor) -> bool:
+    """Whether compiled loops can take this: on the CPU, no gradient, no tracing."""
+    return (
+        kernels.available()
+        and all(type(t) is Tensor and t.device.type == "cpu" and not t.requires_grad for t in things)
+        and not any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in things)
+    )
 
 
 def _squared(x: Tensor) -> Tensor:

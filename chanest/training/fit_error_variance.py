@@ -9,7 +9,7 @@ from torch import Tensor
 from ..algorithms import Algorithm, CircleNASBL
 from ..algorithms.error_calibration import Calibration
 from ..models import Model, normalise, normalise_group
-from ..models.arcs import Part, arc_of, of_groups, on_circle, recovered
+from ..models.arcs import Part, arcs_of, of_groups, on_circle, recovered
 from ..models.groups import Groups
 from ..problems import Batch, seeded
 from .batches import drawn_batch, told_noise
@@ -110,14 +110,14 @@ def _read_jointly(
     used = receiver.pattern.used_subcarriers
     some = torch.randperm(len(used), generator=subcarriers)[:_SUBCARRIERS].sort().values
     shown, symbols = torch.from_numpy(used)[some], receiver.symbols if len(receiver.symbols) > 1 else None
-    arc = None if symbols is not None else arc_of(receiver.delays, receiver.pattern, model.ofdm.window_samples)
-    near = receiver if arc is None else replace(receiver, delays=arc)
+    arcs = () if symbols is not None else arcs_of(receiver.delays, receiver.pattern, model.ofdm.window_samples)
+    sought = tuple(replace(receiver, delays=arc).operator(y.device) for arc in arcs)
     groups = Groups(y, rms, told, None, symbols, y.shape[:1], y.shape[1:2])
     phi, band = receiver.operator(y.device), receiver.band(shown, y.device)
-    parts = recovered(model.algorithm, groups, phi, None if arc is None else near.operator(y.device))
+    parts = recovered(model.algorithm, groups, phi, sought)
 
     def read(part: Part) -> Tensor:
-        own = band if part.phi is phi else near.band(shown, y.device)
+        own = band if part.phi is phi else part.phi.seen_at(band.subcarriers)
         base, features = calibration.read(part.recovery, part.y, part.phi, own, part.noise)
         return torch.cat([base.unsqueeze(-1), features], -1)
 

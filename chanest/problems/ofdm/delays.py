@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ...operators import PartialDFT
+from .operator_cache import cached_operator
 from .pilots import PilotPattern
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
@@ -34,10 +35,9 @@ class DelayGrid:
     def operator(
         self, pattern: PilotPattern, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> PartialDFT:
-        """Phi from these delays to some pilots."""
-        return pattern.operator(
-            self.n_taps, self.first_tap_samples, dtype, device, self.spacing_samples, self.window_told
-        )
+        """Phi from these delays to some pilots, kept from call to call."""
+        taps = self.n_taps, self.first_tap_samples
+        return cached_operator(pattern, *taps, dtype, device, self.spacing_samples, self.window_told)
 
 
 def period_samples(pattern: PilotPattern) -> float:

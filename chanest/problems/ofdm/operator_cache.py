@@ -20,24 +20,27 @@ def cached_operator(
     dtype: torch.dtype,
     device: torch.device | str,
     spacing_samples: float = 1.0,
+    window_told: bool = False,
 ) -> PartialDFT:
     """Phi for a pilot pattern, with all that it has prepared since it was last asked for.
 
     Args:
-        pattern, n_taps, first_tap_samples, dtype, device, spacing_samples: as for :meth:`PilotPattern.operator`.
+        pattern, n_taps, first_tap_samples, dtype, device, spacing_samples, window_told: as for
+            :meth:`PilotPattern.operator`.
 
     >>> call = (PilotPattern.random(75, seed=0), 256, 0, torch.complex64, "cpu")
     >>> cached_operator(*call) is cached_operator(*call)
     True
     """
+    how = n_taps, first_tap_samples, dtype, device, spacing_samples, window_told
     if torch.compiler.is_exporting():
-        return pattern.operator(n_taps, first_tap_samples, dtype, device, spacing_samples)
-    key = (pattern, n_taps, first_tap_samples, spacing_samples, dtype, str(device), torch.is_inference_mode_enabled())
+        return pattern.operator(*how)
+    key = (pattern, *how[:3], str(device), *how[4:], torch.is_inference_mode_enabled())
     phi = _operators.get(key)
     if phi is None:
         while len(_operators) >= _MOST_OPERATORS:
             _operators.pop(next(iter(_operators)), None)
-        phi = _operators[key] = pattern.operator(n_taps, first_tap_samples, dtype, device, spacing_samples)
+        phi = _operators[key] = pattern.operator(*how)
     return phi
 
 

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from ..errors import AlgorithmError
 from ..operators import LinearOperator
-from ..operators.cholesky import inverse
 from .base import Algorithm
 from .noise import noise_level
 from .results import Posterior, Recovery, Trace
@@ -55,10 +54,9 @@ class EP(Algorithm):
         h2 = torch.zeros_like(g2, dtype=y.dtype)
         for _ in range(n_iterations):
             d = 1 / g2
-            c_inverse = inverse(phi.loaded_covariance(d, s))
-            w = (c_inverse @ (y - phi.forward(d * h2)).unsqueeze(-1)).squeeze(-1)
-            x2 = d * h2 + d * phi.adjoint(w)
-            v2 = (d - d.square() * phi.quadratic_diagonal(c_inverse)).clamp_min(1e-3 * _SMALLEST)
+            m = phi.posterior_moments(y - phi.forward(d * h2), d, s)
+            x2 = d * h2 + m.mean
+            v2 = (d - d.square() * m.d).clamp_min(1e-3 * _SMALLEST)
             g1, h1 = (1 / v2 - g2).clamp_min(1 / (10 * _LARGEST)), x2 / v2 - h2
             x1, var = bernoulli_gaussian(h1 / g1, 1 / g1, rho, v)
             site = 1 / var - g1

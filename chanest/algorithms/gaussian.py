@@ -8,7 +8,7 @@ give all of these (:meth:`LinearOperator.posterior_moments`).
 import torch
 from torch import Tensor
 
-from ..operators import LinearOperator
+from ..operators import LinearOperator, PartialDFT, tap_domain
 from ..operators.cholesky import cholesky
 from . import namespace
 from .namespace import Array, Covariances, Namespace
@@ -53,6 +53,8 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
     """
     batch = g.shape[:-1]
     rows_g, rows_s = g, noise_variance.expand(batch)
+    if isinstance(phi, PartialDFT) and isinstance(band, PartialDFT) and tap_domain.pays(phi, g, rows_s.unsqueeze(-1)):
+        return tap_domain.band_variance(phi, band, g, rows_s.unsqueeze(-1))
     if torch.compiler.is_exporting():  # a batch of unknown size cannot be cut
         return _explained_away(phi, band, rows_g, rows_s)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1

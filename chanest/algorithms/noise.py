@@ -2,10 +2,12 @@
 
 import torch
 
+from ..operators import PartialDFT
 from . import namespace
 from .namespace import Array, Covariances, Namespace
 
 FLOOR, CEILING = 1e-5, 4.0  # of the mean power of the entries of y
+MOST_BY_PROFILES, LEAST_LEFT = 300, 50  # pilots, and directions of theirs in which there is no signal
 DECAYS = (2.0, 6.0, 20.0, 60.0, 1e9)  # samples
 GRID = torch.logspace(-4, 0, 41, dtype=torch.float64)
 
@@ -46,7 +48,8 @@ def estimate_noise(y: Array, phi: Covariances, xp: Namespace = namespace) -> Arr
     C = (1 - s) R_c + s/M I, with R_c the covariance of taps of variance proportional to exp(-n/c), scaled to the
     trace 1 (||y|| = 1, so the shares of signal and noise add up to one). Every pair of c = 2, 6, 20, 60 samples or
     no decay at all, and a noise share s from -40 to 0 dB in steps of one, weighs exp(-y^H C^-1 y)/|C|.
-    Rough where the pilots leave no direction without signal; an algorithm that re-estimates starts from it.
+    Rough where the pilots leave no direction without signal; an algorithm that re-estimates starts from it. Of more
+    than :data:`MOST_BY_PROFILES` pilots, which leave directions enough, it is the mean power on these.
 
     Args:
         y: (*batch, M), ||y|| = 1.
@@ -62,6 +65,9 @@ def estimate_noise(y: Array, phi: Covariances, xp: Namespace = namespace) -> Arr
     >>> bool((estimate_noise(y, phi) * 75).mean() > 0.7)
     True
     """
+    found = _left_over(y, phi)
+    if found is not None:
+        return found
     m, n_taps = phi.n_measurements, phi.n_coefficients
     shape, dtype = (*phi.batch_shape, n_taps), xp.real(y).dtype
     n = xp.arange(n_taps, y)
@@ -80,3 +86,15 @@ def estimate_noise(y: Array, phi: Covariances, xp: Namespace = namespace) -> Arr
         costs.append(xp.sum(xp.log(c), -1) + fit)
     weight = xp.sum(xp.unflatten(xp.softmax(-xp.concat(costs, -1), -1), (len(DECAYS), len(GRID))), -2)
     return xp.astype(xp.matvec(weight, grid) / m, dtype)
+
+
+def _left_over(y: Array, phi: Covariances) -> Array | None:
+    """Mean power of y in the directions that no tap reaches; None where they, or the pilots, are few."""
+    if not isinstance(phi, PartialDFT) or phi.n_measurements <= MOST_BY_PROFILES or phi.batch_shape:
+        return None
+    basis = phi.eigenvectors()[1].to(y.dtype)
+    left = phi.n_measurements - basis.shape[-1]
+    if left < LEAST_LEFT:
+        return None
+    rest = y - (y @ basis.conj()) @ basis.mT
+    return rest.abs().square().sum(-1) / left

@@ -177,6 +177,7 @@ def iterate(
 @compiled
 def na_alista(
     y: Array,
+    z: Array,
     tables: tuple[Array, Array, Array, Array, Array, Array],
     exempt: Array,
     scales: Array,
@@ -204,6 +205,5 @@ def na_alista(
         np.empty((1, TOGETHER, n_hidden), np.float32),
         np.empty((1, TOGETHER, n_hidden), np.float32),
     )
-    z = np.empty((0, n_taps), np.complex64)
     network = (reads, features, lstm, hidden, head, initial)
     iterate(y, z, tables, exempt, scales, *network, workspace, False, found, start, end)

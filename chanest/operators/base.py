@@ -191,13 +191,16 @@ class LinearOperator(ABC):
 
     def _flat_parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Eigenvalues (r,) and eigenvectors (M, r) of Phi Phi^H, their |entries|^2 (r, M), and |Phi^H u|^2 (r, N)."""
-        eigenvalues, exact = self._eigenvectors()
+        eigenvalues, exact = self.eigenvectors()
         basis = exact.to(self.dtype)
         columns = _squared(self.adjoint(basis.mT))
         return eigenvalues.to(columns.dtype), basis, _squared(basis).mT.contiguous(), columns
 
-    def _eigenvectors(self) -> tuple[Tensor, Tensor]:
+    def eigenvectors(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues (r,) of Phi Phi^H, at least all that are not 0, and eigenvectors (M, r), in double precision."""
+        return cached(self, "eigenvectors", self._eigenvectors)
+
+    def _eigenvectors(self) -> tuple[Tensor, Tensor]:
         ones = torch.ones(self.n_coefficients, dtype=self.dtype.to_real(), device=self.device)
         eigenvalues, basis = torch.linalg.eigh(self.covariance(ones).to(torch.complex128))
         return eigenvalues.clamp_min(0), basis

@@ -120,6 +120,8 @@ class PartialDFT(LinearOperator):
         return self._taps(grid).real / self.n_measurements
 
     def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
+        if tap_domain.pays(self, g, noise_variance.unsqueeze(-1)):
+            return tap_domain.posterior_moments(self, y, g, noise_variance)
         if not suits(y, self, g):
             return super().posterior_moments(y, g, noise_variance)
         found = self._compiled_posterior(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1), joint=False)
@@ -151,6 +153,8 @@ class PartialDFT(LinearOperator):
         return super().joint_solution(y, g, noise_variance) if w is None else w
 
     def _solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
+        if tap_domain.pays(self, g, noise_variance.unsqueeze(-1)):
+            return tap_domain.joint_solution(self, y.unsqueeze(-2), g, noise_variance.unsqueeze(-1)).squeeze(-2)
         if not suits(y, self, g):
             return super()._solution(y, g, noise_variance)
         w = self._compiled_solution(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1))

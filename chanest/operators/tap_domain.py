@@ -14,13 +14,14 @@ from torch import Tensor
 
 from .. import kernels
 from ..kernels.adapters import run
-from .base import JointMoments
+from .base import JointMoments, Moments
 from .cholesky import diagonal_load
 
 MATTERS = 0.06  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 _MOST_ENTRIES = 2**22
 _LEAST_EIGENVALUE = 1e-9  # of the largest one
+_REAL = 1e-12  # of an imaginary part that is none
 _ROUNDED = 1e-6  # g T_nn of a tap whose d is lost where it is taken from its own variance
 
 
@@ -139,7 +140,7 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
 
 def few_taps(phi: Any) -> bool:
     """Whether Phi^H Phi is a smaller matrix than Phi Phi^H, where both are large."""
-    return not phi.batch_shape and phi.n_measurements >= FEWEST and phi.n_coefficients < phi.n_measurements
+    return hasattr(phi, "layer") and not phi.batch_shape and phi.n_measurements >= FEWEST and phi.n_coefficients < phi.n_measurements
 
 
 def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None) -> JointMoments:
@@ -168,6 +169,22 @@ def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach:
     return JointMoments(*(values.to(dtype).reshape(*batch, *values.shape[1:]) for values in joined))
 
 
+def posterior_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
+    """As of an operator, phi: y (*batch, M), g (*batch, N), noise_variance (*batch,)."""
+    batch, m, made, order = y.shape[:-1], phi.n_measurements, [], []
+    for part in _parts(phi, y.unsqueeze(-2), g, noise_variance.unsqueeze(-1)):
+        w = part.w.squeeze(-2)
+        trace = part.weight - part.weight.square() * response_variance(part.active, part.phi)
+        fit = (part.y.squeeze(-2).conj() * w).real.mean(-1)
+        made.append((part.phi.adjoint(w), _diagonal(part, None), fit, (_squared(w) - trace).mean(-1)))
+        order.append(part.groups)
+    back = torch.cat(order).argsort()
+    q, d, fit, excess = (torch.cat(values)[back] for values in zip(*made, strict=True))
+    q, d = q.to(y.dtype).reshape(*batch, -1), d.to(g.dtype).reshape(*batch, -1)
+    fit, excess = (values.to(g.dtype).reshape(batch) for values in (fit, excess))
+    return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * excess))
+
+
 def joint_solution(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
     """C^-1 y, as of an operator: (*batch, R, M)."""
     parts = list(_parts(phi, y, g, noise_variance))
@@ -191,10 +208,9 @@ class _Part:
 
 def _parts(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Iterator[_Part]:
     """A few groups with about as many taps that matter at a time."""
-    batch, m = y.shape[:-2], phi.n_measurements
-    load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m)
-    weights = (1 / load.double()).expand(*batch, m).reshape(-1, m)
-    g, y, phi = g.expand(*batch, -1).reshape(-1, g.shape[-1]), y.reshape(-1, *y.shape[-2:]), phi.to(torch.complex128)
+    g = g.expand(*y.shape[:-2], g.shape[-1])
+    weights, phi = _weights(phi, g, noise_variance), phi.to(torch.complex128)
+    g, y = g.reshape(-1, g.shape[-1]), y.reshape(-1, *y.shape[-2:])
     y = y.to(phi.dtype)
     for some, taps in chosen_taps(g, _least(phi, weights)):
         weight, observed = weights[some], y[some]
@@ -208,14 +224,30 @@ def _parts(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Iterator[_
         yield _Part(some, phi, observed, g[some], weight, t, active, w)
 
 
-def eigenvectors(phi: Any) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (r,) of Phi Phi^H that are not 0, and eigenvectors (M, r), from Phi^H Phi, which has them too."""
+def gram_matrix(phi: Any) -> Tensor:
+    """Phi^H Phi, (L N, L N) complex128."""
     phi = phi.to(torch.complex128)
     every = torch.arange(phi.n_coefficients, device=phi.device).unsqueeze(0)
     ones = torch.ones(1, phi.n_measurements, dtype=torch.float64, device=phi.device)
-    eigenvalues, basis = torch.linalg.eigh(Correlations(phi, ones).between(every, every)[0])
+    return Correlations(phi, ones).between(every, every)[0]
+
+
+def eigenvectors(phi: Any) -> tuple[Tensor, Tensor]:
+    """Eigenvalues (r,) of Phi Phi^H that are not 0, and eigenvectors (M, r), from Phi^H Phi, which has them too.
+
+    Where the pilots lie symmetrically about their middle, Phi^H Phi is real but for the turns that this gives.
+    """
+    gram, layer = gram_matrix(phi), phi.layer
+    middle = float(layer.subcarriers.min() + layer.subcarriers.max()) / 2 / layer.length
+    angle = 2 * torch.pi * middle * (torch.arange(len(gram), device=gram.device) % layer.n_coefficients)
+    turn = torch.polar(torch.ones_like(angle), angle).to(gram.dtype)
+    still = turn.conj().unsqueeze(-1) * gram * turn
+    real = bool(still.imag.abs().max() < _REAL)
+    eigenvalues, basis = torch.linalg.eigh(still.real if real else gram)
     heard = eigenvalues > _LEAST_EIGENVALUE * eigenvalues[-1]
-    return eigenvalues[heard], (phi.forward(basis[:, heard].mT) / eigenvalues[heard].sqrt().unsqueeze(-1)).mT
+    basis = basis[:, heard] * turn.unsqueeze(-1) if real else basis[:, heard]
+    columns = phi.to(torch.complex128).forward(basis.mT)
+    return eigenvalues[heard], (columns / eigenvalues[heard].sqrt().unsqueeze(-1)).mT
 
 
 def _diagonal(part: _Part, reach: int | None) -> Tensor:
@@ -238,6 +270,34 @@ def response_variance(active: ActiveTaps, phi: Any) -> Tensor:
     sums = sums_along_lags(active, layer.n_coefficients, layer.length, phi.n_layers)
     spectra = torch.fft.fft(sums)[..., layer.bins]
     return (spectra * symbols.unsqueeze(1) * symbols.conj()).sum((-3, -2)).real / phi.n_measurements
+
+
+def band_variance(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """Posterior variance of sum_n x_n exp(-2 pi i k tau_n / n_fft), k the rows of ``band``: (*batch, n_used).
+
+    Of taps that do not matter it is what it was before.
+
+    Args:
+        phi, band: of the pilots and of the band, one layer.
+        g: (*batch, N).
+        noise_variance: (*batch, 1), or (*batch, M).
+    """
+    batch, n, made, order = g.shape[:-1], g.shape[-1], [], []
+    rows, weights = g.reshape(-1, n), _weights(phi, g, noise_variance)
+    for some, taps in chosen_taps(rows, _least(phi, weights)):
+        active = active_taps(Correlations(phi, weights[some]), rows[some], taps)
+        left = rows[some].sum(-1) - rows[some].gather(-1, taps).sum(-1)
+        sums = sums_along_lags(active, n, band.length, 1)[:, 0, 0]
+        made.append(torch.fft.fft(sums).real[..., band.bins].clamp_min(0) + left.clamp_min(0).unsqueeze(-1))
+        order.append(some)
+    return torch.cat(made)[torch.cat(order).argsort()].to(g.dtype).reshape(*batch, -1)
+
+
+def _weights(phi: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """(n, M) float64, one over what the diagonal of C carries."""
+    m = phi.n_measurements
+    load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m)
+    return (1 / load.double()).expand(*g.shape[:-1], m).reshape(-1, m)
 
 
 def _least(phi: Any, weight: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import OperatorError
+from . import tap_domain
 from .base import LinearOperator, Weights, cached
 from .dense import DenseOperator
 
@@ -39,16 +40,25 @@ class AnalyticWeights:
     def __init__(self, phi: LinearOperator, ridge: float) -> None:
         self.phi, self.n_coefficients, self.batch_shape = phi, phi.n_coefficients, phi.batch_shape
         self.dtype, self.device = phi.dtype, phi.device
-        ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
-        a = phi.covariance(ones)
-        load = ridge * a.diagonal(dim1=-2, dim2=-1).real.mean(-1)
-        a = a + load[..., None, None] * torch.eye(phi.n_measurements, dtype=phi.dtype, device=phi.device)
+        self.of_taps = tap_domain.few_taps(phi)
+        if self.of_taps:  # Phi^H A^-1 = (Phi^H Phi + ...)^-1 Phi^H, the smaller matrix
+            a = tap_domain.gram_matrix(phi)
+            load = ridge * a.diagonal().real.sum() / phi.n_measurements
+        else:
+            ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
+            a = phi.covariance(ones)
+            load = ridge * a.diagonal(dim1=-2, dim2=-1).real.mean(-1)
+        loaded = a + load[..., None, None] * torch.eye(a.shape[-1], dtype=a.dtype, device=phi.device)
         try:
-            inverse = torch.linalg.inv(a.to(torch.promote_types(a.dtype, torch.float64))).to(phi.dtype)
+            inverse = torch.linalg.inv(loaded.to(torch.promote_types(a.dtype, torch.float64)))
         except torch.linalg.LinAlgError:
             raise OperatorError(f"Phi Phi^H is singular, expected more than {ridge:g}", field="ridge") from None
-        self.inverse = (inverse + inverse.mH) / 2
-        self.scale = 1 / phi.quadratic_diagonal(self.inverse)
+        if self.of_taps:
+            self.scale = (1 / (inverse * a.mT).sum(-1).real).to(phi.dtype.to_real())
+        self.inverse = inverse.to(phi.dtype)
+        self.inverse = (self.inverse + self.inverse.mH) / 2
+        if not self.of_taps:
+            self.scale = 1 / phi.quadratic_diagonal(self.inverse)
         single = isinstance(phi, DenseOperator) and not phi.batch_shape
         self.matrix = (self.inverse @ phi.dense()) * self.scale if single else None
 
@@ -60,6 +70,8 @@ class AnalyticWeights:
 
     def pseudo_inverse(self, b: Tensor) -> Tensor:
         """Phi^H A^-1 b, W^H b but for the column scaling: (*batch, M) -> (*batch, N)."""
+        if self.of_taps:
+            return self.phi.adjoint(b) @ self.inverse.mT
         if self.phi.batch_shape:
             return self.phi.adjoint((self.inverse @ b.unsqueeze(-1)).squeeze(-1))
         return self.phi.adjoint(b @ self.inverse.mT)

@@ -75,7 +75,7 @@ class CapturedEstimator:
         def run() -> None:
             y, scale = normalise(self._pilots)
             x = algorithm(y, phi).x
-            self._cir.copy_(kept(x, kept_share(x, y, phi, band)) * scale)
+            self._cir.copy_(kept(x, kept_share(phi.forward(x), band.forward(x), y)) * scale)
             self._cfr.copy_(band.forward(self._cir) * band.n_measurements**0.5)
 
         run()

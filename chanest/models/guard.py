@@ -3,8 +3,6 @@
 In the arrays of any namespace.
 """
 
-from typing import Any
-
 from ..algorithms import namespace
 from ..algorithms.namespace import Array, Namespace
 
@@ -13,36 +11,38 @@ _ROUNDING = 1e-4
 _TINY = 1e-300
 
 
-def kept_share(x: Array, y: Array, phi: Any, band: Any, xp: Namespace = namespace) -> Array:
+def kept_share(fitted: Array, response: Array | None, y: Array, xp: Namespace = namespace) -> Array:
     """How much of x to return, (*batch,) in 0...1: 1 unless ||y - Phi x|| > ||y||, or the band is twice as loud as y.
 
     Then the largest share that leaves no more than y and keeps the band; 0 where x is not finite. No gradient.
 
     Args:
-        x, y: (*batch, N) and (*batch, M).
-        phi: of the pilots, or a matrix.
-        band: of the used subcarriers, whose mean power counts; None where there is none.
+        fitted: (*batch, M), Phi x.
+        response: (*batch, n), x on the used subcarriers over sqrt(n), whose mean power counts; None where there are
+            none.
+        y: (*batch, M).
 
     >>> import torch
-    >>> from chanest.operators import DenseOperator
-    >>> x = torch.tensor([[1.0, 0.0], [4.0, 0.0], [-1.0, 0.0]])
-    >>> kept_share(x, torch.tensor([[1.0, 0.0]]).expand(3, -1), DenseOperator(torch.eye(2)), None).tolist()
-    [1.0, 0.25, 0.0]
+    >>> fitted = torch.tensor([[1.0, 0.0], [4.0, 0.0], [-1.0, 0.0], [torch.nan, 0.0]])
+    >>> kept_share(fitted, None, torch.tensor([[1.0, 0.0]]).expand(4, -1)).tolist()
+    [1.0, 0.25, 0.0, 0.0]
     """
-    x, y = xp.constant(x), xp.constant(y)
-    sound = xp.isfinite(xp.sum(xp.abs2(x), -1))
-    x = xp.where(sound[..., None], x, xp.full_like(x, 0.0))
-    fitted = xp.double(phi.forward(x))
-    power, energy = xp.sum(xp.double(xp.abs2(y)), -1), xp.sum(xp.abs2(fitted), -1)
-    agreeing = xp.sum(xp.real(xp.conj(fitted) * xp.double(y)), -1)
+    dtype = xp.real(y).dtype
+    fitted, y = xp.double(xp.constant(fitted)), xp.double(xp.constant(y))
+    energy = xp.sum(xp.abs2(fitted), -1)
+    loud = None if response is None else xp.sum(xp.double(xp.abs2(xp.constant(response))), -1)
+    sound = xp.isfinite(energy if loud is None else energy + loud)
+    fitted = xp.where(sound[..., None], fitted, xp.full_like(fitted, 0.0))
+    energy = xp.where(sound, energy, xp.full_like(energy, 0.0))
+    power = xp.sum(xp.abs2(y), -1)
+    agreeing = xp.sum(xp.real(xp.conj(fitted) * y), -1)
     worse = energy - 2 * agreeing > _ROUNDING * power
     share = xp.where(worse, xp.clip(agreeing / xp.clip(energy, _TINY), 0.0, 1.0), xp.full_like(energy, 1.0))
-    if band is not None:
-        loud = xp.sum(xp.double(xp.abs2(band.forward(x))), -1)  # mean |H|^2; of the pilots that is ||y||^2
-        most = xp.sqrt(_MOST_BAND * power / xp.clip(loud, _TINY))
+    if loud is not None:  # mean |H|^2; of the pilots that is ||y||^2
+        most = xp.sqrt(_MOST_BAND * power / xp.clip(xp.where(sound, loud, xp.full_like(loud, 0.0)), _TINY))
         share = xp.where(most < share, most, share)
     share = xp.where(sound, share, xp.full_like(share, 0.0))
-    return xp.astype(share, xp.real(y).dtype)
+    return xp.astype(share, dtype)
 
 
 def kept(x: Array, share: Array, xp: Namespace = namespace) -> Array:

@@ -12,6 +12,7 @@ from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, R
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT, Superposed
 from ..problems import (
+    ForwardModel,
     Grid,
     PilotPattern,
     Problem,
@@ -398,9 +399,17 @@ class Model:
             shaped = groups.of_snapshots(wide)
             return shaped.squeeze(-2) if n_layers == 1 else shaped
 
-        share = kept_share(recovery.x, y, phi, band if n_layers == 1 else None)
-        cir = of_layers(kept(recovery.x, share) * scale)
-        values = {"cir": cir, "cfr": band.forward(cir) * band.n_measurements**0.5}
+        response = band.forward(recovery.x.unflatten(-1, (n_layers, -1)))
+        if n_layers == 1:
+            response = response.squeeze(-2)
+            at = torch.searchsorted(band.subcarriers, phi.subcarriers)
+            fitted = response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5
+            share = kept_share(fitted, response, y)
+        else:
+            share = kept_share(phi.forward(recovery.x), None, y)
+        whole = share.unsqueeze(-1) if n_layers > 1 else share
+        heard = kept(response, whole) * (scale if n_layers == 1 else scale.unsqueeze(-1)) * band.n_measurements**0.5
+        values = {"cir": of_layers(kept(recovery.x, share) * scale), "cfr": groups.of_snapshots(heard)}
         variance = None
         if error_variance or covariance:
 
@@ -462,7 +471,7 @@ class Model:
             told = noise if noise is None or recovery.posterior is not None else noise.unsqueeze(-1)
             variance = algorithm.error_variance(recovery, y, forward.phi, forward.band, told)
             variance = variance if variance.ndim == y.ndim else variance.unsqueeze(1).expand(-1, y.shape[1], -1)
-        share = kept_share(recovery.x, y, forward.phi, forward.band)
+        share = kept_share(*_seen(recovery.x, forward), y)
         x = kept(recovery.x, share) * scale
         found = forward.quantities(x)
         if variance is not None:
@@ -494,7 +503,7 @@ class Model:
             assert found.response is not None
             return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
         recovery, scale = found.recovery, forward.scale(rms)
-        share = kept_share(recovery.x, y, forward.phi, forward.band)
+        share = kept_share(*_seen(recovery.x, forward), y)
         x = kept(recovery.x, share)
         values = forward.quantities(x * scale)
         if variance is not None:
@@ -545,6 +554,11 @@ def _scaled_paths(found: Paths, groups: Groups) -> Paths:
 def _tensor(value: Any) -> Any:
     """NumPy arrays as tensors; everything else as it is."""
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def _seen(x: Tensor, forward: ForwardModel) -> tuple[Tensor, Tensor | None]:
+    """What coefficients look like to the pilots, and on the used subcarriers where there are any."""
+    return forward.phi.forward(x), None if forward.band is None else forward.band.forward(x)
 
 
 def _in_kind(result: _Result, given: Array) -> _Result:

@@ -142,9 +142,7 @@ class LinearOperator(ABC):
         noise = noise_variance * (1 + noise_variance * (w.abs().square().mean(-1) - trace))
         return Moments(g * q, q, d, (y.conj() * w).real.mean(-1), noise)
 
-    def joint_moments(
-        self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None
-    ) -> JointMoments:
+    def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
         """The posterior of taps that R snapshots share, by one inverse for all of them.
 
         Args:

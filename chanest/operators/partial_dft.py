@@ -1,5 +1,6 @@
 """The OFDM operator: rows of a DFT at the pilot subcarriers, columns at the delays, applied by FFT only."""
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..kernels.adapters import Array, run, suits
 from . import tap_domain
 from .base import JointMoments, LinearOperator, Moments, cached
 from .cholesky import diagonal_load
+
+_CACHED = 2**18  # entries that a cache holds
 
 
 class PartialDFT(LinearOperator):
@@ -78,10 +81,10 @@ class PartialDFT(LinearOperator):
         self.dtype, self.device = dtype, self.bins.device
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._take(self._spectrum(x), self._positions) * self._phase
+        return self._by_rows(lambda x: self._take(self._spectrum(x), self._positions) * self._phase, x)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self._taps(self._scatter(y * self._phase.conj()))
+        return self._by_rows(lambda y: self._taps(self._scatter(y * self._phase.conj())), y)
 
     def without_delay(self, y: Tensor) -> Tensor:
         """y as an operator whose first delay is 0 would see it: (*batch, M) -> (*batch, M)."""
@@ -200,14 +203,17 @@ class PartialDFT(LinearOperator):
         """y (n, R, M) without the delay, spectra of g (n, length // 2 + 1), loads (n, M), the shape of the batch."""
         batch, (r, m) = y.shape[:-2], y.shape[-2:]
         load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m).expand(*batch, m).reshape(-1, m)
-        spectrum = torch.fft.rfft(g, self.length).expand(*batch, -1).reshape(-1, self.length // 2 + 1)
+        spectrum = self._by_rows(lambda g: torch.fft.rfft(g, self.length), g)
+        spectrum = spectrum.expand(*batch, -1).reshape(-1, self.length // 2 + 1)
         made = (self.without_delay(y).reshape(-1, r, m), spectrum, load)
         observed, spectra, loads = (np.ascontiguousarray(t.detach().resolve_conj().resolve_neg().numpy()) for t in made)
         return observed, spectra, loads, batch
 
     def _along_lags(self, lags: Tensor) -> Tensor:
         """diag(Phi^H C Phi) from the sums of C along equal lags, (*batch, length // 2 + 1) -> (*batch, N)."""
-        return torch.fft.irfft(lags, self.length, norm="forward")[..., : self.n_coefficients] / self.n_measurements
+        n = self.n_coefficients
+        sums = self._by_rows(lambda lags: torch.fft.irfft(lags, self.length, norm="forward")[..., :n], lags)
+        return sums / self.n_measurements
 
     @property
     def layer(self) -> "PartialDFT":
@@ -272,6 +278,15 @@ class PartialDFT(LinearOperator):
         return self.n_fft / (int(self.subcarriers.max() - self.subcarriers.min()) + 1)
 
     # the pieces -------------------------------------------------------------------------------------------
+
+    def _by_rows(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``transform`` of (*batch, n); on a CPU of as many rows at a time as a cache holds."""
+        n_rows, step = x.numel() // max(1, x.shape[-1]), max(1, _CACHED // self.length)
+        whole = self.batch_shape or n_rows <= 2 * step or x.device.type != "cpu"
+        if whole or (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+            return transform(x)
+        parts = [transform(part) for part in x.reshape(n_rows, -1).split(step)]
+        return torch.cat(parts).reshape(*x.shape[:-1], -1)
 
     def _spectrum(self, x: Tensor) -> Tensor:
         """All n_fft bins of x, (*batch, N) -> (*batch, n_fft); pruned where x fills whole decimated blocks."""

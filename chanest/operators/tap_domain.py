@@ -140,7 +140,12 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
 
 def few_taps(phi: Any) -> bool:
     """Whether Phi^H Phi is a smaller matrix than Phi Phi^H, where both are large."""
-    return hasattr(phi, "layer") and not phi.batch_shape and phi.n_measurements >= FEWEST and phi.n_coefficients < phi.n_measurements
+    return (
+        hasattr(phi, "layer")
+        and not phi.batch_shape
+        and phi.n_measurements >= FEWEST
+        and phi.n_coefficients < phi.n_measurements
+    )
 
 
 def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None) -> JointMoments:
@@ -171,7 +176,7 @@ def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach:
 
 def posterior_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
     """As of an operator, phi: y (*batch, M), g (*batch, N), noise_variance (*batch,)."""
-    batch, m, made, order = y.shape[:-1], phi.n_measurements, [], []
+    batch, made, order = y.shape[:-1], [], []
     for part in _parts(phi, y.unsqueeze(-2), g, noise_variance.unsqueeze(-1)):
         w = part.w.squeeze(-2)
         trace = part.weight - part.weight.square() * response_variance(part.active, part.phi)

@@ -58,7 +58,7 @@ class ChannelProgram(nn.Module):
         noise = noise_of_y(noise_variance, scale, received_pilots.shape[-1])
         phi = PartialDFT(pilot_subcarriers % s.n_fft, s.n_taps, s.first_tap_samples, s.n_fft, y.dtype)
         found = self.algorithm(y, phi, noise_variance=noise)
-        share = kept_share(found.x, y, phi, self.band)
+        share = kept_share(phi.forward(found.x), self.band.forward(found.x), y)
         variance = unsure(self.algorithm.error_variance(found, y, phi, self.band, noise), share, y)
         cir = kept(found.x, share) * scale
         return self.band.forward(cir) * s.n_used**0.5, cir, variance * scale.square()

@@ -124,7 +124,7 @@ class SparseEstimator(tf.Module):
             told = tf.broadcast_to(tf.cast(told, tf.float64), batch)
             noise = noise_of_y(tf.reshape(told, [-1]), rms, xp.double(phi.n_measurements), xp)
         x, variance = self._solved(y, phi, band, noise, error_variance)
-        share = kept_share(x, y, phi, band, xp)
+        share = kept_share(phi.forward(x), band.forward(x), y, xp)
         cir = tf.cast(rms, received.dtype) * kept(x, share, xp)
         cfr = band.forward(cir) * tf.cast(tf.sqrt(band.n_measurements), received.dtype)
         if variance is not None:

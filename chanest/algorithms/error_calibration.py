@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ TINY = 1e-30
 WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
 SPREAD = 0.7
 MOST = 128  # pilots that the training of JointCalibration saw; it is told of no more
+TABLE = 64  # values of a base at which its correction is computed, linear between them
 LEAST = 0.3  # of what the noise leaves unknown of a single path at a known delay: an error variance is no smaller
 
 
@@ -153,20 +154,48 @@ class JointCalibration(Perceptron, Calibration):
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Base and features, (*batch, L, n) and (*batch, L, n, 13); y and the estimate are (*batch, R, M or L N)."""
+        base, of = self._seen(recovery, y, phi, band, noise_variance)
+        features, batch, dtype = of(base), recovery.posterior.level.shape, recovery.posterior.level.dtype
+        return base.reshape(*batch, *base.shape[1:]).to(dtype), features.reshape(*batch, *features.shape[1:]).to(dtype)
+
+    def log_variance(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> Tensor:
+        """Base + correction, (*batch, L, n): the correction, in one group a function of the base alone, from a table.
+
+        Args:
+            recovery, y, phi, band, noise_variance: as of :meth:`read`.
+        """
+        base, of = self._seen(recovery, y, phi, band, noise_variance)
+        batch, dtype = recovery.posterior.level.shape, recovery.posterior.level.dtype
+        if base.shape[-1] > TABLE:
+            low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
+            span = (high - low).clamp_min(1e-6)
+            table = self.correction(of(low + span * torch.linspace(0, 1, TABLE, device=base.device)).to(dtype))
+            at = (base - low) / span * (TABLE - 1)
+            left = at.long().clamp(0, TABLE - 2)
+            before, after = table.gather(-1, left), table.gather(-1, left + 1)
+            correction = before + (after - before) * (at - left).to(dtype)
+        else:
+            correction = self.correction(of(base).to(dtype))
+        return (base + correction).to(dtype).reshape(*batch, *base.shape[1:])
+
+    @staticmethod
+    def _seen(
+        recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Base (groups, L, n), and what makes the features of any base of these groups."""
         posterior = recovery.posterior
         assert isinstance(posterior, JointPosterior)
         assert isinstance(band, PartialDFT)
         assert isinstance(phi, PartialDFT | Superposed)
-        batch, m = posterior.level.shape, phi.n_measurements
+        m = phi.n_measurements
         g, noise = posterior.variances.reshape(-1, phi.n_coefficients), posterior.noise_variance.reshape(-1, m)
         y, x = y.reshape(len(g), -1, m), recovery.x.reshape(len(g), -1, phi.n_coefficients)
         base = joint_base(posterior_variance_of_layers(phi, band, g, noise), noise)
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
-        features = joint_features(
-            base, y, y - phi.forward(x), g, noise, m, cells, noise_variance is not None, phi.n_layers
-        )
-        dtype = posterior.level.dtype
-        return base.reshape(*batch, *base.shape[1:]).to(dtype), features.reshape(*batch, *features.shape[1:]).to(dtype)
+        shared = y, y - phi.forward(x), g, noise, m, cells, noise_variance is not None, phi.n_layers
+        return base, lambda base: joint_features(base, *shared)
 
     correction = Perceptron.forward
 

@@ -125,8 +125,7 @@ class CircleNASBL(Algorithm):
             band: the used subcarriers of one layer.
         """
         assert isinstance(self.calibration, JointCalibration)
-        base, features = self.calibration.read(recovery, y, phi, band, noise_variance)
-        return self.calibration.settled(base + self.calibration.correction(features)).exp()
+        return self.calibration.log_variance(recovery, y, phi, band, noise_variance).exp()
 
     @property
     def _is_learning(self) -> bool:

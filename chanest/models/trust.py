@@ -22,6 +22,7 @@ _CLEAN = 1e-3  # noise over signal, below which a path is believed to lie where 
 _TINY, _PER_PATH = 8, 3  # pilots below which paths may be anywhere; numbers that a path has
 _REACH, _STEEP = 2, 8  # spans of the pilots beyond them, and how suddenly their reach ends
 _SURE = 0.9  # explained, from which on the estimator's own error variance holds
+_ENOUGH = 200  # pilots, to say what they explain: of more, every second, third ...
 _CHUNK = 64
 
 
@@ -63,9 +64,10 @@ def believed(
         sharpness: of the algorithm.
     """
     n, m, device = phi.length, phi.n_measurements, x.device
+    some = phi.subcarriers[:: max(1, m // _ENOUGH)]  # as noisy as all of them
     where = phi.first_tap_samples, phi.n_fft, torch.complex128, device, phi.spacing_samples
-    circle, everywhere = PartialDFT(phi.subcarriers, n, *where), PartialDFT(band.subcarriers, n, *where)
-    pilots = torch.zeros(n, dtype=torch.float64, device=device).index_fill(0, phi.bins, 1 / m)
+    circle, everywhere = PartialDFT(some, n, *where), PartialDFT(band.subcarriers, n, *where)
+    pilots = torch.zeros(n, dtype=torch.float64, device=device).index_fill(0, circle.bins, 1 / len(some))
     alike = torch.fft.fft(pilots).abs().square()  # of two delays so far apart, to the pilots
     apart = torch.arange(n, device=device)
     near = torch.minimum(apart, n - apart) * phi.spacing_samples < period_samples(pattern) / 2
@@ -87,8 +89,8 @@ def believed(
         if m < _TINY:
             unsure = (_PER_PATH * paths / m).clamp_max(1).square().unsqueeze(-1)
             blurred = (1 - unsure) * blurred + unsure * near / near.sum()
-        c = circle.covariance(blurred) + torch.diag_embed((own / m).unsqueeze(-1).expand(-1, m)).to(torch.complex128)
-        root = torch.linalg.cholesky(c + 1e-9 / m * torch.eye(m, device=device))
+        load = (own / m + 1e-9 / m).unsqueeze(-1).expand(-1, len(some))
+        root = torch.linalg.cholesky(circle.covariance(blurred) + torch.diag_embed(load).to(torch.complex128))
         white = torch.linalg.solve_triangular(root, circle.cross_covariance(everywhere, blurred), upper=False)
         explained = white.abs().square().sum(-2) * everywhere.n_measurements / blurred.sum(-1, keepdim=True)
         made.append(explained.clamp(0, 1))

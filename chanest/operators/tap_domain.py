@@ -17,7 +17,7 @@ from ..kernels.adapters import run
 from .base import JointMoments, Moments
 from .cholesky import diagonal_load
 
-MATTERS = 0.06  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
+MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 _MOST_ENTRIES = 2**22
 _LEAST_EIGENVALUE = 1e-9  # of the largest one

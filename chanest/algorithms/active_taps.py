@@ -39,7 +39,7 @@ def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: Pa
     """
     sums = tap_domain.sums_along_lags(active, band.n_coefficients, band.length, phi.n_layers)
     own = sums.diagonal(dim1=1, dim2=2).movedim(-1, 1)
-    return torch.fft.fft(own).real[..., band.bins].clamp_min(0)
+    return tap_domain.real_spectrum(own)[..., band.bins].clamp_min(0)
 
 
 @torch.no_grad()

@@ -154,8 +154,8 @@ class JointCalibration(Perceptron, Calibration):
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Base and features, (*batch, L, n) and (*batch, L, n, 13); y and the estimate are (*batch, R, M or L N)."""
-        base, of = self._seen(recovery, y, phi, band, noise_variance)
-        features, batch, dtype = of(base), recovery.posterior.level.shape, recovery.posterior.level.dtype
+        base, of, level = self._seen(recovery, y, phi, band, noise_variance)
+        features, batch, dtype = of(base), level.shape, level.dtype
         return base.reshape(*batch, *base.shape[1:]).to(dtype), features.reshape(*batch, *features.shape[1:]).to(dtype)
 
     def log_variance(
@@ -166,8 +166,8 @@ class JointCalibration(Perceptron, Calibration):
         Args:
             recovery, y, phi, band, noise_variance: as of :meth:`read`.
         """
-        base, of = self._seen(recovery, y, phi, band, noise_variance)
-        batch, dtype = recovery.posterior.level.shape, recovery.posterior.level.dtype
+        base, of, level = self._seen(recovery, y, phi, band, noise_variance)
+        batch, dtype = level.shape, level.dtype
         if base.shape[-1] > TABLE:
             low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
             span = (high - low).clamp_min(1e-6)
@@ -183,8 +183,8 @@ class JointCalibration(Perceptron, Calibration):
     @staticmethod
     def _seen(
         recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
-    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Base (groups, L, n), and what makes the features of any base of these groups."""
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
+        """Base (groups, L, n), what makes the features of any base of these groups, and the noise level (*batch,)."""
         posterior = recovery.posterior
         assert isinstance(posterior, JointPosterior)
         assert isinstance(band, PartialDFT)
@@ -195,7 +195,7 @@ class JointCalibration(Perceptron, Calibration):
         base = joint_base(posterior_variance_of_layers(phi, band, g, noise), noise)
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
         shared = y, y - phi.forward(x), g, noise, m, cells, noise_variance is not None, phi.n_layers
-        return base, lambda base: joint_features(base, *shared)
+        return base, lambda base: joint_features(base, *shared), posterior.level
 
     correction = Perceptron.forward
 

@@ -18,7 +18,7 @@ from . import na_sbl_circle_rules as rules
 from .base import Algorithm, Told
 from .error_calibration import JointCalibration
 from .gaussian import log_rank_deficit
-from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, RATIO, Setting, State
+from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, Setting, State
 from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
 from .results import JointPosterior, Recovery, Trace
@@ -40,8 +40,8 @@ class CircleNASBL(Algorithm):
 
     Args:
         n_iterations: K factorisations, K - 1 updates.
-        n_coarse: updates on the coarse grid of taps, :data:`RATIO` times the spacing; where the noise is not told they
-            run twice.
+        n_coarse: updates on the coarse grid of taps, ``phi.coarse_ratio`` times the spacing; where the noise is not
+            told they run twice.
         n_hidden: units of the perceptrons of taps; those of noise and pilots have half as many.
         delays: "circle", which tells this form of NA-SBL from :class:`NASBL` in a model file.
 
@@ -99,7 +99,8 @@ class CircleNASBL(Algorithm):
             y, phi, noise_variance, noise_ratio: as of :meth:`forward` with snapshots.
         """
         power = (y.real.square() + y.imag.square()).mean(-2)
-        coarse, sizes = phi.coarser(RATIO), (phi.n_measurements, phi.n_coefficients // RATIO, y.shape[-2])
+        coarse = phi.coarser(phi.coarse_ratio)
+        sizes = phi.n_measurements, coarse.n_coefficients, y.shape[-2]
         start = rules.start(power, *_of_pilots(y, noise_variance, noise_ratio), *sizes)
         return self._updated(range(self.n_coarse), y, coarse, start, noise_variance is not None)[0]
 
@@ -134,7 +135,8 @@ class CircleNASBL(Algorithm):
     def _infer(
         self, y: Tensor, phi: _Phi, told: Tensor | None, ratio: Tensor | None, record: bool
     ) -> tuple[State, list[State]]:
-        coarse, known, power = phi.coarser(RATIO), told is not None, (y.real.square() + y.imag.square()).mean(-2)
+        coarse, known = phi.coarser(phi.coarse_ratio), told is not None
+        power = (y.real.square() + y.imag.square()).mean(-2)
         start = rules.start(power, told, ratio, phi.n_measurements, coarse.n_coefficients, y.shape[-2])
         if not known:  # the level first, from the coarse grid
             found = self._updated(range(self.n_coarse), y, coarse, start, False)[0]
@@ -147,10 +149,14 @@ class CircleNASBL(Algorithm):
         return _with_rows(state, again, self._run(y[again], phi, informed, known, False)[0]), states
 
     def _run(self, y: Tensor, phi: _Phi, start: State, known: bool, record: bool) -> tuple[State, list[State]]:
-        """All updates, on the coarse grid and on the fine one."""
-        state = self._updated(range(self.n_coarse), y, phi.coarser(RATIO), start, known)[0]
+        """All updates: on the coarse grid, on one between where the ratio is large, and on the fine one."""
+        state = self._updated(range(self.n_coarse), y, phi.coarser(phi.coarse_ratio), start, known)[0]
         state = replace(state, g=rules.refined(state, phi.n_layers))
-        return self._updated(range(self.n_coarse, self.n_iterations - 1), y, phi, state, known, record)
+        at, finer = self.n_coarse, phi.coarse_ratio // rules.RATIO
+        if finer > 1:
+            state = self._updated(range(at, at + 1), y, phi.coarser(finer), state, known)[0]
+            state, at = replace(state, g=rules.refined(state, phi.n_layers, finer)), at + 1
+        return self._updated(range(at, self.n_iterations - 1), y, phi, state, known, record)
 
     def _updated(
         self, which: range, y: Tensor, phi: _Phi, state: State, known: bool, record: bool = False

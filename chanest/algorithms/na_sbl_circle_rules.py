@@ -205,13 +205,13 @@ def fine_variances(em: Array, kappa: Array, f: Array, xp: Namespace = namespace)
     return xp.where(value * kappa > KEPT, value, xp.full_like(value, 0.0))
 
 
-def refined(state: State, n_layers: int, xp: Namespace = namespace) -> Array:
-    """The variances on the fine grid, (B, RATIO N), linear between the coarse taps; dead far below the noise."""
+def refined(state: State, n_layers: int, ratio: int = RATIO, xp: Namespace = namespace) -> Array:
+    """The variances on a finer grid, (B, ratio N), linear between the taps; dead far below the noise."""
     g = xp.unflatten(state.g, (n_layers, -1))
     after = xp.roll(g, -1, -1)
-    parts = xp.linspace(0, 1 - 1 / RATIO, RATIO, g)
-    between = (g[..., None] * (1 - parts) + after[..., None] * parts) / RATIO
-    fine = xp.reshape(between, (-1, RATIO * xp.shape(state.g)[-1]))
+    parts = xp.linspace(0, 1 - 1 / ratio, ratio, g)
+    between = (g[..., None] * (1 - parts) + after[..., None] * parts) / ratio
+    fine = xp.reshape(between, (-1, ratio * xp.shape(state.g)[-1]))
     kappa = xp.mean(1 / state.noise, -1)[..., None]
     alive = (fine * kappa > ALIVE) | (fine >= xp.max(fine, -1)[..., None])
     return xp.where(alive, fine, xp.full_like(fine, 0.0))

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..algorithms import CircleNASBL, JointPosterior, Recovery
 from ..algorithms import na_sbl_circle_rules as rules
-from ..algorithms.na_sbl_circle_rules import RATIO
 from ..operators import PartialDFT, cached
 from ..problems import DelayGrid, PilotPattern, delay_grid
 from .groups import Groups
@@ -185,7 +184,7 @@ def _matched(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialDF
     """As :func:`_coarsely`, of many pilots and weak channels: the energy of a matched filter above its floor."""
     y, phi = part.y, part.phi
     n_snapshots, m = y.shape[-2:]
-    coarse = phi.coarser(RATIO)
+    coarse = phi.coarser(phi.coarse_ratio)
     k = phi.subcarriers - phi.subcarriers.double().mean()
     taper = 0.5 + 0.5 * torch.cos(torch.pi * k / k.abs().max().clamp_min(1))
     levels = part.noise if part.noise is not None and part.noise.ndim == 2 else part.ratio
@@ -201,8 +200,8 @@ def _matched(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialDF
 
 def _first_delays(state: rules.State, phi: PartialDFT, arc: PartialDFT) -> tuple[Tensor, Tensor]:
     """(n,) delay of the first path on the best arc, from the coarse iterations, and whether that is clear."""
-    coarse = phi.coarser(RATIO)
-    first, clear = rules.first_of_arc(state, arc.n_coefficients // RATIO, phi.n_measurements)
+    coarse = phi.coarser(phi.coarse_ratio)
+    first, clear = rules.first_of_arc(state, arc.n_coefficients // arc.coarse_ratio, phi.n_measurements)
     return first * coarse.spacing_samples + coarse.first_tap_samples, clear
 
 

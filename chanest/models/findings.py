@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..algorithms.active_taps import active_taps, response_columns
-from ..algorithms.na_sbl_circle_rules import OUTLYING, RATIO, SILENT
+from ..algorithms.na_sbl_circle_rules import OUTLYING, SILENT
 from ..algorithms.results import JointPosterior
 from ..operators import PartialDFT, Superposed
 from .groups import Groups
@@ -129,7 +129,7 @@ def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: Part
     all counts, times the number of independent places and of lengths. The noise is as told, or what it would be if
     nothing was sent; pilots that were found jammed weigh as little as in the estimate.
     """
-    coarse = phi.coarser(RATIO)
+    coarse = phi.coarser(phi.coarse_ratio)
     layer = coarse.layer
     n_snapshots, m = groups.y.shape[-2:]
     relative = (posterior.noise_variance / posterior.level.unsqueeze(-1)).double()
@@ -160,7 +160,7 @@ def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: Part
         summed = (sums[..., taps : taps + layer.n_coefficients] - sums[..., : layer.n_coefficients]).amax((-2, -1))
         shape = max(taps * cells, 1.0) * n_snapshots
         scaled = summed * (shape / (taps * n_snapshots))
-        places = max(1.0, phi.n_coefficients / RATIO * cells / length) * (1 if length == 1 else 2)
+        places = max(1.0, phi.n_coefficients / phi.coarse_ratio * cells / length) * (1 if length == 1 else 2)
         least = torch.minimum(least, places * torch.special.gammaincc(torch.full_like(scaled, shape), scaled))
     return (least * len(lengths)).clamp_max(1)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class PartialDFT(LinearOperator):
         spacing_samples: between two delays: 1, 1/2, 1/4 ... or 2, 4 ..., of which n_fft is a multiple.
         window_told: whether the channel is known to lie at these delays, the first paths near the beginning, so that
             the place of a tap counts; else they are just all that the pilots tell apart.
+        coarse_ratio: of the spacings of the grid that an algorithm may start on and of this one.
 
     Raises:
         OperatorError: more taps than n_fft / spacing, a spacing or a first tap that is off the grid, or no
@@ -59,6 +61,7 @@ class PartialDFT(LinearOperator):
         device: torch.device | str = "cpu",
         spacing_samples: float = 1.0,
         window_told: bool = False,
+        coarse_ratio: int = 4,
     ) -> None:
         length, first = n_fft / spacing_samples, first_tap_samples / spacing_samples
         if not (length.is_integer() and first.is_integer()):
@@ -73,7 +76,7 @@ class PartialDFT(LinearOperator):
             raise OperatorError("expected at least one per batch entry", field="subcarriers")
         self.subcarriers = subcarriers.to(device, torch.int64)
         self.n_fft, self.first_tap_samples, self.spacing_samples = n_fft, first_tap_samples, spacing_samples
-        self.window_told = window_told
+        self.window_told, self.coarse_ratio = window_told, coarse_ratio
         self.length, self._first = int(length), int(first)
         self.bins = self.subcarriers % self.length
         self.n_measurements, self.n_coefficients = self.bins.shape[-1], n_taps
@@ -227,50 +230,30 @@ class PartialDFT(LinearOperator):
 
     def to(self, dtype: torch.dtype) -> "PartialDFT":
         """The same in another precision."""
-        return cached(
-            self,
-            ("to", dtype),
-            lambda: PartialDFT(
-                self.subcarriers,
-                self.n_coefficients,
-                self.first_tap_samples,
-                self.n_fft,
-                dtype,
-                self.device,
-                self.spacing_samples,
-                self.window_told,
-            ),
-        )
+        return cached(self, ("to", dtype), lambda: self._like(dtype=dtype))
 
     def coarser(self, ratio: int) -> "PartialDFT":
         """The same pilots over delays ``ratio`` times as far apart, as many as fit, from the same first one."""
-        return cached(
-            self,
-            ("coarser", ratio),
-            lambda: PartialDFT(
-                self.subcarriers,
-                self.n_coefficients // ratio,
-                self.first_tap_samples,
-                self.n_fft,
-                self.dtype,
-                self.device,
-                self.spacing_samples * ratio,
-                self.window_told,
-            ),
-        )
+        n_taps, spacing = self.n_coefficients // ratio, self.spacing_samples * ratio
+        return cached(self, ("coarser", ratio), lambda: self._like(n_taps=n_taps, spacing_samples=spacing))
 
     def seen_at(self, subcarriers: Tensor) -> "PartialDFT":
         """The same delays at other subcarriers, (n,) int64."""
-        return PartialDFT(
-            subcarriers,
-            self.n_coefficients,
-            self.first_tap_samples,
-            self.n_fft,
-            self.dtype,
-            self.device,
-            self.spacing_samples,
-            self.window_told,
-        )
+        return self._like(subcarriers=subcarriers)
+
+    def _like(self, **changes: Any) -> "PartialDFT":
+        own: dict[str, Any] = {
+            "subcarriers": self.subcarriers,
+            "n_taps": self.n_coefficients,
+            "first_tap_samples": self.first_tap_samples,
+            "n_fft": self.n_fft,
+            "dtype": self.dtype,
+            "device": self.device,
+            "spacing_samples": self.spacing_samples,
+            "window_told": self.window_told,
+            "coarse_ratio": self.coarse_ratio,
+        }
+        return PartialDFT(**(own | changes))
 
     @property
     def resolution_samples(self) -> float:

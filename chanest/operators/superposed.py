@@ -38,7 +38,7 @@ class Superposed(LinearOperator):
         self.dtype, self.device, self.batch_shape = phi.dtype, phi.device, phi.batch_shape
         self.n_fft, self.spacing_samples = phi.n_fft, phi.spacing_samples
         self.first_tap_samples, self.resolution_samples = phi.first_tap_samples, phi.resolution_samples
-        self.window_told = phi.window_told
+        self.window_told, self.coarse_ratio = phi.window_told, phi.coarse_ratio
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.layer.forward(self.of_layers(x)) * self.symbols).sum(-2)

@@ -49,12 +49,18 @@ class Correlations:
     def __init__(self, phi: Any, weight: Tensor) -> None:
         layer, symbols, weight = phi.layer, phi.symbols.to(torch.complex128), weight.double()
         self.n_layers, self.n = phi.n_layers, layer.n_coefficients
-        code = symbols.conj().unsqueeze(1) * symbols
-        grid = (weight[:, None, None] * code / phi.n_measurements).contiguous()
-        spread = grid.new_zeros(*grid.shape[:-1], layer.length).index_copy(-1, layer.bins, grid)
-        lags = torch.fft.ifft(spread, norm="forward")
-        falling = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
-        self.strip = lags[..., falling].contiguous()
+        grid = weight[:, None, None] * _squared(symbols) if self.n_layers == 1 else _coded(weight, symbols)
+        nothing = grid.new_zeros(*grid.shape[:-1], layer.length)
+        spread = nothing.index_copy(-1, layer.bins, grid / phi.n_measurements)
+        order = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
+        if self.n_layers == 1:  # T is Hermitian, its spectrum real
+            half = torch.fft.rfft(spread)
+            folded = half[..., torch.minimum(order, layer.length - order)]
+            self.strip = torch.where(2 * order > layer.length, folded, folded.conj()).contiguous()
+            lags = half[..., :1]
+        else:
+            lags = torch.fft.ifft(spread, norm="forward")
+            self.strip = lags[..., order].contiguous()
         self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
         #: (batch, L N)
 
@@ -269,10 +275,19 @@ def _diagonal(part: _Part, reach: int | None) -> Tensor:
     return d.scatter(-1, taps, torch.where(strong, known, d.gather(-1, taps)))
 
 
+def real_spectrum(sums: Tensor) -> Tensor:
+    """The DFT (..., length) of sums that are Hermitian along lags, which is real."""
+    length = sums.shape[-1]
+    return torch.fft.hfft(sums[..., : length // 2 + 1], length)
+
+
 def response_variance(active: ActiveTaps, phi: Any) -> Tensor:
     """diag(Phi P Phi^H), (batch, M), P the posterior covariance of the taps."""
     layer, symbols = phi.layer, phi.symbols.to(torch.complex128)
     sums = sums_along_lags(active, layer.n_coefficients, layer.length, phi.n_layers)
+    if phi.n_layers == 1:
+        own = real_spectrum(sums[:, 0, 0])[..., layer.bins]
+        return own * _squared(symbols) / phi.n_measurements
     spectra = torch.fft.fft(sums)[..., layer.bins]
     return (spectra * symbols.unsqueeze(1) * symbols.conj()).sum((-3, -2)).real / phi.n_measurements
 
@@ -293,7 +308,7 @@ def band_variance(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Ten
         active = active_taps(Correlations(phi, weights[some]), rows[some], taps)
         left = rows[some].sum(-1) - rows[some].gather(-1, taps).sum(-1)
         sums = sums_along_lags(active, n, band.length, 1)[:, 0, 0]
-        made.append(torch.fft.fft(sums).real[..., band.bins].clamp_min(0) + left.clamp_min(0).unsqueeze(-1))
+        made.append(real_spectrum(sums)[..., band.bins].clamp_min(0) + left.clamp_min(0).unsqueeze(-1))
         order.append(some)
     return torch.cat(made)[torch.cat(order).argsort()].to(g.dtype).reshape(*batch, -1)
 
@@ -329,6 +344,11 @@ def _compiles(*things: Tensor) -> bool:
         and all(type(t) is Tensor and t.device.type == "cpu" and not t.requires_grad for t in things)
         and not any(torch._C._functorch.is_functorch_wrapped_tensor(t) for t in things)
     )
+
+
+def _coded(weight: Tensor, symbols: Tensor) -> Tensor:
+    """1/noise of the pilots (batch, M) times conj(X_l) X_l' (L, M): (batch, L, L, M)."""
+    return (weight[:, None, None] * (symbols.conj().unsqueeze(1) * symbols)).contiguous()
 
 
 def _squared(x: Tensor) -> Tensor:

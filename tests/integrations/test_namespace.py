@@ -193,7 +193,7 @@ def test_rules_of_na_sbl_for_any_receiver(known, n_layers):
         outlier = r.new_outliers(found, m, state, setting, level, f_pilots, xp)
         em = r.em_variances(m, g, xp)
         coarse, fine = r.coarse_variances(em, f, setting, xp), r.fine_variances(em, found.kappa[:, None], f - 2, xp)
-        refined = r.refined(state, n_layers, xp)
+        refined = r.refined(state, n_layers, xp=xp)
         beside = r.beside(xp.unflatten(xp.matrix_transpose(found.taps), (n_layers, -1)), (-1, 2), xp)
         return (begun.g, found.shared, found.pilots, found.taps, level, outlier, coarse, fine, refined, beside)
 

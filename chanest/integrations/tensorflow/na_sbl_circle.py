@@ -92,7 +92,7 @@ class CircleNASBL(TensorFlowAlgorithm):
 
     def _run(self, y: tf.Tensor, phi: PartialDFT, coarse: PartialDFT, start: State, known: bool) -> State:
         state = self._updated(self._coarse_steps, y, coarse, start, known)
-        state = replace(state, g=rules.refined(state, 1, xp))
+        state = replace(state, g=rules.refined(state, 1, xp=xp))
         later = range(self.hyperparameters["n_coarse"], self.hyperparameters["n_iterations"] - 1)
         return self._updated(later, y, phi, state, known)
 

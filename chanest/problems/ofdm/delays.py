@@ -11,6 +11,7 @@ from .operator_cache import cached_operator
 from .pilots import PilotPattern
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
+MANY = 300  # pilots, of which more show paths so clearly that twice as many are worth it
 COARSEST = 4  # the fine taps of so many steps become one on the coarse grid
 FEWEST = 8  # taps of the coarse grid
 BEFORE = 4  # a circle begins a fraction of 1/4 before delay 0
@@ -22,22 +23,24 @@ class DelayGrid:
 
     Attributes:
         first_tap_samples: the first one, a multiple of the spacing.
-        n_taps: a multiple of 4.
+        n_taps: a multiple of the ratio.
         spacing_samples: a power of two.
         window_told: whether the channel is known to lie here, or these are all delays that the pilots tell apart.
+        coarse_ratio: of the grid that is looked at first to this one, 4 or 8.
     """
 
     first_tap_samples: float
     n_taps: int
     spacing_samples: float
     window_told: bool = False
+    coarse_ratio: int = 4
 
     def operator(
         self, pattern: PilotPattern, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
     ) -> PartialDFT:
         """Phi from these delays to some pilots, kept from call to call."""
-        taps = self.n_taps, self.first_tap_samples
-        return cached_operator(pattern, *taps, dtype, device, self.spacing_samples, self.window_told)
+        taps, spacing = (self.n_taps, self.first_tap_samples), self.spacing_samples
+        return cached_operator(pattern, *taps, dtype, device, spacing, self.window_told, self.coarse_ratio)
 
 
 def period_samples(pattern: PilotPattern) -> float:
@@ -80,7 +83,7 @@ def delay_grid(
     """The taps for some pilots: on all delays that they tell apart, or those of a window.
 
     A circle of T samples lies at -T/4...3T/4; each of several layers has its share of it. Taps stand at about
-    1/:data:`TAPS_PER_CELL` of what the pilots resolve.
+    1/:data:`TAPS_PER_CELL` of what the pilots resolve, half of that where the pilots are more than :data:`MANY`.
 
     Args:
         pattern: the pilots.
@@ -88,11 +91,11 @@ def delay_grid(
         n_layers: on the same pilots.
 
     >>> delay_grid(PilotPattern.random(75, seed=0))
-    DelayGrid(first_tap_samples=-256.0, n_taps=4096, spacing_samples=0.25, window_told=False)
+    DelayGrid(first_tap_samples=-256.0, n_taps=4096, spacing_samples=0.25, window_told=False, coarse_ratio=4)
     >>> delay_grid(PilotPattern((1, 2))).n_taps
     32
     >>> delay_grid(PilotPattern.comb(8), (-8, 264))
-    DelayGrid(first_tap_samples=-8.0, n_taps=512, spacing_samples=0.25, window_told=True)
+    DelayGrid(first_tap_samples=-8.0, n_taps=512, spacing_samples=0.25, window_told=True, coarse_ratio=4)
     """
     span = pattern.subcarriers[-1] - pattern.subcarriers[0] + 1
     wanted = pattern.n_fft / span / TAPS_PER_CELL
@@ -106,4 +109,6 @@ def delay_grid(
         last = min(window_samples[1], first + period)
     first = math.floor(first / step) * step
     n_coarse = max(FEWEST, min(round((last - first) / step), int(pattern.n_fft / step)))
-    return DelayGrid(first, COARSEST * n_coarse, spacing, window_samples is not None)
+    finer = 2 if len(pattern) > MANY and pattern.n_fft % (2 * COARSEST) == 0 else 1
+    ratio = COARSEST * finer
+    return DelayGrid(first, ratio * n_coarse, spacing / finer, window_samples is not None, ratio)

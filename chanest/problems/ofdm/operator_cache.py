@@ -21,18 +21,19 @@ def cached_operator(
     device: torch.device | str,
     spacing_samples: float = 1.0,
     window_told: bool = False,
+    coarse_ratio: int = 4,
 ) -> PartialDFT:
     """Phi for a pilot pattern, with all that it has prepared since it was last asked for.
 
     Args:
-        pattern, n_taps, first_tap_samples, dtype, device, spacing_samples, window_told: as for
+        pattern, n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio: as for
             :meth:`PilotPattern.operator`.
 
     >>> call = (PilotPattern.random(75, seed=0), 256, 0, torch.complex64, "cpu")
     >>> cached_operator(*call) is cached_operator(*call)
     True
     """
-    how = n_taps, first_tap_samples, dtype, device, spacing_samples, window_told
+    how = n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio
     if torch.compiler.is_exporting():
         return pattern.operator(*how)
     key = (pattern, *how[:3], str(device), *how[4:], torch.is_inference_mode_enabled())

@@ -93,11 +93,13 @@ class PilotPattern:
         device: torch.device | str = "cpu",
         spacing_samples: float = 1.0,
         window_told: bool = False,
+        coarse_ratio: int = 4,
     ) -> PartialDFT:
         """Phi from the taps of a delay window to these pilots.
 
         Args:
-            n_taps, first_tap_samples, dtype, device, spacing_samples, window_told: as of :class:`PartialDFT`.
+            n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio: as of
+                :class:`PartialDFT`.
 
         Raises:
             OperatorError: more taps than n_fft.
@@ -106,7 +108,9 @@ class PilotPattern:
         torch.Size([3, 75])
         """
         taps = n_taps, first_tap_samples, self.n_fft
-        return PartialDFT(torch.tensor(self.subcarriers), *taps, dtype, device, spacing_samples, window_told)
+        return PartialDFT(
+            torch.tensor(self.subcarriers), *taps, dtype, device, spacing_samples, window_told, coarse_ratio
+        )
 
     @classmethod
     def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> "PilotPattern":

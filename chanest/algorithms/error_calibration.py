@@ -312,3 +312,19 @@ def nearer_to_the_mean(log_variance: Array, xp: Namespace = namespace) -> Array:
     """Log variances (*batch, n) drawn to the log of their mean over n: :data:`SPREAD` of the distance is left."""
     mean = xp.logsumexp(log_variance, -1)[..., None] - math.log(log_variance.shape[-1])
     return mean + SPREAD * (log_variance - mean)
+
+
+def error_in_common(error: Array, power: Array, xp: Namespace = namespace) -> Array:
+    """The part of an error variance that estimates of one channel from different noise have in common.
+
+    The share 1/log(1 + P/e), at most all, of an error e of a channel of power P: what shrinkage takes, of LMMSE with
+    taps whose powers are spread evenly in dB. The rest is of the noise.
+
+    Args:
+        error: (*batch, n).
+        power: broadcast against it.
+
+    >>> [round(float(e), 3) for e in error_in_common(torch.tensor([0.0, 0.01, 1.0, 100.0]), torch.tensor(1.0))]
+    [0.0, 0.002, 1.0, 100.0]
+    """
+    return error / xp.clip(xp.log(1 + power / xp.clip(error, TINY)), 1.0)

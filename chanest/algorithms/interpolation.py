@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator, PartialDFT
+from ..operators import LinearOperator, PartialDFT, cached
 from .base import Estimator
 from .noise import estimate_noise
 from .results import BandEstimate
 
+MOST_DIRECTLY = 256  # pilots up to which R_pp is as good as a smaller matrix
 _LOADING = 1e-6  # of the pilots' power: keeps R_pp + s I invertible without noise
 
 
@@ -168,10 +169,9 @@ class LMMSE(Interpolator):
     def _interpolate(
         self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
-        at_pilots, at_all = self._exponentials(phi), self._exponentials(band)
-        weighted = at_pilots.conj() * self.powers.to(h.device)
-        eigenvalues, basis = torch.linalg.eigh(at_pilots @ weighted.mT)  # R_pp
-        cross = at_all @ weighted.mT @ basis  # R_ap U
+        profile = self.delays.numpy().tobytes(), self.powers.numpy().tobytes()
+        subcarriers = band.subcarriers.cpu().numpy().tobytes()
+        eigenvalues, basis, cross = cached(phi, (self.name, *profile, subcarriers), lambda: self._parts(phi, band))
         s = _noise(h, phi, noise_variance).to(eigenvalues)
         signal = (1 - s).clamp_min(0.01)
         gain = 1 / (eigenvalues.clamp_min(0) + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
@@ -180,6 +180,21 @@ class LMMSE(Interpolator):
             return estimate, None
         error = signal.unsqueeze(-1) * (1 - gain @ cross.abs().square().mT).clamp_min(0)
         return estimate, error.to(h.real.dtype)
+
+    def _parts(self, phi: PartialDFT, band: PartialDFT) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvalues (r,) of R_pp, all that are not 0, eigenvectors U (M, r), and R_ap U."""
+        at_pilots, at_all = self._exponentials(phi), self._exponentials(band)
+        powers = self.powers.to(phi.device)
+        weighted = at_pilots.conj() * powers
+        if len(powers) >= len(at_pilots) or len(at_pilots) <= MOST_DIRECTLY:
+            eigenvalues, basis = torch.linalg.eigh(at_pilots @ weighted.mT)
+        else:  # of the smaller matrix
+            root = at_pilots * powers.sqrt()
+            eigenvalues, basis = torch.linalg.eigh(root.mH @ root)
+            heard = eigenvalues > 1e-12 * eigenvalues[-1]
+            eigenvalues = eigenvalues[heard]
+            basis = root @ basis[:, heard] / eigenvalues.sqrt()
+        return eigenvalues, basis, at_all @ (weighted.mT @ basis)
 
     def _exponentials(self, phi: PartialDFT) -> Tensor:
         turns = phi.subcarriers.double().unsqueeze(-1) * self.delays.to(phi.device) / phi.n_fft
@@ -242,5 +257,9 @@ def _noise(h: Tensor, phi: PartialDFT, noise_variance: Tensor | None) -> Tensor:
     if noise_variance is not None:
         return noise_variance.expand(h.shape[:-1]).to(h.real.dtype)
     m = phi.n_measurements
-    quarter = PartialDFT(phi.subcarriers, phi.n_fft // 4, n_fft=phi.n_fft, dtype=h.dtype, device=h.device)
+    quarter = cached(
+        phi,
+        ("quarter", h.dtype),
+        lambda: PartialDFT(phi.subcarriers, phi.n_fft // 4, n_fft=phi.n_fft, dtype=h.dtype, device=h.device),
+    )
     return estimate_noise(h / m**0.5, quarter) * m

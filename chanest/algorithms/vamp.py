@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AlgorithmError
-from ..operators import LinearOperator
+from ..operators import LinearOperator, tap_domain
 from .base import Algorithm
 from .ep import bernoulli_gaussian
 from .namespace import double
@@ -56,15 +56,17 @@ class VAMP(Algorithm):
     ) -> Recovery:
         m, n = phi.n_measurements, phi.n_coefficients
         e, u = _eigen(phi)
+        unreached = m - e.shape[-1]  # directions that no coefficient reaches
         s = noise_level(y, phi, noise_variance).unsqueeze(-1)
         rho = min(self.sparsity / n, 0.999)
         v = (1 - m * s).clamp_min(0.05) / (rho * e.sum(-1, keepdim=True))
         g2 = _clamped(1 / (rho * v))
         r2 = torch.zeros_like(phi.adjoint(y))
         for _ in range(n_iterations):
-            b = _apply(u.mH, y - phi.forward(r2))
+            residual = y - phi.forward(r2)
+            b = _apply(u.mH, residual)
             left = g2 * s / (e + g2 * s)  # 1 - e/(e + g2 s), without cancellation
-            a = (m - left.sum(-1, keepdim=True)) / n
+            a = (m - unreached - left.sum(-1, keepdim=True)) / n
             x2 = r2 + phi.adjoint(_apply(u, b / (e + g2 * s)))
             g1, r1 = _clamped(g2 * a / (1 - a)), r2 + (x2 - r2) / a
             x1, var = bernoulli_gaussian(r1, 1 / g1, rho, v)
@@ -73,6 +75,9 @@ class VAMP(Algorithm):
             new_r = (eta * x1 - g1 * r1) / new_g
             if noise_variance is None:
                 unexplained = (left * b).abs().square().sum(-1) + (s * (1 - left)).sum(-1)
+                if unreached:
+                    outside = residual.abs().square().sum(-1) - b.abs().square().sum(-1)
+                    unexplained = unexplained + outside.clamp_min(0)
                 s = noise_level(y, phi, unexplained / m).unsqueeze(-1)
             g2 = (1 - self.damping) * g2 + self.damping * new_g
             r2 = (1 - self.damping) * r2 + self.damping * new_r
@@ -82,7 +87,10 @@ class VAMP(Algorithm):
 
 
 def _eigen(phi: LinearOperator) -> tuple[Tensor, Tensor]:
-    """Eigenvalues (*batch_shape, M) and eigenvectors (*batch_shape, M, M) of Phi Phi^H."""
+    """Eigenvalues (*batch_shape, r) of Phi Phi^H, all that are not 0, and eigenvectors (*batch_shape, M, r)."""
+    if tap_domain.few_taps(phi):
+        eigenvalues, basis = phi.eigenvectors()
+        return eigenvalues.to(phi.dtype.to_real()), basis.to(phi.dtype)
     ones = torch.ones(*phi.batch_shape, phi.n_coefficients, dtype=phi.dtype.to_real(), device=phi.device)
     e, u = torch.linalg.eigh(double(phi.covariance(ones)))
     return e.clamp_min(0).to(ones.dtype), u.to(phi.dtype)

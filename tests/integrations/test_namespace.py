@@ -253,6 +253,13 @@ def test_the_joint_error_calibration():
     np.testing.assert_allclose(np.exp(base[0]), error_calibration.LEAST / (1 / noise[0]).mean())
 
 
+def test_errors_in_common():
+    error = np.abs(RNG.normal(size=(4, 8))) * 10.0 ** np.arange(-3, 1)[:, None]
+    common = in_both(lambda e, p, xp: error_calibration.error_in_common(e, p, xp), error, np.ones((4, 1)))[0]
+    np.testing.assert_allclose(common, error / np.maximum(np.log1p(1 / error), 1), rtol=1e-6)
+    assert (common <= error * (1 + 1e-12)).all()
+
+
 def test_the_guard():
     y = RNG.normal(size=(6, M, 2)).view(complex)[..., 0]
     x = np.array([0.5, 0.1, 2.0, -1.0, 3.0, 0.0])[:, None] * y

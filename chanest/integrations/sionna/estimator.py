@@ -9,6 +9,7 @@ import torch
 from sionna.phy.ofdm import BaseChannelEstimator, ResourceGrid
 from torch import Tensor
 
+from ...algorithms.error_calibration import error_in_common
 from ...errors import AlgorithmError, ModelError, ObservationError
 from ...models import Model, load_model, pick_model, rescaled, unambiguous
 from ...problems import PilotPattern, Scenario, ofdm
@@ -218,14 +219,9 @@ def _observe(
 
 
 def _over_time(estimates: dict[int, tuple[Tensor, Tensor]], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """[..., num_ofdm_symbols, n_used] from a stream's snapshots.
-
-    Of an error e of a channel of power P the share 1/log(1 + P/e), at most all, is common to the snapshots: what
-    shrinkage takes, of LMMSE with taps whose powers are spread evenly in dB. The rest, of the noise, is independent.
-    """
+    """[..., num_ofdm_symbols, n_used] from a stream's snapshots, whose errors are partly the same."""
     in_turn = (estimates[turn] for turn in range(len(estimates)))
     h, error = (torch.stack(parts, -2) for parts in zip(*in_turn, strict=True))
     power = h.detach().abs().square().mean(-1, keepdim=True)
-    tiny = torch.finfo(error.dtype).tiny
-    common = error / torch.log1p(power / error.clamp_min(tiny)).clamp_min(1)
+    common = error_in_common(error, power)
     return weights.to(h.dtype) @ h, weights.square() @ (error - common) + (weights @ common.sqrt()).square()

@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
+from ...algorithms.error_calibration import error_in_common
 from ...errors import AlgorithmError, ExtraError, ObservationError, PilotError
 from ...models import Model, load_model
+from . import namespace as xp
 from .estimator import SparseEstimator
 from .parts import in_chunks
 
@@ -197,10 +199,11 @@ class SparseChannelEstimator(BaseChannelEstimator):
     def _over_time(
         self, estimates: dict[int, tuple[tf.Tensor, tf.Tensor]], weights: np.ndarray
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """[..., num_ofdm_symbols, n_used] from a stream's snapshots; their errors count as independent."""
+        """[..., num_ofdm_symbols, n_used] from a stream's snapshots, whose errors are partly the same."""
         in_turn = [estimates[turn] for turn in range(len(estimates))]
         h, error = (tf.stack(parts, -2) for parts in zip(*in_turn, strict=True))
-        return (
-            tf.linalg.matmul(weights.astype(h.dtype.as_numpy_dtype), h),
-            tf.linalg.matmul(np.square(weights).astype(error.dtype.as_numpy_dtype), error),
-        )
+        common = error_in_common(error, tf.reduce_mean(xp.abs2(h), -1, keepdims=True), xp)
+        share = weights.astype(error.dtype.as_numpy_dtype)
+        rest = tf.linalg.matmul(np.square(share), error - common)
+        spread = rest + tf.square(tf.linalg.matmul(share, tf.sqrt(common)))
+        return tf.linalg.matmul(weights.astype(h.dtype.as_numpy_dtype), h), spread

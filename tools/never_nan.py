@@ -2,9 +2,9 @@
 
     python tools/never_nan.py [--estimates 1000000]
 
-Patterns, SNRs and what is told of the noise are drawn as in training; every tenth batch has an SNR of -20, 60 or
-100 dB, a noise variance told wrong by 20 dB either way, a single path, pure noise, or silence. Counts and exits with 1
-when one is found.
+Patterns, SNRs and what is told of the noise are drawn as in training, of ``na-sbl-wide`` with antennas, layers and
+jammers (an eighth as many groups); every tenth batch has an SNR of -20, 60 or 100 dB, a noise variance told wrong by
+20 dB either way, a single path, pure noise, or silence. Counts and exits with 1 when one is found.
 """
 
 import argparse
@@ -14,9 +14,10 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from chanest import PilotPattern, Scenario, load_model
-from chanest.models import normalise
+from chanest import Model, PilotPattern, Scenario, load_model
+from chanest.models import normalise, normalise_group
 from chanest.problems import seeded
+from chanest.problems.ofdm.receivers import Receiver
 from chanest.training.batches import drawn_batch, told_noise
 
 BATCH = 512
@@ -33,18 +34,38 @@ def main() -> None:
     bad = done = 0
     with torch.inference_mode():
         for step in track(range(-(-options.estimates // BATCH)), disable=not sys.stderr.isatty()):
-            observations, pattern, noise = case(model.ofdm, options.seed, 2**50 + step)
-            cfr = model.estimate(observations, pattern, noise).cfr
+            cfr = estimated(model, options.seed, 2**50 + step)
             bad += int((~torch.view_as_real(cfr).isfinite().flatten(1).all(-1)).sum())
             done += len(cfr)
     print(f"{done} estimates by {model.name}: {bad} with NaN or Inf")
     sys.exit(bad > 0)
 
 
+def estimated(model: Model, seed: int, step: int) -> Tensor:
+    """CFR of one batch."""
+    joint = model.algorithm.circle
+    if not joint or step % 10 == 0:
+        observations, pattern, noise = case(model.ofdm, seed, step)
+        return model.solve(observations, pattern, noise).values["cfr"]
+    batch, receiver, _ = drawn_batch(model.ofdm, seed, step - 1, BATCH // 8, 8, joint=True)
+    assert isinstance(receiver, Receiver)
+    _, rms = normalise_group(batch.observations)
+    of_pilots = batch.noise_variance.ndim == 2
+    told = told_noise(batch.noise_variance, rms, len(receiver), seed, step)
+    if told is not None:
+        told = told * len(receiver) * rms.square().reshape(-1, *(1,) * (told.ndim - 1))
+        told = told.unsqueeze(1).expand(batch.observations.shape[: 3 if of_pilots else 2])
+    symbols = receiver.symbols if len(receiver.symbols) > 1 else None
+    found = model.solve(batch.observations, receiver.pattern, told, pilot_symbols=symbols, snapshot_axes=1)
+    return found.values["cfr"]
+
+
 def case(scenario: Scenario, seed: int, step: int) -> tuple[Tensor, PilotPattern, Tensor | None]:
     """Observations, pattern and told noise variance of one batch."""
     if step % 10:
-        batch, pattern, _ = drawn_batch(scenario, seed, step - 1, BATCH, 8)
+        batch, sensing, _ = drawn_batch(scenario, seed, step - 1, BATCH, 8)
+        pattern = sensing.pattern if isinstance(sensing, Receiver) else sensing
+        assert isinstance(pattern, PilotPattern)
         _, rms = normalise(batch.observations)
         told = told_noise(batch.noise_variance, rms, len(pattern), seed, step)
         return batch.observations, pattern, None if told is None else told * len(pattern) * rms.squeeze(-1).square()

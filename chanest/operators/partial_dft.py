@@ -264,9 +264,10 @@ class PartialDFT(LinearOperator):
 
     def _by_rows(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``transform`` of (*batch, n); on a CPU of as many rows at a time as a cache holds."""
+        if torch.compiler.is_compiling() or self.batch_shape or x.device.type != "cpu":
+            return transform(x)
         n_rows, step = x.numel() // max(1, x.shape[-1]), max(1, _CACHED // self.length)
-        whole = self.batch_shape or n_rows <= 2 * step or x.device.type != "cpu"
-        if whole or (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling():
+        if n_rows <= 2 * step or (torch.is_grad_enabled() and x.requires_grad):
             return transform(x)
         parts = [transform(part) for part in x.reshape(n_rows, -1).split(step)]
         return torch.cat(parts).reshape(*x.shape[:-1], -1)

@@ -44,6 +44,10 @@ class Correlations:
     Args:
         phi: :class:`PartialDFT` or :class:`Superposed`, one for the batch.
         weight: (batch, M), 1/noise.
+
+    Attributes:
+        strip: (batch, L, L, 2 N - 1), T of every pair of layers from lag N - 1 down to 1 - N.
+        diagonal: (batch, L N).
     """
 
     def __init__(self, phi: Any, weight: Tensor) -> None:
@@ -62,11 +66,6 @@ class Correlations:
             lags = torch.fft.ifft(spread, norm="forward")
             self.strip = lags[..., order].contiguous()
         self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
-        #: (batch, L N)
-
-    def compiles(self, root: Tensor) -> bool:
-        """Whether compiled loops can take this."""
-        return _compiles(self.strip, root)
 
     def between(self, taps: Tensor, others: Tensor) -> Tensor:
         """T[taps, others], (batch, A) and (batch, B) -> (batch, A, B)."""
@@ -78,20 +77,24 @@ class Correlations:
 def active_taps(correlations: Correlations, g: Tensor, taps: Tensor) -> ActiveTaps:
     """P of some taps of every group, (batch, A), from the variances of all, (batch, L N)."""
     root = g.gather(-1, taps).double().sqrt()
-    if correlations.compiles(root):
-        from ..kernels.tap_domain import fill, scale
-
-        given = taps.numpy(), root.numpy()
-        normal = np.zeros((*taps.shape, taps.shape[-1]), np.complex128)
-        run(fill, len(taps), correlations.strip.numpy(), *given, normal)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(torch.from_numpy(normal))[0])
-        covariance = np.empty_like(normal)
-        run(scale, len(taps), inverse.mT.contiguous().numpy(), given[1], covariance)
-        return ActiveTaps(taps, torch.from_numpy(covariance))
-    normal_ = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
-    normal_ = normal_ + torch.eye(taps.shape[-1], dtype=normal_.dtype, device=normal_.device)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal_)[0])
+    if _compiles(correlations.strip, root):
+        return ActiveTaps(taps, _compiled_covariance(correlations.strip, taps, root))
+    normal = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
+    normal = normal + torch.eye(taps.shape[-1], dtype=normal.dtype, device=normal.device)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal)[0])
     return ActiveTaps(taps, root.unsqueeze(-1) * inverse * root.unsqueeze(-2))
+
+
+def _compiled_covariance(strip: Tensor, taps: Tensor, root: Tensor) -> Tensor:
+    """P of :func:`active_taps`."""
+    from ..kernels.tap_domain import fill, scale
+
+    normal = np.zeros((*taps.shape, taps.shape[-1]), np.complex128)
+    run(fill, len(taps), strip.numpy(), taps.numpy(), root.numpy(), normal)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(torch.from_numpy(normal))[0])
+    covariance = np.empty_like(normal)
+    run(scale, len(taps), inverse.mT.contiguous().numpy(), root.numpy(), covariance)
+    return torch.from_numpy(covariance)
 
 
 def sums_along_lags(active: ActiveTaps, n_taps: int, length: int, n_layers: int) -> Tensor:
@@ -138,7 +141,8 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
         noise: (*batch, M).
     """
     m = phi.n_measurements
-    if m < FEWEST or phi.batch_shape or torch.compiler.is_compiling() or g.numel() == 0:
+    traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g)
+    if m < FEWEST or phi.batch_shape or traced or g.numel() == 0:
         return False
     matter = (g.detach() > _least(phi, 1 / noise.detach())).sum(-1)
     return bool(matter.double().mean() + FEWEST <= m)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...problems import Grid, PilotPattern, delay_grid
-from ...problems.ofdm.delays import BEFORE, COARSEST, FEWEST, TAPS_PER_CELL
+from ...problems.ofdm.delays import BEFORE, COARSEST, FEWEST, MANY, TAPS_PER_CELL
 from .namespace import Array
 
 
@@ -55,8 +55,9 @@ def taps_of(subcarriers: tf.Tensor, n_fft: int, window_samples: tuple[float, flo
         last = tf.minimum(tf.constant(window_samples[1], tf.float64), first + period)
     first = tf.floor(first / step) * step
     count = tf.maximum(tf.minimum(tf.round((last - first) / step), tf.floor(n_fft / step)), FEWEST)
+    spacing = spacing / tf.where(tf.size(ordered) > MANY, 2.0, 1.0)
     count, first, length = (
-        tf.cast(tf.round(number), tf.int32) for number in (count * COARSEST, first / spacing, n_fft / spacing)
+        tf.cast(tf.round(number), tf.int32) for number in (count * step / spacing, first / spacing, n_fft / spacing)
     )
     return Taps(count, first, length, told)
 

@@ -109,6 +109,6 @@ def delay_grid(
         last = min(window_samples[1], first + period)
     first = math.floor(first / step) * step
     n_coarse = max(FEWEST, min(round((last - first) / step), int(pattern.n_fft / step)))
-    finer = 2 if len(pattern) > MANY and pattern.n_fft % (2 * COARSEST) == 0 else 1
+    finer = 2 if len(pattern) > MANY else 1
     ratio = COARSEST * finer
     return DelayGrid(first, ratio * n_coarse, spacing / finer, window_samples is not None, ratio)

@@ -55,7 +55,7 @@ def taps_of(subcarriers: tf.Tensor, n_fft: int, window_samples: tuple[float, flo
         last = tf.minimum(tf.constant(window_samples[1], tf.float64), first + period)
     first = tf.floor(first / step) * step
     count = tf.maximum(tf.minimum(tf.round((last - first) / step), tf.floor(n_fft / step)), FEWEST)
-    spacing = spacing / tf.where(tf.size(ordered) > MANY, 2.0, 1.0)
+    spacing = tf.where(tf.size(ordered) > MANY, spacing / 2, spacing)
     count, first, length = (
         tf.cast(tf.round(number), tf.int32) for number in (count * step / spacing, first / spacing, n_fft / spacing)
     )

@@ -19,6 +19,7 @@ from .cholesky import diagonal_load
 
 MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
+CLEAN = 5e-4  # noise over the power, below which single precision loses so many pilots' way
 _MOST_ENTRIES = 2**22
 _LEAST_EIGENVALUE = 1e-9  # of the largest one
 _REAL = 1e-12  # of an imaginary part that is none
@@ -133,7 +134,7 @@ def chosen_taps(g: Tensor, least: Tensor | float = 0.0) -> Iterator[tuple[Tensor
 
 
 def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
-    """Whether moments are found faster in this domain: many pilots, of few taps.
+    """Whether moments are to be found in this domain: where it is faster, many pilots and few taps, or more exact.
 
     Args:
         phi: :class:`PartialDFT` or :class:`Superposed`.
@@ -144,8 +145,9 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
     traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g)
     if m < FEWEST or phi.batch_shape or traced or g.numel() == 0:
         return False
-    matter = (g.detach() > _least(phi, 1 / noise.detach())).sum(-1)
-    return bool(matter.double().mean() + FEWEST <= m)
+    noise = noise.detach()
+    matter = float((g.detach() > _least(phi, 1 / noise)).sum(-1).double().mean())
+    return matter + FEWEST <= m or (matter <= 2 * m and float(noise.min()) * m < CLEAN)
 
 
 def few_taps(phi: Any) -> bool:

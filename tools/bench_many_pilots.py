@@ -140,18 +140,18 @@ def compare(model: Model, pattern: PilotPattern, n: int) -> None:
 def draw(model: Model, args: argparse.Namespace) -> None:
     import matplotlib.pyplot as plt
 
-    grid, made = Grid.nr(273), {"domain of the taps": [], "matrices of the pilots": []}  # type: ignore[var-annotated]
+    grid, made = Grid.nr(273), {"as chanest chooses": [], "matrices of the pilots alone": []}  # type: ignore[var-annotated]
     counts = [32, 64, 96, 128, 160, 200, 256, 400, 636, 1000, 1638]
     for m in counts:
         pattern = PilotPattern.comb(3276 // m, 0, grid)
         y, _ = drawn(pattern, 8, 1, args.snr)
         run = estimating(model, pattern, y, 10 ** (-args.snr / 10))
         run()
-        made["domain of the taps"].append(seconds(run, 3) / 8 * 1e3)
+        made["as chanest chooses"].append(seconds(run, 3) / 8 * 1e3)
         if m <= 700:
             with patch.object(tap_domain, "FEWEST", 10**6):
                 run()
-                made["matrices of the pilots"].append(seconds(run, 1) / 8 * 1e3)
+                made["matrices of the pilots alone"].append(seconds(run, 1) / 8 * 1e3)
         print(m, len(pattern), *(f"{times[-1]:.2f} ms" for times in made.values()), flush=True)
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for (label, times), marker in zip(made.items(), "os", strict=True):

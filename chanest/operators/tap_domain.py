@@ -18,7 +18,6 @@ from .base import JointMoments, Moments
 from .cholesky import diagonal_load
 
 MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
-COARSELY = 0.3  # the same, of taps no nearer to each other than half of what the pilots resolve
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 CLEAN = 5e-4  # noise over the power, below which single precision loses so many pilots' way
 _MOST_ENTRIES = 2**22
@@ -330,8 +329,7 @@ def _weights(phi: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
 def _least(phi: Any, weight: Tensor) -> Tensor:
     """(batch, 1): variances of taps that do not matter, lambda_max(T) at most (length/M) max sum |X_l|^2/noise."""
     loudest = (weight * _squared(phi.symbols).sum(0)).amax(-1, keepdim=True)
-    share = MATTERS if phi.spacing_samples < phi.resolution_samples / 2 else COARSELY
-    return share * phi.n_measurements / phi.layer.length / loudest
+    return MATTERS * phi.n_measurements / phi.layer.length / loudest
 
 
 def _others(g: Tensor, strong: Tensor, reach: int | None, n: int) -> Tensor:

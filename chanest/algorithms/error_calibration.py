@@ -161,14 +161,15 @@ class JointCalibration(Perceptron, Calibration):
     def log_variance(
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
     ) -> Tensor:
-        """Base + correction, (*batch, L, n): the correction, in one group a function of the base alone, from a table.
+        """Base + correction, (*batch, L, n); the correction, in one group a function of the base alone, from a table in
+        single precision.
 
         Args:
             recovery, y, phi, band, noise_variance: as of :meth:`read`.
         """
         base, of, level = self._seen(recovery, y, phi, band, noise_variance)
         batch, dtype = level.shape, level.dtype
-        if base.shape[-1] > TABLE:
+        if base.shape[-1] > TABLE and dtype == torch.float32:
             low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
             span = (high - low).clamp_min(1e-6)
             table = self.correction(of(low + span * torch.linspace(0, 1, TABLE, device=base.device)).to(dtype))

@@ -156,11 +156,11 @@ class LinearOperator(ABC):
         w = (c_inverse @ y.mT).mT
         fit = (y.conj() * w).real.mean((-2, -1))
         if y.shape[-2] == 1:
-            q2 = _squared(self.adjoint(w.squeeze(-2)))
+            q2 = squared(self.adjoint(w.squeeze(-2)))
         else:
             q2 = self.quadratic_diagonal(w.mT @ w.conj() / y.shape[-2])
         d, information = self.quadratic_diagonal(c_inverse), c_inverse.diagonal(dim1=-2, dim2=-1).real
-        return JointMoments(q2, d, fit, _squared(w).mean(-2), information)
+        return JointMoments(q2, d, fit, squared(w).mean(-2), information)
 
     def flat_moments(self, y: Tensor, total: Tensor, noise_variance: Tensor) -> JointMoments:
         """:meth:`joint_moments` where all taps have the variance ``total``/N and all pilots one noise.
@@ -178,21 +178,21 @@ class LinearOperator(ABC):
         inverse_ = 1 / (g * eigenvalues + load)
         rotated = y @ basis.conj()
         w = (rotated * inverse_.unsqueeze(-2)) @ basis.mT
-        fit = (_squared(rotated).mean(-2) * inverse_).sum(-1)
+        fit = (squared(rotated).mean(-2) * inverse_).sum(-1)
         information = inverse_ @ shares
         if len(eigenvalues) < self.n_measurements:  # on the rest of the space of pilots C is noise alone
             rest = (y - rotated @ basis.mT) / load.unsqueeze(-1)
-            w, fit = w + rest, fit + (_squared(rest).mean(-2) * load).sum(-1)
+            w, fit = w + rest, fit + (squared(rest).mean(-2) * load).sum(-1)
             information = information + (1 - shares.sum(0)).clamp_min(0) / load
-        q2 = _squared(self.adjoint(w)).mean(-2)
-        return JointMoments(q2, inverse_ @ columns, fit / self.n_measurements, _squared(w).mean(-2), information)
+        q2 = squared(self.adjoint(w)).mean(-2)
+        return JointMoments(q2, inverse_ @ columns, fit / self.n_measurements, squared(w).mean(-2), information)
 
     def _flat_parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Eigenvalues (r,) and eigenvectors (M, r) of Phi Phi^H, their |entries|^2 (r, M), and |Phi^H u|^2 (r, N)."""
         eigenvalues, exact = self.eigenvectors()
         basis = exact.to(self.dtype)
-        columns = _squared(self.adjoint(basis.mT))
-        return eigenvalues.to(columns.dtype), basis, _squared(basis).mT.contiguous(), columns
+        columns = squared(self.adjoint(basis.mT))
+        return eigenvalues.to(columns.dtype), basis, squared(basis).mT.contiguous(), columns
 
     def eigenvectors(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues (r,) of Phi Phi^H, at least all that are not 0, and eigenvectors (M, r), in double precision."""
@@ -237,7 +237,7 @@ class LinearOperator(ABC):
         return norm
 
 
-def _squared(x: Tensor) -> Tensor:
+def squared(x: Tensor) -> Tensor:
     """|x|^2, with a gradient at 0."""
     return x.real.square() + x.imag.square() if x.is_complex() else x.square()
 

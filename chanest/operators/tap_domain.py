@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import kernels
 from ..kernels.adapters import run
-from .base import JointMoments, Moments
+from .base import JointMoments, Moments, squared
 from .cholesky import diagonal_load
 
 MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
@@ -54,7 +54,7 @@ class Correlations:
     def __init__(self, phi: Any, weight: Tensor) -> None:
         layer, symbols, weight = phi.layer, phi.symbols.to(torch.complex128), weight.double()
         self.n_layers, self.n = phi.n_layers, layer.n_coefficients
-        grid = weight[:, None, None] * _squared(symbols) if self.n_layers == 1 else _coded(weight, symbols)
+        grid = weight[:, None, None] * squared(symbols) if self.n_layers == 1 else _coded(weight, symbols)
         nothing = grid.new_zeros(*grid.shape[:-1], layer.length)
         spread = nothing.index_copy(-1, layer.bins, grid / phi.n_measurements)
         order = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
@@ -173,10 +173,10 @@ def joint_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor, reach:
         w, weight = part.w, part.weight
         made.append(
             (
-                _squared(part.phi.adjoint(w)).mean(-2),
+                squared(part.phi.adjoint(w)).mean(-2),
                 _diagonal(part, reach),
                 (part.y.conj() * w).real.mean((-2, -1)),
-                _squared(w).mean(-2),
+                squared(w).mean(-2),
                 weight - weight.square() * response_variance(part.active, part.phi),
             )
         )
@@ -193,7 +193,7 @@ def posterior_moments(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) ->
         w = part.w.squeeze(-2)
         trace = part.weight - part.weight.square() * response_variance(part.active, part.phi)
         fit = (part.y.squeeze(-2).conj() * w).real.mean(-1)
-        made.append((part.phi.adjoint(w), _diagonal(part, None), fit, (_squared(w) - trace).mean(-1)))
+        made.append((part.phi.adjoint(w), _diagonal(part, None), fit, (squared(w) - trace).mean(-1)))
         order.append(part.groups)
     back = torch.cat(order).argsort()
     q, d, fit, excess = (torch.cat(values)[back] for values in zip(*made, strict=True))
@@ -293,7 +293,7 @@ def response_variance(active: ActiveTaps, phi: Any) -> Tensor:
     sums = sums_along_lags(active, layer.n_coefficients, layer.length, phi.n_layers)
     if phi.n_layers == 1:
         own = real_spectrum(sums[:, 0, 0])[..., layer.bins]
-        return own * _squared(symbols) / phi.n_measurements
+        return own * squared(symbols) / phi.n_measurements
     spectra = torch.fft.fft(sums)[..., layer.bins]
     return (spectra * symbols.unsqueeze(1) * symbols.conj()).sum((-3, -2)).real / phi.n_measurements
 
@@ -328,7 +328,7 @@ def _weights(phi: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
 
 def _least(phi: Any, weight: Tensor) -> Tensor:
     """(batch, 1): variances of taps that do not matter, lambda_max(T) at most (length/M) max sum |X_l|^2/noise."""
-    loudest = (weight * _squared(phi.symbols).sum(0)).amax(-1, keepdim=True)
+    loudest = (weight * squared(phi.symbols).sum(0)).amax(-1, keepdim=True)
     return MATTERS * phi.n_measurements / phi.layer.length / loudest
 
 
@@ -355,7 +355,3 @@ def _compiles(*things: Tensor) -> bool:
 def _coded(weight: Tensor, symbols: Tensor) -> Tensor:
     """1/noise of the pilots (batch, M) times conj(X_l) X_l' (L, M): (batch, L, L, M)."""
     return (weight[:, None, None] * (symbols.conj().unsqueeze(1) * symbols)).contiguous()
-
-
-def _squared(x: Tensor) -> Tensor:
-    return x.real.square() + x.imag.square()

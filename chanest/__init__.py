@@ -35,7 +35,16 @@ from .errors import ChanestError, FileError, ModelError, ObservationError, Pilot
 from .evaluation import compare, evaluate, nmse_db
 from .models import Estimate, Model, estimate, load_model, model_names
 from .operators import DenseOperator, PartialDFT
-from .problems import GaussianScenario, Grid, PilotPattern, Scenario, load_scenario, observe, scenario_names
+from .problems import (
+    GaussianScenario,
+    Grid,
+    PilotPattern,
+    Scenario,
+    SlotPattern,
+    load_scenario,
+    observe,
+    scenario_names,
+)
 from .training import TrainingSettings, train
 
 __version__ = "0.2.0"
@@ -55,6 +64,7 @@ __all__ = [
     "PilotPattern",
     "Scenario",
     "ScenarioError",
+    "SlotPattern",
     "TrainingSettings",
     "algorithm",
     "compare",

@@ -19,6 +19,7 @@ from .interpolation import (
 )
 from .ista import FISTA, ISTA, StepsizeISTA
 from .lista import LISTA, LISTACPSS, GatedLISTA
+from .motion import MovingPosterior
 from .na_alista import NAALISTA, NAALISTAMLP, NAALISTARNN
 from .na_sbl import NASBL
 from .na_sbl_circle import CircleNASBL
@@ -102,6 +103,7 @@ __all__ = [
     "Interpolator",
     "JointPosterior",
     "LinearInterpolation",
+    "MovingPosterior",
     "Posterior",
     "Recovery",
     "SplineInterpolation",

@@ -32,26 +32,6 @@ def _of(phi: PartialDFT | Superposed, g: Tensor, noise_variance: Tensor, taps: T
     return tap_domain.active_taps(Correlations(phi.to(torch.complex128), 1 / noise_variance.double()), g, taps)
 
 
-def response_variance(active: ActiveTaps, phi: PartialDFT | Superposed, band: PartialDFT) -> Tensor:
-    """Variance of sum_n x_n exp(-2 pi i k tau_n / n_fft) of every layer, (batch, L, n_used), k the rows of ``band``.
-
-    P summed along equal differences of taps, one FFT.
-    """
-    sums = tap_domain.sums_along_lags(active, band.n_coefficients, band.length, phi.n_layers)
-    own = sums.diagonal(dim1=1, dim2=2).movedim(-1, 1)
-    return tap_domain.real_spectrum(own)[..., band.bins].clamp_min(0)
-
-
-@torch.no_grad()
-def posterior_variance_of_layers(
-    phi: PartialDFT | Superposed, band: PartialDFT, g: Tensor, noise_variance: Tensor
-) -> Tensor:
-    """:func:`response_variance` of all groups, (batch, L, n_used)."""
-    parts = list(tap_domain.chosen_taps(g))
-    made = [response_variance(_of(phi, g[some], noise_variance[some], taps), phi, band) for some, taps in parts]
-    return torch.cat(made)[torch.cat([some for some, _ in parts]).argsort()]
-
-
 def response_columns(phi: PartialDFT | Superposed, band: PartialDFT, taps: Tensor, layer: int) -> Tensor:
     """exp(-2 pi i k tau_n / n_fft) of one layer's taps, 0 of others: (batch, A) -> (batch, n_used, A) complex128."""
     n = band.n_coefficients

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
-from ..operators import LinearOperator, PartialDFT, Superposed
+from ..operators import LinearOperator, PartialDFT, Superposed, TimeVarying, tap_domain
 from . import namespace
-from .active_taps import posterior_variance_of_layers
 from .gaussian import log_rank_deficit, posterior_variance
 from .namespace import Array, Namespace
 from .noise import noise_level
@@ -168,18 +167,7 @@ class JointCalibration(Perceptron, Calibration):
             recovery, y, phi, band, noise_variance: as of :meth:`read`.
         """
         base, of, level = self._seen(recovery, y, phi, band, noise_variance)
-        batch, dtype = level.shape, level.dtype
-        if base.shape[-1] > TABLE and dtype == torch.float32:
-            low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
-            span = (high - low).clamp_min(1e-6)
-            table = self.correction(of(low + span * torch.linspace(0, 1, TABLE, device=base.device)).to(dtype))
-            at = (base - low) / span * (TABLE - 1)
-            left = at.long().clamp(0, TABLE - 2)
-            before, after = table.gather(-1, left), table.gather(-1, left + 1)
-            correction = before + (after - before) * (at - left).to(dtype)
-        else:
-            correction = self.correction(of(base).to(dtype))
-        return (base + correction).to(dtype).reshape(*batch, *base.shape[1:])
+        return tabled(self, base, of, level.dtype).reshape(*level.shape, *base.shape[1:])
 
     @staticmethod
     def _seen(
@@ -193,12 +181,76 @@ class JointCalibration(Perceptron, Calibration):
         m = phi.n_measurements
         g, noise = posterior.variances.reshape(-1, phi.n_coefficients), posterior.noise_variance.reshape(-1, m)
         y, x = y.reshape(len(g), -1, m), recovery.x.reshape(len(g), -1, phi.n_coefficients)
-        base = joint_base(posterior_variance_of_layers(phi, band, g, noise), noise)
+        base = joint_base(tap_domain.variance_of_layers(phi, band, g, noise), noise)
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
         shared = y, y - phi.forward(x), g, noise, m, cells, noise_variance is not None, phi.n_layers
         return base, lambda base: joint_features(base, *shared), posterior.level
 
     correction = Perceptron.forward
+
+
+class MovingCalibration(Perceptron):
+    """Corrects the variance of every subcarrier on every symbol of a user in motion, like :class:`JointCalibration`.
+
+    Its features of all pilots together, and logs of how many independent symbols (``looks``) and how many symbols with
+    pilots there are.
+
+    Parameters: ``input/weight`` (n_hidden, 15), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
+    (1, n_hidden), and ``bias`` of each.
+
+    >>> MovingCalibration(4).input.weight.shape
+    torch.Size([4, 15])
+    """
+
+    def __init__(self, n_hidden: int = 48) -> None:
+        super().__init__(15, n_hidden)
+        self.initialise(torch.Generator().manual_seed(0))
+
+    def read(
+        self, variance: Tensor, y: Tensor, residual: Tensor, posterior: JointPosterior, phi: TimeVarying, known: bool
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Base (groups, L, n), and what makes the features (groups, L, n, 15) of any base of these groups.
+
+        Args:
+            variance: (groups, L, n) of the posterior.
+            y, residual: (groups, R, M), of all pilots, and what the estimate leaves over.
+            posterior: variances of taps, noise of all pilots.
+            phi: with the correlation that was found.
+            known: whether the noise variance was told.
+        """
+        g, noise = posterior.variances, posterior.noise_variance
+        cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
+        shared = y, residual, g, noise, y.shape[-1], cells, known, phi.n_layers
+        more = torch.stack([phi.independent.log(), torch.full_like(phi.independent, float(phi.n_symbols)).log()], -1)
+
+        def features(base: Tensor) -> Tensor:
+            found = joint_features(base, *shared)
+            return torch.cat([found, more.to(found)[:, None, None].expand(*found.shape[:-1], -1)], -1)
+
+        return joint_base(variance, noise), features
+
+
+def tabled(
+    correction: Callable[[Tensor], Tensor], base: Tensor, of: Callable[[Tensor], Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Base + correction, (groups, L, n); the correction, in one group a function of the base alone, from a table in
+    single precision.
+
+    Args:
+        correction: of features.
+        base: (groups, L, n).
+        of: the features of a base.
+        dtype: of the result.
+    """
+    if base.shape[-1] <= TABLE or dtype != torch.float32:
+        return (base + correction(of(base).to(dtype))).to(dtype)
+    low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
+    span = (high - low).clamp_min(1e-6)
+    table = correction(of(low + span * torch.linspace(0, 1, TABLE, device=base.device)).to(dtype))
+    at = (base - low) / span * (TABLE - 1)
+    left = at.long().clamp(0, TABLE - 2)
+    before, after = table.gather(-1, left), table.gather(-1, left + 1)
+    return (base + before + (after - before) * (at - left).to(dtype)).to(dtype)
 
 
 def residual_base(energy: Array, xp: Namespace = namespace) -> Array:

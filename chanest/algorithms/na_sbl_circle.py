@@ -4,7 +4,7 @@ Ours. Beside it: M-SBL (Wipf & Rao 2007) for variances that snapshots share, T-S
 superfast line spectral estimation (Hansen, Fleury & Rao) for delays off the grid.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..kernels.adapters import prepared, run, singles, suits
-from ..operators import JointMoments, LinearOperator, PartialDFT, Superposed, cached
+from ..operators import JointMoments, LinearOperator, PartialDFT, Repeated, Superposed, TimeVarying, cached
 from . import na_sbl_circle_rules as rules
 from .base import Algorithm, Told
-from .error_calibration import JointCalibration
+from .error_calibration import JointCalibration, MovingCalibration
 from .gaussian import log_rank_deficit
+from .motion import arranged, recover_moving
 from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, Setting, State
 from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
@@ -25,7 +26,7 @@ from .results import JointPosterior, Recovery, Trace
 
 MOST_BY_FFT = 8  # snapshots up to which the first iteration needs no factorisation,
 MOST_FLAT = 600  # and pilots or taps, whichever are fewer
-_Phi = PartialDFT | Superposed
+_Phi = PartialDFT | Superposed | TimeVarying
 
 
 class CircleNASBL(Algorithm):
@@ -46,7 +47,7 @@ class CircleNASBL(Algorithm):
         delays: "circle", which tells this form of NA-SBL from :class:`NASBL` in a model file.
 
     Parameters, for k = 0...K-2: ``tap_rules/k``, ``noise_rules/k``, ``pilot_rules/k`` (:class:`Perceptron`);
-    ``calibration`` (:class:`JointCalibration`).
+    ``calibration`` (:class:`JointCalibration`); ``moving_calibration`` (:class:`MovingCalibration`).
 
     Raises:
         AlgorithmError: sizes out of range.
@@ -80,11 +81,18 @@ class CircleNASBL(Algorithm):
         self.noise_rules = nn.ModuleList(Perceptron(N_SHARED, n_hidden // 2) for _ in neighbours)
         self.pilot_rules = nn.ModuleList(Perceptron(N_PILOT, n_hidden // 2) for _ in neighbours)
         self.calibration = JointCalibration()
+        self.moving_calibration = MovingCalibration()
         self.initialise(torch.Generator().manual_seed(0))
 
     def initialise(self, generator: torch.Generator) -> None:
         """Every perceptron at zero output: EM."""
-        for perceptron in (*self.tap_rules, *self.noise_rules, *self.pilot_rules, self.calibration):
+        for perceptron in (
+            *self.tap_rules,
+            *self.noise_rules,
+            *self.pilot_rules,
+            self.calibration,
+            self.moving_calibration,
+        ):
             perceptron.initialise(generator)
 
     def _iterate(
@@ -98,15 +106,19 @@ class CircleNASBL(Algorithm):
         Args:
             y, phi, noise_variance, noise_ratio: as of :meth:`forward` with snapshots.
         """
+        levels, ratio = _of_pilots(y, noise_variance, noise_ratio)
+        if isinstance(phi, TimeVarying):
+            y, levels, ratio = arranged(y, phi, levels, ratio)
         power = (y.real.square() + y.imag.square()).mean(-2)
         coarse = phi.coarser(phi.coarse_ratio)
-        sizes = phi.n_measurements, coarse.n_coefficients, y.shape[-2]
-        start = rules.start(power, *_of_pilots(y, noise_variance, noise_ratio), *sizes)
-        return self._updated(range(self.n_coarse), y, coarse, start, noise_variance is not None)[0]
+        start = rules.start(power, levels, ratio, phi.n_measurements, coarse.n_coefficients, y.shape[-2])
+        return self.updated(range(self.n_coarse), y, coarse, start, noise_variance is not None)[0]
 
     def _jointly(self, y: Tensor, phi: Any, n_iterations: int, trace: Trace, told: Told) -> Recovery:
         batch, rows = y.shape[:-2], y.reshape(-1, *y.shape[-2:])
         levels, ratio = _of_pilots(y, *told)
+        if isinstance(phi, TimeVarying):
+            return recover_moving(self, rows, phi, levels, ratio)
         state, states = self._infer(rows, phi, levels, ratio, trace.record)
         for found in (*states, state):
             x = found.g.unsqueeze(-2) * phi.adjoint(phi.joint_solution(rows, found.g, found.noise))
@@ -139,32 +151,45 @@ class CircleNASBL(Algorithm):
         power = (y.real.square() + y.imag.square()).mean(-2)
         start = rules.start(power, told, ratio, phi.n_measurements, coarse.n_coefficients, y.shape[-2])
         if not known:  # the level first, from the coarse grid
-            found = self._updated(range(self.n_coarse), y, coarse, start, False)[0]
+            found = self.updated(range(self.n_coarse), y, coarse, start, False)[0]
             start = replace(start, s=found.s, outlier=found.outlier)
         state, states = self._run(y, phi, start, known, record)
         if self._is_learning or not bool((again := state.outlier.amax(-1) > rules.OUTLYING).any()):
             return state, states
         # jammers found late have misled the taps: once more, knowing them from the start
-        informed = _rows(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
-        return _with_rows(state, again, self._run(y[again], phi, informed, known, False)[0]), states
+        informed = rules.some(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
+        return rules.with_some(state, again, self._run(y[again], phi, informed, known, False)[0]), states
 
     def _run(self, y: Tensor, phi: _Phi, start: State, known: bool, record: bool) -> tuple[State, list[State]]:
         """All updates: on the coarse grid, on one between where the ratio is large, and on the fine one."""
-        state = self._updated(range(self.n_coarse), y, phi.coarser(phi.coarse_ratio), start, known)[0]
+        state = self.updated(range(self.n_coarse), y, phi.coarser(phi.coarse_ratio), start, known)[0]
         state = replace(state, g=rules.refined(state, phi.n_layers))
         at, finer = self.n_coarse, phi.coarse_ratio // rules.RATIO
         if finer > 1:
-            state = self._updated(range(at, at + 1), y, phi.coarser(finer), state, known)[0]
+            state = self.updated(range(at, at + 1), y, phi.coarser(finer), state, known)[0]
             state, at = replace(state, g=rules.refined(state, phi.n_layers, finer)), at + 1
-        return self._updated(range(at, self.n_iterations - 1), y, phi, state, known, record)
+        return self.updated(range(at, self.n_iterations - 1), y, phi, state, known, record)
 
-    def _updated(
+    def updated(
         self, which: range, y: Tensor, phi: _Phi, state: State, known: bool, record: bool = False
     ) -> tuple[State, list[State]]:
-        deficit = cached(phi, "log rank deficit", lambda: log_rank_deficit(phi, torch.ones_like(state.g[0])))
+        """The state after some of the updates, and those before each where they are recorded.
+
+        Args:
+            which: numbers of the updates.
+            y: (groups, R, M).
+            phi: of the taps of the state.
+            state: where they start.
+            known: whether the noise variance was told.
+            record: keep the states.
+        """
+        if isinstance(phi, TimeVarying):
+            look = phi.log_rank_deficit(), phi.looks.to(state.s), phi.share.to(state.s)
+        else:
+            look = _deficit(phi, state.g), 1.0, 1.0
         per_cell = phi.spacing_samples / phi.resolution_samples
         sizes = phi.n_measurements, phi.n_coefficients, y.shape[-2], phi.n_layers
-        setting, states = Setting(*sizes, per_cell, phi.window_told, known, deficit), []
+        setting, states = Setting(*sizes, per_cell, phi.window_told, known, *look), []
         compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
         for k in which:
             if record:
@@ -176,11 +201,14 @@ class CircleNASBL(Algorithm):
 
     def _moments(self, y: Tensor, phi: _Phi, state: State, k: int) -> JointMoments:
         """Of the first iteration, where all variances and noises are alike, without a factorisation."""
+        reach = None if k < self.n_coarse else max(FINE_NEIGHBOURS)
+        if isinstance(phi, TimeVarying) and not isinstance(phi, Repeated):
+            return phi.joint_moments(y, state.g, state.noise)
         small = y.shape[-2] <= MOST_BY_FFT and min(phi.n_measurements, phi.n_coefficients) <= MOST_FLAT
         alike = k == 0 and small and not self._is_learning
         if alike and bool(((state.relative * state.outlier - 1).abs() < 1e-5).all()):
             return phi.flat_moments(y, state.g.sum(-1), state.s)
-        return phi.joint_moments(y, state.g, state.noise, None if k < self.n_coarse else max(FINE_NEIGHBOURS))
+        return phi.joint_moments(y, state.g, state.noise, reach)
 
     def _step(self, k: int, m: JointMoments, state: State, setting: Setting) -> State:
         found = rules.read(m, state, setting)
@@ -211,12 +239,8 @@ class CircleNASBL(Algorithm):
         n_pilots, fine = setting.n_pilots, k >= self.n_coarse
         of_groups = (m.q2, m.d, state.g, state.s, m.fit, m.surprise, m.information, state.relative, state.outlier)
         given = [np.ascontiguousarray(t.detach().numpy()) for t in of_groups]
-        facts = singles(
-            (
-                *(setting.n_snapshots, float(setting.known), float(setting.deficit)),
-                *(setting.per_cell, float(setting.window_told)),
-            )
-        )
+        look = (np.full(len(state.s), v, np.float32) for v in (setting.looks, setting.share, setting.deficit))
+        facts = singles((setting.n_snapshots, float(setting.known), setting.per_cell, float(setting.window_told)))
         limits = singles(
             (
                 *(rules.SMALLEST / n_pilots, rules.LARGEST, rules.KEPT if fine else -1.0),
@@ -226,7 +250,7 @@ class CircleNASBL(Algorithm):
         neighbours = np.array(FINE_NEIGHBOURS if fine else COARSE_NEIGHBOURS)
         made = [np.empty_like(given[i]) for i in (2, 3, 8)]
         own = prepared(self, self._arrays)[k]
-        run(update, len(given[0]), *given, facts, limits, neighbours, setting.n_layers, *own, *made)
+        run(update, len(given[0]), *given, *look, facts, limits, neighbours, setting.n_layers, *own, *made)
         g, s, outlier = map(torch.from_numpy, made)
         return State(g, s, outlier, state.relative)
 
@@ -241,6 +265,11 @@ class CircleNASBL(Algorithm):
         return made
 
 
+def _deficit(phi: PartialDFT | Superposed, g: Tensor) -> Tensor:
+    """The log rank deficit of the pilots, a number."""
+    return cached(phi, "log rank deficit", lambda: log_rank_deficit(phi, torch.ones_like(g[0])))
+
+
 def _of_pilots(y: Tensor, levels: Tensor | None, ratio: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     """What is told of the noise of y (*batch, R, M), of every pilot: (groups, M) both."""
     batch, m = y.shape[:-2], y.shape[-1]
@@ -248,19 +277,3 @@ def _of_pilots(y: Tensor, levels: Tensor | None, ratio: Tensor | None) -> tuple[
         levels = levels if levels.ndim == y.ndim - 1 else levels.unsqueeze(-1)
         levels = levels.expand(*batch, m).reshape(-1, m)
     return levels, None if ratio is None else ratio.expand(*batch, m).reshape(-1, m)
-
-
-def _rows(state: State, which: Tensor) -> State:
-    """Some of the groups."""
-    return State(*(getattr(state, f.name)[which] for f in fields(State)))
-
-
-def _with_rows(state: State, which: Tensor, other: State) -> State:
-    """Some of the groups from elsewhere."""
-    pairs = ((getattr(state, f.name), getattr(other, f.name)) for f in fields(State))
-    return State(*(mine.masked_scatter(_like(which, mine), theirs) for mine, theirs in pairs))
-
-
-def _like(which: Tensor, values: Tensor) -> Tensor:
-    """(B,) bool in the shape of (B, ...) values."""
-    return which.view(-1, *(1,) * (values.ndim - 1)).expand_as(values)

@@ -5,7 +5,7 @@ In the arrays of any namespace.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, REFERENCE_PILOTS
 from ..operators import JointMoments
@@ -61,6 +61,9 @@ class Setting:
         window_told: whether the place of a tap counts.
         known: whether the noise variance was told.
         deficit: log rank deficit of the pilots.
+        looks: how many independent ones a snapshot amounts to, where it is of several symbols of a channel that moves,
+            a number or (B,).
+        share: of the pilots, that one look has.
     """
 
     n_pilots: Array
@@ -71,6 +74,8 @@ class Setting:
     window_told: bool
     known: bool
     deficit: Array
+    looks: Array = 1.0
+    share: Array = 1.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Read:
         pilots: (B, M, 10), what that of the pilots reads.
         taps: (B, N, 4) features of a tap itself.
         em_level: (B,) the noise level by EM.
-        kappa: (B,) mean of 1/noise.
+        kappa: (B,) mean of 1/noise of the pilots of one look.
         surprise: (B, M) leave-one-out residuals over what is expected of them.
     """
 
@@ -92,6 +97,20 @@ class Read:
     em_level: Array
     kappa: Array
     surprise: Array
+
+
+def some(state: State, which: Array) -> State:
+    """Some of the groups."""
+    return State(*(getattr(state, f.name)[which] for f in fields(State)))
+
+
+def with_some(state: State, which: Array, other: State) -> State:
+    """The same with some of the groups, (B,) bool, from elsewhere."""
+
+    def mixed(mine: Array, theirs: Array) -> Array:
+        return mine.masked_scatter(which.view(-1, *(1,) * (mine.ndim - 1)).expand_as(mine), theirs)
+
+    return State(*(mixed(getattr(state, f.name), getattr(other, f.name)) for f in fields(State)))
 
 
 def start(
@@ -132,23 +151,24 @@ def read(m: JointMoments, state: State, setting: Setting, xp: Namespace = namesp
     g, s, relative, outlier, noise = state.g, state.s, state.relative, state.outlier, state.noise
     trusted = xp.astype(relative < SILENT, s.dtype)
     heard = xp.clip(xp.sum(trusted, -1), 1.0)
-    kappa, total = xp.mean(1 / noise, -1), xp.sum(g, -1)
+    own = heard * setting.share  # pilots of one look, which has features of its own size
+    kappa, total = xp.mean(1 / noise, -1) / setting.looks, xp.sum(g, -1)
     d = xp.clip(m.d, 1e-12)
     em_noise = xp.clip(noise * (1 + noise * (m.surprise - m.information)), 1e-12)
     em_level = xp.sum(em_noise / (relative * outlier) * trusted, -1) / heard
-    explained = xp.clip(xp.sum(g * m.d, -1) / heard, EXPLAINED_MARGIN, 1 - EXPLAINED_MARGIN)
+    explained = xp.clip(xp.sum(g * m.d, -1) / own, EXPLAINED_MARGIN, 1 - EXPLAINED_MARGIN)
     effective = xp.square(total) / xp.clip(xp.sum(xp.square(g), -1), 1e-20) * setting.per_cell
     of_all = (
         xp.log(xp.clip(m.fit * setting.n_pilots / heard, 1e-12)) / 3,
         xp.log(em_level / s) / 3,
-        xp.log(heard / REFERENCE_PILOTS),
+        xp.log(own / REFERENCE_PILOTS),
         xp.full_like(s, float(setting.known)),
         xp.logit(explained) / 6,
         xp.full_like(s, setting.deficit),
-        xp.full_like(s, math.log(setting.n_snapshots) / 3),
+        xp.log(xp.full_like(s, setting.n_snapshots * setting.looks)) / 3,
         xp.log(xp.clip(kappa * total, 1e-6)) / 6,
         xp.full_like(s, xp.log(setting.per_cell) + 1.75),
-        xp.log(heard / (xp.full_like(s, setting.n_taps) * setting.per_cell)) / 2,
+        xp.log(own / (xp.full_like(s, setting.n_taps) * setting.per_cell)) / 2,
         xp.log(xp.clip(effective, 1e-3)) / 4,
         xp.full_like(s, float(setting.n_layers - 1)),
         xp.mean(xp.log(outlier), -1),
@@ -162,7 +182,9 @@ def read(m: JointMoments, state: State, setting: Setting, xp: Namespace = namesp
         xp.clip(t / _usual(setting), 0.0, 50.0),
         xp.log(xp.clip(noise * m.information, 1e-6, 1.0)) / 3,
         xp.log(outlier) / 3,
-        *(xp.full_like(t, shared[..., i][..., None]) for i in (0, 2, 3, 4, 6, 7)),
+        *(xp.full_like(t, shared[..., i][..., None]) for i in (0, 2, 3, 4)),
+        xp.full_like(t, math.log(setting.n_snapshots) / 3),
+        xp.full_like(t, shared[..., 7][..., None]),
     )
     of_taps = (
         xp.log(xp.clip(m.q2, 1e-20) / d) / 3,
@@ -205,14 +227,14 @@ def fine_variances(em: Array, kappa: Array, f: Array, xp: Namespace = namespace)
     return xp.where(value * kappa > KEPT, value, xp.full_like(value, 0.0))
 
 
-def refined(state: State, n_layers: int, ratio: int = RATIO, xp: Namespace = namespace) -> Array:
-    """The variances on a finer grid, (B, ratio N), linear between the taps; dead far below the noise."""
+def refined(state: State, n_layers: int, ratio: int = RATIO, looks: Array = 1.0, xp: Namespace = namespace) -> Array:
+    """The variances on a finer grid, (B, ratio N), linear between the taps; dead far below the noise of one look."""
     g = xp.unflatten(state.g, (n_layers, -1))
     after = xp.roll(g, -1, -1)
     parts = xp.linspace(0, 1 - 1 / ratio, ratio, g)
     between = (g[..., None] * (1 - parts) + after[..., None] * parts) / ratio
     fine = xp.reshape(between, (-1, ratio * xp.shape(state.g)[-1]))
-    kappa = xp.mean(1 / state.noise, -1)[..., None]
+    kappa = (xp.mean(1 / state.noise, -1) / looks)[..., None]
     alive = (fine * kappa > ALIVE) | (fine >= xp.max(fine, -1)[..., None])
     return xp.where(alive, fine, xp.full_like(fine, 0.0))
 

@@ -16,7 +16,7 @@ from rich.table import Column, Table
 from ..errors import AlgorithmError, ChanestError, ModelError
 from ..evaluation import REFERENCES, Score, estimate_file, estimate_writer, evaluate, plain, write_solution
 from ..evaluation.plots import check_plot_path
-from ..files import FINDINGS, ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
+from ..files import FINDINGS, MOTION, ArrayWriter, Chunk, MeasurementFile, PilotFile, check_output, open_measurements
 from ..models import ESTIMATORS, Model, Solution, check_serves, load_model, pick_model
 from ..problems import Batch, Grid, PilotPattern, Problem, Sensing, load_scenario, not_none, ofdm, scenario_names
 from .findings import words_of_findings
@@ -266,7 +266,7 @@ class _Findings:
         self._found: dict[str, list[torch.Tensor]] = {}
 
     def add(self, found: Solution) -> None:
-        for name in FINDINGS:
+        for name in (*FINDINGS, *MOTION):
             values = getattr(found, name)
             if values is not None:
                 self._found.setdefault(name, []).append(values.flatten().cpu().double())
@@ -287,6 +287,7 @@ class _Findings:
             "median_snr_db": float(columns["snr_db"].median()),
             "median_timing_samples": None if timing.isnan() else float(timing),
             "noise_variance": float(columns["noise_variance"].mean()),
+            **{f"median_{name}": float(columns[name].median()) for name in MOTION if name in columns},
         }
 
     def words(self, sample_rate_hz: float | None) -> list[str]:

@@ -10,7 +10,8 @@ def words_of_findings(columns: Mapping[str, Tensor | np.ndarray], sample_rate_hz
     """Medians over the channels, and in how many of them something was sent.
 
     Args:
-        columns: ``noise_variance``, ``snr_db``, ``timing_samples`` and ``detected``, (n,) each.
+        columns: ``noise_variance``, ``snr_db``, ``timing_samples`` and ``detected``, (n,) each; ``doppler_hz`` and
+            ``cfo_hz`` of users in motion.
         sample_rate_hz: for delays in microseconds, where it is known.
 
     >>> found = {"noise_variance": np.ones(2), "snr_db": np.array([9.0, 11.0]), "detected": np.array([True, False])}
@@ -25,6 +26,10 @@ def words_of_findings(columns: Mapping[str, Tensor | np.ndarray], sample_rate_hz
         seconds = f" ({first / sample_rate_hz * 1e6:.2f} µs)" if sample_rate_hz else ""
         said.append(f"first path at {first:.1f} samples{seconds}")
     sent = values["detected"]
+    if "doppler_hz" in values:
+        said.append(
+            f"Doppler {np.median(values['doppler_hz']):.0f} Hz, frequency offset {np.median(values['cfo_hz']):.0f} Hz"
+        )
     return f"{', '.join(said)}; something was sent in {int(sent.sum())} of {sent.size}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from ..errors import FileError
-from ..files import FINDINGS, ArrayReader, open_measurements
+from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
 from ..models import describe_model, is_model, shipped_models
 from ..problems import load_scenario, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
@@ -79,7 +79,7 @@ def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
         model = reader.text("model")
-        found = {name: reader.read(name) for name in FINDINGS if name in reader}
+        found = {name: reader.read(name) for name in (*FINDINGS, *MOTION) if name in reader}
         rate, warned = reader.number("sample_rate_hz"), reader.text("warnings")
         delays = _delay_words(reader, rate)
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())
@@ -88,7 +88,7 @@ def _array_words(path: Path) -> str:
             what = measurements.words()
     elif {"cfr", "used_subcarriers"} <= fields.keys():
         what = f"channel estimates{f' by {model}' if model else ''}"
-        if len(found) == len(FINDINGS):
+        if set(FINDINGS) <= found.keys():
             what += f"\n  {words_of_findings(found, rate)}"
         what += f"\n  {delays}" if delays else ""
         what += f"\n  warning: {warned}" if warned else ""

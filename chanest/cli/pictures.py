@@ -10,7 +10,7 @@ from ..evaluation import nmse_db
 from ..evaluation.plots import Chart, Series, draw_charts, draw_estimate
 from ..files import Chunk, MeasurementFile, PilotFile
 from ..models import Model, Solution
-from ..problems import Batch, PilotPattern, Problem, cfr_of
+from ..problems import Batch, PilotPattern, Problem, SlotPattern, cfr_of
 from .options import DEFAULT_ALGORITHM
 
 _DEPTH_DB = 50.0  # below the strongest tap
@@ -77,8 +77,9 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
         **measurements.told(one),
         error_variance=True,
         findings=True,
-        paths=circle,
+        paths=circle and isinstance(pattern, PilotPattern),
     )
+    slot = isinstance(pattern, SlotPattern)  # its first symbol is drawn, with the pilots of that
 
     def first(values: torch.Tensor) -> np.ndarray:
         """The first vector of an array of them."""
@@ -98,7 +99,7 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
         truth = first(chunk.truth["cfr"])
         lines.append(Series("truth", used, _db(np.abs(truth))))
         phases.append(Series("truth", used, np.angle(truth), "dots"))
-    if measurements.n_layers == 1:
+    if measurements.n_layers == 1 and not slot:
         at = np.array(pattern.subcarriers)
         lines.append(Series("received", at, _db(np.abs(first(chunk.observations) / sent)), "dots"))
     charts = [

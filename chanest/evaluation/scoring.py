@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import FileError, ObservationError
-from ..files import FINDINGS, ArrayWriter, Chunk, EstimateWriter, MeasurementFile, PilotFile, Slices
+from ..files import FINDINGS, MOTION, ArrayWriter, Chunk, EstimateWriter, MeasurementFile, PilotFile, Slices
 from ..models import Model, Paths, Solution, check_serves
 from ..problems import Batch, Problem, Sensing, Values
 from ..problems.random import BLOCK
@@ -229,7 +229,7 @@ def estimate_file(
         tally.add_solution(found, chunk.truth, measurements.first_tap_samples)
         if writer:
             write_solution(writer, chunk.at, found, measurements.snapshot_axes)
-            shared = {name: _of_groups(getattr(found, name), measurements, chunk) for name in FINDINGS}
+            shared = {name: _of_groups(getattr(found, name), measurements, chunk) for name in (*FINDINGS, *MOTION)}
             writer.group_rows(chunk.at, measurements.group_shape, shared)
             if found.paths is not None and isinstance(measurements, PilotFile):
                 _write_paths(writer, measurements, chunk, found.paths)

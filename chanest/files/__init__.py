@@ -2,11 +2,12 @@
 
 from .arrays import ArrayReader, ArrayWriter, Slices, check_output
 from .atomic import refuse_existing, replacing, write_csv
-from .estimates import FINDINGS, EstimateWriter
+from .estimates import FINDINGS, MOTION, EstimateWriter
 from .measurements import Chunk, MeasurementFile, PilotFile, VectorFile, open_measurements, write_measurements
 
 __all__ = [
     "FINDINGS",
+    "MOTION",
     "ArrayReader",
     "ArrayWriter",
     "Chunk",

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from .arrays import ArrayWriter, Slices
 
-FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")  # fields that the snapshots of a group share
+# fields that the snapshots of a group share, and of users in motion
+FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")
+MOTION = ("doppler_hz", "cfo_hz")
 
 
 class EstimateWriter:

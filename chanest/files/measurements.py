@@ -21,10 +21,12 @@ from ..problems import (
     PilotPattern,
     Problem,
     Sensing,
+    SlotPattern,
     cfr_of,
     check_measurements,
     not_none,
     pattern_of,
+    slot_pattern_of,
 )
 from .arrays import ArrayReader, ArrayWriter, Slices, row_slices
 
@@ -39,7 +41,7 @@ class Chunk:
         noise_variance: (rows, *snapshots) of the observations, or (rows, *snapshots, M) with 1 where all are alike, or
             None.
         truth: what is known of it, by the name of the quantity: ``cir`` (rows, *snapshots, taps), ``cfr`` (rows,
-            *snapshots, [n_layers,] n_used) or ``x``.
+            *snapshots, [n_layers,] [n_symbols,] n_used) or ``x``.
         valid: (rows, *snapshots, M) bool, which pilots to trust; None where all are.
     """
 
@@ -316,7 +318,8 @@ class PilotFile(MeasurementFile):
 
     @property
     def truth_names(self) -> tuple[str, ...]:
-        return tuple(name for name in ("cir", "cfr") if name in self._reader)
+        names = ("cir", "cfr") if self.n_symbols is None else ("cfr",)
+        return tuple(name for name in names if name in self._reader)
 
     @property
     def sample_rate_hz(self) -> float | None:
@@ -336,6 +339,7 @@ class PilotFile(MeasurementFile):
             and self._valid_shape is None
             and self._of_pilots is None
             and self.pilot_symbols is None
+            and self.n_symbols is None
         )
 
     def scenario_for(self, given: Problem) -> Problem:
@@ -349,16 +353,20 @@ class PilotFile(MeasurementFile):
         pattern = self.sensing
         truth = " and ".join(name.upper() for name in self.truth_names)
         more = [f"{self.n_layers} layers"] if self.n_layers > 1 else []
+        if isinstance(pattern, SlotPattern):
+            more.insert(0, f"on {len(pattern.patterns)} OFDM symbols")
         more += (
             [f"{math.prod(self.batch_shape[-self.snapshot_axes :])} snapshots a channel"] if self.snapshot_axes else []
         )
         band = f"channel wanted on {pattern.n_used} subcarriers, {pattern.grid}"
+        if self.n_symbols is not None:
+            band += f", of {self.n_symbols} symbols"
         if not self.band_told:
             band += " (the file does not say)"
         return (
             f"received pilots, {self._origin}\n"
             f"  {self.n_observations} observations of {len(pattern)} pilots, "
-            f"subcarriers {pattern.subcarriers[0]} to {pattern.subcarriers[-1]}, DFT length {pattern.n_fft}"
+            f"subcarriers {min(pattern.subcarriers)} to {max(pattern.subcarriers)}, DFT length {pattern.n_fft}"
             f"{''.join(', ' + one for one in more)}\n"
             f"  {band}\n"
             f"  true channel: {truth or 'unknown'}"
@@ -366,12 +374,7 @@ class PilotFile(MeasurementFile):
 
     # the header -------------------------------------------------------------------------------------------
 
-    def _read_sensing(self) -> tuple[PilotPattern, int]:
-        for name in ("pilot_symbol_index", "symbol_times_s", "output_times_s"):
-            if name in self._reader:
-                raise ObservationError(
-                    "pilots of several OFDM symbols are not served yet; give those of one symbol", field=name
-                )
+    def _read_sensing(self) -> tuple[PilotPattern | SlotPattern, int]:
         subcarriers = self._vector("pilot_subcarriers")
         if subcarriers.dtype.kind == "c":
             raise ObservationError("expected whole numbers, got complex ones", field="pilot_subcarriers")
@@ -384,11 +387,38 @@ class PilotFile(MeasurementFile):
         n_fft = given.n_fft if given is not None else n_fft
         if n_fft is not None and not 2 <= n_fft < 2**24:
             raise ObservationError(f"expected 2...{2**24 - 1}, got {n_fft}", field="n_fft")
+        pilots = np.clip(subcarriers, -(2**31), 2**31)
+        if "pilot_symbol_index" in self._reader or "symbol_times_s" in self._reader:
+            slot = self._read_slot(pilots, n_fft, used)
+            return slot, len(slot)
         try:
-            pattern, _ = pattern_of(np.clip(subcarriers, -(2**31), 2**31), n_fft, used)
+            pattern, _ = pattern_of(pilots, n_fft, used)
         except PilotError as error:  # the index that it names is that of the sorted pilots
             raise error.at(index=tuple(int(self._order[i]) for i in error.index)) from None
         return pattern, len(pattern)
+
+    def _read_slot(self, pilots: np.ndarray, n_fft: int | None, used: np.ndarray | None) -> SlotPattern:
+        """Pilots of several symbols, and when these are."""
+        for name in ("pilot_symbol_index", "symbol_times_s"):
+            if name not in self._reader:
+                raise ObservationError("missing; pilots of several symbols come with an index and times", field=name)
+        index, times = self._vector("pilot_symbol_index"), self._vector("symbol_times_s")
+        name = "output_times_s"
+        wanted = self._vector(name) if name in self._reader else None
+        slot, order = slot_pattern_of(pilots, index, times, n_fft, used, wanted)
+        self._order = np.arange(len(slot)) if order is None else order
+        return slot
+
+    @property
+    def n_symbols(self) -> int | None:
+        """Symbols on which the channel is wanted; None of pilots of one symbol."""
+        return len(self.sensing.output_times_s) if isinstance(self.sensing, SlotPattern) else None
+
+    @property
+    def _inner(self) -> tuple[int, ...]:
+        """Axes of a true channel between those of the batch and the last one."""
+        layers = (self.n_layers,) if self.n_layers > 1 else ()
+        return layers if self.n_symbols is None else (*layers, self.n_symbols)
 
     def _used(self) -> np.ndarray | None:
         """The band, ascending."""
@@ -432,9 +462,9 @@ class PilotFile(MeasurementFile):
             raise ObservationError(
                 f"expected {1 - n_fft}...{n_fft - 1}, got {self.first_tap_samples}", field="first_tap_samples"
             )
-        layers = (self.n_layers,) if self.n_layers > 1 else ()
-        self._check_truth("cir", 1, n_fft, layers)
-        self._check_truth("cfr", self.sensing.n_used, self.sensing.n_used, layers)
+        if self.n_symbols is None:
+            self._check_truth("cir", 1, n_fft, self._inner)
+        self._check_truth("cfr", self.sensing.n_used, self.sensing.n_used, self._inner)
 
     def _read_symbols(self) -> tuple[Tensor | None, Tensor | None]:
         """Pilot symbols of one modulus, and others."""
@@ -534,11 +564,11 @@ class PilotFile(MeasurementFile):
         return (math.prod(lengths[:kept]), *lengths[kept:])
 
     def _truth_rows(self, name: str, at: Slices) -> np.ndarray:
-        if self.n_layers == 1:
+        if not self._inner:
             return self._rows(name, at).reshape(*self._leading(at), -1)
         values = self._reader.read(name, at)
-        values = values.reshape(*self._leading(at), *values.shape[-2:])
-        flat = values.reshape(-1, self.n_layers * values.shape[-1])
+        values = values.reshape(*self._leading(at), *self._inner, values.shape[-1])
+        flat = values.reshape(-1, math.prod(values.shape[-1 - len(self._inner) :]))
         self._refuse(name, ~np.isfinite(flat), at)
         return values
 

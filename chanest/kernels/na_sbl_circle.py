@@ -117,6 +117,9 @@ def update(
     information: Array,
     relative: Array,
     outlier: Array,
+    looks: Array,
+    share: Array,
+    deficit: Array,
     facts: Array,
     limits: Array,
     neighbours: Array,
@@ -135,7 +138,9 @@ def update(
 
     Args:
         q2, d, g: (B, N); s, fit: (B,); surprise, information, relative, outlier: (B, M).
-        facts: R, whether s was told, the log rank deficit, cells per tap, whether the window was told.
+        looks, share, deficit: (B,), independent ones that a snapshot amounts to, the part of the pilots that one has,
+            log rank deficit.
+        facts: R, whether s was told, cells per tap, whether the window was told.
         limits: smallest and largest g, smallest g/s of a tap that stays alive or -1 where all do, smallest and largest
             s, largest noise of a pilot over s, noise from which a pilot is not heard.
         neighbours: (K,) offsets of the taps that a rule reads.
@@ -146,7 +151,7 @@ def update(
     n = n_groups_taps // n_layers
     n_hidden, n_small, n_neighbours = tap_rule[0].shape[0], pilot_rule[0].shape[0], len(neighbours)
     one, third, sixth = np.float32(1.0), np.float32(1 / 3), np.float32(1 / 6)
-    n_snapshots, told, deficit, per_cell, window_told = facts
+    n_snapshots, told, per_cell, window_told = facts
     smallest, largest, kept, least_s, most_s, most_outlier, silent = limits
     fine = kept >= 0
     log_r = np.float32(math.log(n_snapshots))
@@ -178,9 +183,10 @@ def update(
                 heard += one
                 em = max(noise * (one + noise * (surprise[b, m] - information[b, m])), np.float32(1e-12))
                 em_level += em / (relative[b, m] * outlier[b, m])
-        kappa /= np.float32(n_pilots)
+        kappa /= np.float32(n_pilots) * looks[b]
         heard = max(heard, one)
         em_level /= heard
+        one_look = heard * share[b]
         total, squares, resolved, count = np.float32(0.0), np.float32(0.0), np.float32(0.0), 0
         for i in range(n_groups_taps):
             if g[b, i] > 0:
@@ -191,14 +197,14 @@ def update(
                 count += 1
         shared[0] = _log(fit[b] * np.float32(n_pilots) / heard, np.float32(1e-12)) * third
         shared[1] = np.float32(math.log(em_level / s[b])) * third
-        shared[2] = np.float32(math.log(heard / np.float32(REFERENCE_PILOTS)))
+        shared[2] = np.float32(math.log(one_look / np.float32(REFERENCE_PILOTS)))
         shared[3] = told
-        shared[4] = _logit(resolved / heard, np.float32(EXPLAINED_MARGIN)) * sixth
-        shared[5] = deficit
-        shared[6] = log_r * third
+        shared[4] = _logit(resolved / one_look, np.float32(EXPLAINED_MARGIN)) * sixth
+        shared[5] = deficit[b]
+        shared[6] = (log_r + np.float32(math.log(looks[b]))) * third
         shared[7] = _log(kappa * total, _LOW) * sixth
         shared[8] = np.float32(math.log(per_cell)) + np.float32(1.75)
-        shared[9] = np.float32(math.log(heard / (np.float32(n_groups_taps) * per_cell))) * np.float32(0.5)
+        shared[9] = np.float32(math.log(one_look / (np.float32(n_groups_taps) * per_cell))) * np.float32(0.5)
         effective = total * total / max(squares, np.float32(1e-20)) * per_cell
         shared[10] = _log(effective, np.float32(1e-3)) * np.float32(0.25)
         shared[11] = np.float32(n_layers - 1)
@@ -220,7 +226,7 @@ def update(
             pilot_inputs[2, m] = np.float32(math.log(min(max(noise * information[b, m], _LOW), one))) * third
             pilot_inputs[3, m] = np.float32(math.log(outlier[b, m])) * third
             pilot_inputs[4, m], pilot_inputs[5, m], pilot_inputs[6, m] = shared[0], shared[2], shared[3]
-            pilot_inputs[7, m], pilot_inputs[8, m], pilot_inputs[9, m] = shared[4], shared[6], shared[7]
+            pilot_inputs[7, m], pilot_inputs[8, m], pilot_inputs[9, m] = shared[4], log_r * third, shared[7]
         _perceive(pilot_inputs, pilot_width, pilot_rule, pilot_rule[1], pilot_first, pilot_second, pilot_out)
         for m in range(n_pilots):
             noise = s[b] * relative[b, m] * outlier[b, m]

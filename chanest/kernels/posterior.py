@@ -19,6 +19,8 @@ def factorise(
     scale: Scalar,
     lag: Array,
     sign: Array,
+    symbol: Array,
+    correlation: Array,
     re: Array,
     im: Array,
     offset: Array,
@@ -26,7 +28,8 @@ def factorise(
 ) -> bool:
     """Rows of U from the spectrum of g; False where a pivot is not positive.
 
-    C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, and load[i] more on the diagonal.
+    C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, times the correlation of the symbols of
+    i and j, and load[i] more on the diagonal.
     """
     n_rows, width = lag.shape[0], re.shape[1]
     row = np.empty((2, width), np.float32)
@@ -34,7 +37,7 @@ def factorise(
         start = i // LANES * LANES
         row[:, start:] = 0
         for j in range(i, n_rows):
-            value = spectrum[lag[i, j]]
+            value = spectrum[lag[i, j]] * correlation[symbol[i], symbol[j]]
             row[0, j], row[1, j] = value.real * scale, value.imag * scale * sign[i, j]
         row[0, i] += load[i]
         for k in range(i):
@@ -80,6 +83,8 @@ def posterior(
     n_fft: int,
     lag: Array,
     sign: Array,
+    symbol: Array,
+    correlation: Array,
     w: Array,
     lags: Array,
     outer: Array,
@@ -92,6 +97,7 @@ def posterior(
 
     Args:
         spectrum: (B, n_fft // 2 + 1) of g; load: (B, M); y: (B, R, M); lag, sign: (M, M).
+        symbol: (M,) of each pilot; correlation: (B, P, P) of the taps between symbols.
         w: (B, R, M); lags: (B, n_fft // 2 + 1), zeros.
         outer: as lags, the same sums of the mean of w w^H; (0, 0) where they are not asked for.
         diagonals: (2, B, M): the mean of |w|^2, and the diagonal of C^-1.
@@ -107,7 +113,7 @@ def posterior(
     scale, nyquist, two = np.float32(1.0 / n_rows), spectrum.shape[1] - 1, np.float32(2.0)
     share, joint = np.float32(1.0 / n_snapshots), outer.shape[0] > 0
     for b in range(start, end):
-        if not factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights):
+        if not factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], re, im, offset, weights):
             scalars[:, b] = np.nan
             continue
         invert_factor(re, im, inv_re, inv_im, offset, weights)
@@ -140,7 +146,8 @@ def posterior(
                 add_windows(inv_re, inv_im, offset, weights[0], weights[1], i, n_rows, column, row)
             for j in range(i):
                 # both of +-lag fall on the same entry at 0 and at the Nyquist lag
-                lags[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
+                alike = correlation[b, symbol[i], symbol[j]]
+                lags[b, lag[i, j]] += alike * complex(row[0, j], row[1, j] * sign[i, j])
             trace += row[0, i]
             diagonals[1, b, i] = row[0, i]
             if joint:
@@ -151,7 +158,8 @@ def posterior(
                         row[0, j] += p * ws[r, 0, j] + q * ws[r, 1, j]
                         row[1, j] += q * ws[r, 0, j] - p * ws[r, 1, j]
                 for j in range(i):
-                    outer[b, lag[i, j]] += complex(row[0, j], row[1, j] * sign[i, j])
+                    alike = correlation[b, symbol[i], symbol[j]]
+                    outer[b, lag[i, j]] += alike * complex(row[0, j], row[1, j] * sign[i, j])
         lags[b, 0] = lags[b, 0] * two + trace
         if 2 * nyquist == n_fft:
             lags[b, nyquist] *= two
@@ -164,7 +172,17 @@ def posterior(
 
 @compiled
 def solve(
-    spectrum: Array, load: Array, y: Array, lag: Array, sign: Array, w: Array, solved: Array, start: int, end: int
+    spectrum: Array,
+    load: Array,
+    y: Array,
+    lag: Array,
+    sign: Array,
+    symbol: Array,
+    correlation: Array,
+    w: Array,
+    solved: Array,
+    start: int,
+    end: int,
 ) -> None:
     """w = C^-1 y, (B, R, M) both, for the rows start...end - 1; solved (B,) says where C is positive definite."""
     n_snapshots, n_rows = y.shape[1:]
@@ -174,7 +192,7 @@ def solve(
     weights, v = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
     scale = np.float32(1.0 / n_rows)
     for b in range(start, end):
-        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, re, im, offset, weights)
+        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], re, im, offset, weights)
         if not solved[b]:
             continue
         for r in range(n_snapshots):
@@ -193,3 +211,62 @@ def solve(
                     q -= re[i, j] * v[1, j] + im[i, j] * v[0, j]
                 v[0, i], v[1, i] = p / re[i, i], q / re[i, i]
                 w[b, r, i] = complex(v[0, i], v[1, i])
+
+
+@compiled
+def evidence(
+    spectrum: Array,
+    load: Array,
+    y: Array,
+    lag: Array,
+    sign: Array,
+    symbol: Array,
+    correlation: Array,
+    log_determinant: Array,
+    agreement: Array,
+    start: int,
+    end: int,
+) -> None:
+    """log |C| and the agreement of symbols for every one of D correlations, for the rows start...end - 1.
+
+    Args:
+        spectrum, load, y, lag, sign, symbol: as of :func:`posterior`.
+        correlation: (D, P, P), the same for all rows.
+        log_determinant: (B, D); NaN where C is not positive definite.
+        agreement: (B, D, P, P) complex, the sum over the snapshots of y_p^H C^-1 y_p', y_p being y on a symbol alone.
+    """
+    n_snapshots, n_rows = y.shape[1:]
+    n_symbols = correlation.shape[1]
+    width = (n_rows + LANES - 1) // LANES * LANES
+    re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
+    weights, scale = np.empty((2, n_rows), np.float32), np.float32(1.0 / n_rows)
+    v = np.empty((n_symbols, 2, width), np.float32)
+    for b in range(start, end):
+        for d in range(correlation.shape[0]):
+            agreement[b, d] = 0
+            if not factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[d], re, im, offset, weights):
+                log_determinant[b, d] = np.nan
+                continue
+            total = np.float32(0.0)
+            for i in range(n_rows):
+                total += np.float32(2.0) * np.log(re[i, i])
+            log_determinant[b, d] = total
+            for r in range(n_snapshots):
+                v[:] = 0
+                for i in range(n_rows):
+                    v[symbol[i], 0, i], v[symbol[i], 1, i] = y[b, r, i].real, y[b, r, i].imag
+                for p in range(n_symbols):  # U^H v = y_p
+                    for i in range(n_rows):
+                        x, z = v[p, 0, i] / re[i, i], v[p, 1, i] / re[i, i]
+                        for j in range(i // LANES * LANES, width):
+                            v[p, 0, j] -= re[i, j] * x + im[i, j] * z
+                            v[p, 1, j] -= re[i, j] * z - im[i, j] * x
+                        v[p, 0, i], v[p, 1, i] = x, z
+                for p in range(n_symbols):
+                    for q in range(n_symbols):
+                        sum_re, sum_im = np.float32(0.0), np.float32(0.0)
+                        for j in range(n_rows):
+                            sum_re += v[p, 0, j] * v[q, 0, j] + v[p, 1, j] * v[q, 1, j]
+                            sum_im += v[p, 0, j] * v[q, 1, j] - v[p, 1, j] * v[q, 0, j]
+                        agreement[b, d, p, q] += complex(sum_re, sum_im)

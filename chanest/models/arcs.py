@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..algorithms import CircleNASBL, JointPosterior, Recovery
+from ..algorithms import CircleNASBL, JointPosterior, MovingPosterior, Recovery
 from ..algorithms import na_sbl_circle_rules as rules
-from ..operators import PartialDFT, cached
+from ..algorithms.motion import arranged
+from ..operators import PartialDFT, TimeVarying, cached
 from ..problems import DelayGrid, PilotPattern, delay_grid
 from .groups import Groups
 from .precision import converted
@@ -75,7 +76,8 @@ def recovered(
     if not arcs:
         return [run(whole)]
     parts, left = [], torch.ones_like(rows, dtype=torch.bool)
-    for look in (_coarsely, _matched) if phi.n_measurements > ENOUGH else (_coarsely,):
+    many = phi.n_measurements > ENOUGH and not isinstance(phi, TimeVarying)
+    for look in (_coarsely, _matched) if many else (_coarsely,):
         if not bool(left.any()):
             break
         with torch.no_grad():
@@ -170,7 +172,7 @@ def _coarsely(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialD
     """Where the coarse iterations end, of as many pilots as are enough, and their operator."""
     phi, m = part.phi, part.phi.n_measurements
     y, noise, ratio = part.y, part.noise, part.ratio
-    if m > ENOUGH:
+    if m > ENOUGH and not isinstance(phi, TimeVarying):
         at = torch.randperm(m, generator=torch.Generator().manual_seed(0))[:ENOUGH].sort().values.to(y.device)
         phi = cached(phi, "thinned", lambda: phi.seen_at(phi.subcarriers[at]))
         share = m / ENOUGH  # entries of y have the mean square 1/M
@@ -205,21 +207,23 @@ def _first_delays(state: rules.State, phi: PartialDFT, arc: PartialDFT) -> tuple
     return first * coarse.spacing_samples + coarse.first_tap_samples, clear
 
 
-def _outside(part: Part, phi: PartialDFT) -> Tensor:
+def _outside(part: Part, phi: Any) -> Tensor:
     """(n,) bool: whether more is left on the rest of the circle than noise leaves there."""
     arc, posterior = part.phi, part.recovery.posterior
     assert isinstance(posterior, JointPosterior)
-    n = phi.n_coefficients
-    circle = PartialDFT(
-        arc.subcarriers, n, arc.first_tap_samples, arc.n_fft, arc.dtype, arc.device, arc.spacing_samples
-    )
+    n, looks, y, noise = phi.n_coefficients, 1.0, part.y, posterior.noise_variance
+    if isinstance(posterior, MovingPosterior):
+        arc = arc.with_weights(posterior.weights)
+        looks = arc.looks.to(posterior.variances)
+        y, noise, _ = arranged(arc.turned_back(y, posterior.turn), arc, noise, None)
+    circle = arc.widened(n)
     g = torch.nn.functional.pad(posterior.variances, (0, n - arc.n_coefficients))
-    moments = circle.joint_moments(part.y, g, posterior.noise_variance, reach=0)
+    moments = circle.joint_moments(y, g, noise, reach=0)
     rest = slice(arc.n_coefficients, None)
-    r = part.y.shape[-2]
-    loudest = (moments.q2[:, rest] / moments.d[:, rest].clamp_min(1e-12)).amax(-1) * r
+    loudest = (moments.q2[:, rest] / moments.d[:, rest].clamp_min(1e-12)).amax(-1)
+    r = torch.full_like(loudest, y.shape[-2]) * looks
     cells = (n - arc.n_coefficients) * arc.spacing_samples / arc.resolution_samples
-    chance = torch.special.gammaincc(torch.full_like(loudest, r), loudest)
+    chance = torch.special.gammaincc(r, loudest * r)
     return chance * cells < rules.FALSE_ALARMS
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..algorithms.active_taps import active_taps, response_columns
 from ..algorithms.na_sbl_circle_rules import OUTLYING, SILENT
 from ..algorithms.results import JointPosterior
-from ..operators import PartialDFT, Superposed
+from ..operators import PartialDFT, Superposed, TimeVarying
 from .groups import Groups
 
 _STRONG = 0.03  # of the power of all paths: what the first one of them has at least
@@ -121,7 +121,9 @@ def snr_db(groups: Groups, posterior: JointPosterior, noise: Tensor) -> Tensor:
     return 10 * ((power - noise) / noise.clamp_min(1e-12)).clamp_min(1e-3).log10()
 
 
-def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: PartialDFT | Superposed) -> Tensor:
+def false_alarm_probability(
+    groups: Groups, posterior: JointPosterior, phi: PartialDFT | Superposed | TimeVarying
+) -> Tensor:
     """(groups,) float64: how likely noise alone is to show so much energy in one stretch of delays, at most 1.
 
     A scan statistic: for every length of 1, 2, 4 ... cells up to a quarter of the pilots and every place on the coarse
@@ -149,7 +151,13 @@ def false_alarm_probability(groups: Groups, posterior: JointPosterior, phi: Part
     noise = (level.unsqueeze(-1) * relative).clamp_min(1e-30)
     weighted = (groups.y / noise.to(groups.y.real.dtype).unsqueeze(-2)).to(groups.y.dtype)
     kappa = (1 / noise).mean(-1, keepdim=True)
-    energy = coarse.adjoint(weighted).abs().double().square().sum(-2) / kappa
+    if isinstance(coarse, TimeVarying):  # symbols add up like snapshots
+        n_snapshots = n_snapshots * coarse.n_symbols
+        matched = coarse.adjoint(coarse.arranged(weighted)).flatten(1, 2).abs().double().square()
+        matched = matched * coarse.n_symbols / coarse.unit**2
+    else:
+        matched = coarse.adjoint(weighted).abs().double().square()
+    energy = matched.sum(-2) / kappa
     rows = energy.reshape(len(energy), -1, layer.n_coefficients)
     cells = layer.spacing_samples / layer.resolution_samples  # of a tap
     least = torch.ones_like(level)

@@ -38,6 +38,12 @@ class Groups:
         """(groups, ...) as (*batch, ...)."""
         return values.reshape((*self.batch, *values.shape[1:]))
 
+    def rows(self, some: slice) -> "Groups":
+        """Some of the groups, in one dimension."""
+        noise, ratio = (None if v is None else v[some] for v in (self.noise, self.ratio))
+        batch = torch.Size([len(self.y[some])])
+        return Groups(self.y[some], self.rms[some], noise, ratio, self.symbols, batch, self.snapshots)
+
     def of_snapshots(self, values: Tensor) -> Tensor:
         """(groups, R, ...) as (*batch, *snapshots, ...)."""
         return values.reshape((*self.batch, *self.snapshots, *values.shape[2:]))

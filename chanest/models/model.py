@@ -18,6 +18,7 @@ from ..problems import (
     Problem,
     Scenario,
     Sensing,
+    SlotPattern,
     check_measurements,
     check_pilots,
     checked_symbols,
@@ -40,6 +41,7 @@ from .findings import (
 from .grids import serving
 from .groups import Groups, grouped
 from .guard import kept, kept_share, unsure
+from .moving import Moves, found_in_motion, in_units, moves_of, slots_at_once
 from .precision import converted
 from .scaling import noise_of_y, normalise
 from .trust import Found
@@ -75,6 +77,9 @@ class Estimate:
         paths: delays, gains, variances, layers and count of paths (:class:`chanest.models.Paths`), when asked for.
         covariance_factor: (*groups, [n_layers,] n_used, A) complex128, F with F F^H the covariance of the CFR's error,
             when asked for.
+        doppler_hz, cfo_hz: (*groups,) float64 of a slot, the maximal Doppler shift and the residual carrier frequency
+            offset, as told or found. The CFR of a slot is (*batch, [n_layers,] n_symbols, n_used), its error variance
+            too, and there is no CIR.
     """
 
     cir: Any
@@ -93,6 +98,8 @@ class Estimate:
     detected: Any = None
     paths: Any = None
     covariance_factor: Any = None
+    doppler_hz: Any = None
+    cfo_hz: Any = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,8 @@ class Solution:
     detected: Tensor | None = None
     paths: Paths | None = None
     covariance_factor: Tensor | None = None
+    doppler_hz: Tensor | None = None
+    cfo_hz: Tensor | None = None
 
 
 @dataclass
@@ -167,13 +176,15 @@ class Model:
     def estimate(
         self,
         received_pilots: Array,
-        pattern: PilotPattern | Sequence[int] | Array,
+        pattern: PilotPattern | SlotPattern | Sequence[int] | Array,
         noise_variance: Array | float | None = None,
         *,
         pilot_symbols: Array | complex | None = None,
         pilot_valid: Array | None = None,
         snapshot_axes: int = 0,
         window_samples: tuple[float, float] | None = None,
+        doppler_hz: float | None = None,
+        cfo_hz: float | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
@@ -192,7 +203,9 @@ class Model:
             received_pilots: (*batch, n_pilots) complex64 or complex128, in the order of the pattern. Device
                 and precision of the result are theirs, and so is its kind: NumPy array or tensor.
             pattern: where the pilots lie; the CFR is estimated on the used subcarriers of its grid. Or
-                their subcarriers, (n_pilots,) whole numbers, on the grid of the model's scenario.
+                their subcarriers, (n_pilots,) whole numbers, on the grid of the model's scenario. A
+                :class:`SlotPattern` of several symbols gives the channel of a user in motion on the symbols that it
+                asks for.
             noise_variance: complex variance per received pilot, a number, (*batch,), or (*batch, n_pilots) with 1 where
                 all are alike; estimated where it is needed and not given. The estimates of the ISTA family do not use
                 it.
@@ -203,6 +216,9 @@ class Model:
                 shared, such as antennas.
             window_samples: first and last delay of the channel, where they are known; else all that the pilots tell
                 apart are looked at.
+            doppler_hz: of a slot, the maximal Doppler shift; found where it is not given.
+            cfo_hz: of a slot, a residual carrier frequency offset; found near 0 where it is not given, and 0 says that
+                there is none.
             n_iterations: another K than the model's.
             record: keep the iterates, step sizes and thresholds.
             error_variance: estimate it too, on every used subcarrier.
@@ -224,7 +240,7 @@ class Model:
         'ndarray'
         """
         scenario = self.ofdm
-        if not isinstance(pattern, PilotPattern):
+        if not isinstance(pattern, PilotPattern | SlotPattern):
             pattern = PilotPattern(tuple(np.asarray(pattern).tolist()), scenario.grid)
         received = _tensor(received_pilots)
         found = self.solve(
@@ -235,6 +251,8 @@ class Model:
             pilot_valid=_tensor(pilot_valid),
             snapshot_axes=snapshot_axes,
             window_samples=window_samples,
+            doppler_hz=doppler_hz,
+            cfo_hz=cfo_hz,
             n_iterations=n_iterations,
             record=record,
             error_variance=error_variance,
@@ -306,13 +324,15 @@ class Model:
     def solve(
         self,
         observations: Tensor,
-        sensing: Sensing,
+        sensing: Sensing | SlotPattern,
         noise_variance: Tensor | float | None = None,
         *,
         pilot_symbols: Tensor | complex | None = None,
         pilot_valid: Tensor | None = None,
         snapshot_axes: int = 0,
         window_samples: tuple[float, float] | None = None,
+        doppler_hz: float | None = None,
+        cfo_hz: float | None = None,
         n_iterations: int | None = None,
         record: bool = False,
         error_variance: bool = False,
@@ -326,8 +346,8 @@ class Model:
             observations: (*batch, M).
             sensing: a pilot pattern, or a matrix.
             findings: look for noise, SNR, timing and presence too.
-            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, n_iterations, record,
-                error_variance, paths, covariance: as of :meth:`estimate`; of a matrix there are no pilots.
+            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, doppler_hz, cfo_hz, n_iterations,
+                record, error_variance, paths, covariance: as of :meth:`estimate`; of a matrix there are no pilots.
 
         Raises:
             ObservationError, AlgorithmError, ModelError: as of those.
@@ -338,6 +358,14 @@ class Model:
         ['cir', 'cfr']
         """
         how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
+        if isinstance(sensing, SlotPattern):
+            self._check_slot(n_iterations, record, paths or covariance)
+            check_pilots(observations, sensing, None)
+            groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
+            moves = moves_of(sensing, doppler_hz, cfo_hz)
+            return self._solve_slots(groups, sensing, moves, window_samples, error_variance, findings)
+        if doppler_hz is not None or cfo_hz is not None:
+            raise ModelError("doppler_hz and cfo_hz: expected pilots of several symbols; give a SlotPattern")
         if self.algorithm.circle:
             check_pilots(observations, sensing, None)
             groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
@@ -450,6 +478,42 @@ class Model:
                 paths=_scaled_paths(paths_of(y, posterior, phi), groups) if paths else None,
                 covariance_factor=factor,
             )
+
+    def _check_slot(self, n_iterations: int | None, record: bool, more: bool) -> None:
+        """Raise ModelError where this model knows no motion, or something is asked for that slots do not have."""
+        if not self.algorithm.circle:
+            raise ModelError(f"model {self.name}: {self.algorithm.name} takes one symbol at a time; take na-sbl-wide")
+        self.algorithm.checked_iterations(n_iterations)
+        if record or more:
+            raise ModelError("pilots of several symbols: there are no iterates, paths or covariances")
+
+    def _solve_slots(
+        self,
+        groups: Groups,
+        pattern: SlotPattern,
+        moves: Moves,
+        window_samples: tuple[float, float] | None,
+        error_variance: bool,
+        findings: bool,
+    ) -> Solution:
+        """What an algorithm for any receiver finds in slots, a few at a time; ``findings`` are all but the channel."""
+        algorithm = converted(self.algorithm, groups.y)
+        assert isinstance(algorithm, CircleNASBL)
+        arc_window = self._window_samples(pattern.n_fft)
+        n_layers = 1 if groups.symbols is None else len(groups.symbols)
+        size, made = slots_at_once(groups, pattern), []
+        for start in range(0, len(groups.y), size):
+            some = groups.rows(slice(start, start + size))
+            found = found_in_motion(algorithm, some, pattern, moves, window_samples, arc_window, error_variance)
+            made.append(in_units(found, some, pattern, window_samples is not None, findings))
+        joined = {name: torch.cat([one[name] for one in made]) for name in made[0]}
+        cfr, variance = groups.of_snapshots(joined.pop("cfr")), joined.pop("error_variance", None)
+        if variance is not None:
+            variance = groups.of_snapshots(variance.unsqueeze(1).expand(-1, groups.y.shape[1], -1, -1, -1))
+        if n_layers == 1:
+            cfr, variance = cfr.squeeze(-3), None if variance is None else variance.squeeze(-3)
+        facts: dict[str, Any] = {name: groups.of_groups(values) for name, values in joined.items()}
+        return Solution({"cfr": cfr}, variance, 0.0, **facts)
 
     def _window_samples(self, n_fft: int) -> tuple[float, float]:
         """The scenario's window of delays, in samples of another DFT length."""

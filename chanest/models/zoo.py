@@ -16,7 +16,7 @@ from ..algorithms import (
     Interpolator,
 )
 from ..errors import AlgorithmError, ModelError, PilotError
-from ..problems import Grid, PilotPattern, Problem, not_none, ofdm, pattern_of
+from ..problems import Grid, PilotPattern, Problem, SlotPattern, not_none, ofdm, pattern_of, slot_pattern_of
 from .hdf5 import read_model, read_purpose, shipped_models
 from .model import Array, Estimate, Model
 
@@ -54,7 +54,7 @@ def model_names() -> list[str]:
 
 def estimate(
     received_pilots: Array,
-    pilot_subcarriers: PilotPattern | Sequence[int] | Array,
+    pilot_subcarriers: PilotPattern | SlotPattern | Sequence[int] | Array,
     noise_variance: Array | float | None = None,
     *,
     grid: Grid | str | None = None,
@@ -62,6 +62,11 @@ def estimate(
     used_subcarriers: Sequence[int] | Array | None = None,
     pilot_symbols: Array | complex | None = None,
     pilot_valid: Array | None = None,
+    pilot_symbol_index: Sequence[int] | Array | None = None,
+    symbol_times_s: Sequence[float] | Array | None = None,
+    output_times_s: Sequence[float] | Array | None = None,
+    doppler_hz: float | None = None,
+    cfo_hz: float | None = None,
     snapshot_axes: int = 0,
     window_samples: tuple[float, float] | None = None,
     model: str | Path | Model = "na-sbl-wide",
@@ -75,6 +80,11 @@ def estimate(
         received_pilots: (*batch, n_pilots) complex, NumPy array or tensor.
         pilot_subcarriers: (n_pilots,) whole numbers, counted from the carrier's centre, any set in any order; or a
             pattern, which brings its grid.
+        pilot_symbol_index: (n_pilots,) which OFDM symbol each stands on, where there are several and the user moves;
+            the CFR is then (*batch, n_symbols, n_used).
+        symbol_times_s: (n_symbols,) when these are; needed with an index.
+        output_times_s: (n_symbols,) when the channel is wanted; on all symbols when not given.
+        doppler_hz, cfo_hz: of several symbols, as of :meth:`Model.estimate`: what is not told is found.
         noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, error_variance, paths, covariance: as
             of :meth:`Model.estimate`.
         grid: DFT length and band in one, or the name of one, such as "nr-106-30".
@@ -94,10 +104,16 @@ def estimate(
     >>> found = estimate(np.ones((4, 52), np.complex64), wifi, grid="wifi20", snapshot_axes=1)
     >>> found.cfr.shape, bool(found.detected), round(float(found.timing_samples))
     ((4, 56), True, 0)
+    >>> index, times = np.repeat([0, 1], 75), np.arange(14) / 14e3
+    >>> k = PilotPattern.random(75, seed=0).subcarriers
+    >>> slot = estimate(np.ones(150, complex), [*k, *k], pilot_symbol_index=3 + 7 * index, symbol_times_s=times)
+    >>> slot.cfr.shape, round(float(slot.doppler_hz))
+    ((14, 600), 0)
     """
     if not isinstance(model, Model):
         model = _shipped(str(model)) if str(model) in model_names() else load_model(model)
-    if isinstance(pilot_subcarriers, PilotPattern):
+    pattern: PilotPattern | SlotPattern
+    if isinstance(pilot_subcarriers, PilotPattern | SlotPattern):
         pattern, order = pilot_subcarriers, None
     else:
         if grid is not None:
@@ -106,7 +122,16 @@ def estimate(
             grid = Grid.named(grid) if isinstance(grid, str) else grid
             n_fft, used_subcarriers = grid.n_fft, grid.used_subcarriers
         used = None if used_subcarriers is None else np.asarray(used_subcarriers)
-        pattern, order = pattern_of(np.asarray(pilot_subcarriers), n_fft, used)
+        pilots = np.asarray(pilot_subcarriers)
+        if pilot_symbol_index is None and symbol_times_s is None:
+            pattern, order = pattern_of(pilots, n_fft, used)
+        elif pilot_symbol_index is None or symbol_times_s is None:
+            missing = "pilot_symbol_index" if pilot_symbol_index is None else "symbol_times_s"
+            raise PilotError("missing; pilots of several symbols come with an index and times", field=missing)
+        else:
+            slot = (np.asarray(pilot_symbol_index), np.asarray(symbol_times_s, dtype=float))
+            wanted = None if output_times_s is None else np.asarray(output_times_s, dtype=float)
+            pattern, order = slot_pattern_of(pilots, *slot, n_fft, used, wanted)
     if order is not None:
         received_pilots, noise_variance, pilot_symbols, pilot_valid = (
             _sorted(values, order) for values in (received_pilots, noise_variance, pilot_symbols, pilot_valid)
@@ -119,6 +144,8 @@ def estimate(
         pilot_valid=pilot_valid,
         snapshot_axes=snapshot_axes,
         window_samples=window_samples,
+        doppler_hz=doppler_hz,
+        cfo_hz=cfo_hz,
         error_variance=error_variance,
         paths=paths,
         covariance=covariance,

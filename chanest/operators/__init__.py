@@ -5,6 +5,7 @@ from .base import JointMoments, LinearOperator, Moments, Weights, cached, power_
 from .dense import DenseOperator
 from .partial_dft import PartialDFT
 from .superposed import Superposed
+from .time_varying import Evidence, Motion, Repeated, TimeVarying
 from .weights import (
     AnalyticWeights,
     analytic_weights,
@@ -16,11 +17,15 @@ from .weights import (
 __all__ = [
     "AnalyticWeights",
     "DenseOperator",
+    "Evidence",
     "JointMoments",
     "LinearOperator",
     "Moments",
+    "Motion",
     "PartialDFT",
+    "Repeated",
     "Superposed",
+    "TimeVarying",
     "Weights",
     "analytic_weights",
     "cached",

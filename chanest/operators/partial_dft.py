@@ -89,6 +89,18 @@ class PartialDFT(LinearOperator):
     def adjoint(self, y: Tensor) -> Tensor:
         return self._by_rows(lambda y: self._taps(self._scatter(y * self._phase.conj())), y)
 
+    def adjoint_of_symbols(self, y: Tensor, symbol: Tensor, n_symbols: int) -> Tensor:
+        """Phi^H of the pilots of every OFDM symbol by themselves: (*batch, M) -> (*batch, P, N).
+
+        Args:
+            y: one observation of pilots of several symbols; those of one symbol stand on distinct subcarriers.
+            symbol: (M,) int64, 0...P - 1, of each pilot.
+            n_symbols: P.
+        """
+        grid = y.new_zeros(*y.shape[:-1], n_symbols * self.length)
+        grid = grid.index_copy(-1, symbol * self.length + self.bins, y * self._phase.conj())
+        return self._taps(grid.unflatten(-1, (n_symbols, self.length)))
+
     def without_delay(self, y: Tensor) -> Tensor:
         """y as an operator whose first delay is 0 would see it: (*batch, M) -> (*batch, M)."""
         return y * self._phase.conj() * self.n_measurements**0.5 if self._first else y
@@ -135,7 +147,7 @@ class PartialDFT(LinearOperator):
             return super().posterior_moments(y, g, noise_variance)
         w, lags, _, _, scalars = found
         misfit, trace, fit = (row / self.n_measurements for row in scalars)
-        q, d = self.adjoint(self.with_delay(w.squeeze(-2))), self._along_lags(lags)
+        q, d = self.adjoint(self.with_delay(w.squeeze(-2))), self.along_lags(lags)
         return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
 
     def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
@@ -147,8 +159,8 @@ class PartialDFT(LinearOperator):
         if found is None:
             return super().joint_moments(y, g, noise_variance)
         _, lags, outer, (surprise, information), scalars = found
-        q2 = self._along_lags(outer).clamp_min(0)
-        return JointMoments(q2, self._along_lags(lags), scalars[2] / self.n_measurements, surprise, information)
+        q2 = self.along_lags(outer).clamp_min(0)
+        return JointMoments(q2, self.along_lags(lags), scalars[2] / self.n_measurements, surprise, information)
 
     def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         if tap_domain.pays(self, g, noise_variance):
@@ -173,36 +185,23 @@ class PartialDFT(LinearOperator):
         self, y: Tensor, g: Tensor, noise_variance: Tensor, joint: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor] | None:
         """w (*batch, R, M) without the delay, and what else the kernel gives; None where it fails."""
-        from ..kernels.posterior import posterior
-
-        observed, spectra, loads, batch = self._for_kernel(y, g, noise_variance)
-        n, _, m = observed.shape
-        w, sums = np.empty_like(observed), np.zeros_like(spectra)
-        outer = np.zeros_like(spectra) if joint else np.zeros((0, 0), np.complex64)
-        diagonals, scalars = np.empty((2, n, m), np.float32), np.empty((3, n), np.float32)
-        given = spectra, loads, observed, self.length, *self._folded_lags
-        run(posterior, n, *given, w, sums, outer, diagonals, scalars)
-        if np.isnan(scalars[0]).any():  # a pivot was not positive
+        observed, spectra, loads, batch = self.for_kernel(y, g, noise_variance)
+        found = posterior_arrays(self, observed, spectra, loads, *_one_symbol(observed), joint)
+        if found is None:
             return None
-        made = torch.from_numpy(sums).reshape(*batch, -1)
-        outer_made = torch.from_numpy(outer).reshape(*batch, -1) if joint else made
-        return (
-            torch.from_numpy(w).reshape(y.shape),
-            made,
-            outer_made,
-            torch.from_numpy(diagonals).reshape(2, *batch, m),
-            torch.from_numpy(scalars).reshape(3, *batch),
-        )
+        w, sums, outer, diagonals, scalars = map(torch.from_numpy, found)
+        made = w.reshape(y.shape), sums.reshape(*batch, -1), outer.reshape(*batch, -1) if joint else outer
+        return *made, diagonals.reshape(2, *batch, -1), scalars.reshape(3, *batch)
 
     def _compiled_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor | None:
         from ..kernels.posterior import solve
 
-        observed, spectra, loads, _ = self._for_kernel(y, g, noise_variance)
+        observed, spectra, loads, _ = self.for_kernel(y, g, noise_variance)
         w, solved = np.empty_like(observed), np.empty(len(observed), bool)
-        run(solve, len(w), spectra, loads, observed, *self._folded_lags, w, solved)
+        run(solve, len(w), spectra, loads, observed, *self.folded_lags, *_one_symbol(observed), w, solved)
         return self.with_delay(torch.from_numpy(w).reshape(y.shape)) if solved.all() else None
 
-    def _for_kernel(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> tuple[Array, Array, Array, torch.Size]:
+    def for_kernel(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> tuple[Array, Array, Array, torch.Size]:
         """y (n, R, M) without the delay, spectra of g (n, length // 2 + 1), loads (n, M), the shape of the batch."""
         batch, (r, m) = y.shape[:-2], y.shape[-2:]
         load = diagonal_load(g.sum(-1, keepdim=True), noise_variance, m).expand(*batch, m).reshape(-1, m)
@@ -212,7 +211,7 @@ class PartialDFT(LinearOperator):
         observed, spectra, loads = (np.ascontiguousarray(t.detach().resolve_conj().resolve_neg().numpy()) for t in made)
         return observed, spectra, loads, batch
 
-    def _along_lags(self, lags: Tensor) -> Tensor:
+    def along_lags(self, lags: Tensor) -> Tensor:
         """diag(Phi^H C Phi) from the sums of C along equal lags, (*batch, length // 2 + 1) -> (*batch, N)."""
         n = self.n_coefficients
         sums = self._by_rows(lambda lags: torch.fft.irfft(lags, self.length, norm="forward")[..., :n], lags)
@@ -236,6 +235,10 @@ class PartialDFT(LinearOperator):
         """The same pilots over delays ``ratio`` times as far apart, as many as fit, from the same first one."""
         n_taps, spacing = self.n_coefficients // ratio, self.spacing_samples * ratio
         return cached(self, ("coarser", ratio), lambda: self._like(n_taps=n_taps, spacing_samples=spacing))
+
+    def widened(self, n_taps: int) -> "PartialDFT":
+        """The same pilots over more delays, from the same first one, as if they were not told."""
+        return self._like(n_taps=n_taps, window_told=False)
 
     def seen_at(self, subcarriers: Tensor) -> "PartialDFT":
         """The same delays at other subcarriers, (n,) int64."""
@@ -323,7 +326,7 @@ class PartialDFT(LinearOperator):
         return (self.bins.unsqueeze(-1) - self.bins.unsqueeze(-2)) % self.length
 
     @cached_property
-    def _folded_lags(self) -> tuple[Array, Array]:
+    def folded_lags(self) -> tuple[Array, Array]:
         """Pairs of pilots as entries of a spectrum (:mod:`chanest.kernels.posterior`), (M, M) both.
 
         int32 k_i - k_j mod n_fft, folded into 0...n_fft // 2; float32 -1 where the folded entry is the conjugate.
@@ -354,3 +357,32 @@ class PartialDFT(LinearOperator):
         """exp(2 pi i turns / n_fft) for integer turns, reduced first so that large products stay exact."""
         angle = 2 * torch.pi * (turns % self.length).to(torch.float64) / self.length
         return torch.polar(torch.ones_like(angle), angle).to(self.dtype)
+
+
+def posterior_arrays(
+    phi: PartialDFT, observed: Array, spectra: Array, loads: Array, symbol: Array, correlation: Array, joint: bool
+) -> tuple[Array, Array, Array, Array, Array] | None:
+    """w, sums along lags of C^-1, and of the mean of w w^H if ``joint``, diagonals and scalars of
+    :mod:`chanest.kernels.posterior`; None where a pivot is not positive.
+
+    Args:
+        phi: the operator.
+        observed, spectra, loads: of :meth:`PartialDFT.for_kernel`.
+        symbol: (M,) int32 of each pilot.
+        correlation: (n, P, P) float32 of the taps between symbols.
+    """
+    from ..kernels.posterior import posterior
+
+    n, _, m = observed.shape
+    w, sums = np.empty_like(observed), np.zeros_like(spectra)
+    outer = np.zeros_like(spectra) if joint else np.zeros((0, 0), np.complex64)
+    diagonals, scalars = np.empty((2, n, m), np.float32), np.empty((3, n), np.float32)
+    given = spectra, loads, observed, phi.length, *phi.folded_lags, symbol, correlation
+    run(posterior, n, *given, w, sums, outer, diagonals, scalars)
+    return None if np.isnan(scalars[0]).any() else (w, sums, outer, diagonals, scalars)
+
+
+def _one_symbol(observed: Array) -> tuple[Array, Array]:
+    """All pilots on one OFDM symbol."""
+    n, _, m = observed.shape
+    return np.zeros(m, np.int32), np.ones((n, 1, 1), np.float32)

@@ -319,6 +319,31 @@ def band_variance(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Ten
     return torch.cat(made)[torch.cat(order).argsort()].to(g.dtype).reshape(*batch, -1)
 
 
+@torch.no_grad()
+def variance_of_layers(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """Posterior variance of sum_n x_n exp(-2 pi i k tau_n / n_fft) of every layer, (batch, L, n_used) float64.
+
+    Args:
+        phi, band: of the pilots of all layers, and of the band, one layer; k are its rows.
+        g: (batch, L N).
+        noise_variance: (batch, M).
+    """
+    made, order = [], []
+    for some, taps in chosen_taps(g):
+        weight = 1 / noise_variance[some].double()
+        active = active_taps(Correlations(phi.to(torch.complex128), weight), g[some], taps)
+        made.append(variance_of_active(active, phi, band))
+        order.append(some)
+    return torch.cat(made)[torch.cat(order).argsort()]
+
+
+def variance_of_active(active: ActiveTaps, phi: Any, band: Any) -> Tensor:
+    """:func:`variance_of_layers` from P, summed along equal differences of taps, one FFT."""
+    sums = sums_along_lags(active, band.n_coefficients, band.length, phi.n_layers)
+    own = sums.diagonal(dim1=1, dim2=2).movedim(-1, 1)
+    return real_spectrum(own)[..., band.bins].clamp_min(0)
+
+
 def _weights(phi: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
     """(n, M) float64, one over what the diagonal of C carries."""
     m = phi.n_measurements

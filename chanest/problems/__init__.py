@@ -13,9 +13,11 @@ from .ofdm.delays import DelayGrid, delay_grid, period_samples, sample_window
 from .ofdm.frontend import check_pilots, checked_symbols, observe
 from .ofdm.grid import NAMES as GRID_NAMES
 from .ofdm.grid import Grid
+from .ofdm.motion import jakes, moving_response
 from .ofdm.operator_cache import cached_operator, cfr_of, whole_band
 from .ofdm.pilots import PilotPattern, pattern_of
 from .ofdm.scenario import Scenario, TrainingRange
+from .ofdm.slots import SlotPattern, slot_pattern_of
 from .random import seeded
 from .shipped import shipped
 
@@ -35,6 +37,7 @@ __all__ = [
     "RecordedChannel",
     "Scenario",
     "Sensing",
+    "SlotPattern",
     "TapChannel",
     "TrainingRange",
     "Values",
@@ -46,7 +49,9 @@ __all__ = [
     "checked_symbols",
     "delay_grid",
     "gaussian",
+    "jakes",
     "load_scenario",
+    "moving_response",
     "not_none",
     "observe",
     "ofdm",
@@ -57,6 +62,7 @@ __all__ = [
     "scenario_names",
     "seeded",
     "shipped",
+    "slot_pattern_of",
     "whole_band",
     "words_of_range",
 ]

@@ -47,20 +47,33 @@ def fit_error_variance(
     if calibration is None or "cfr" not in model.scenario.quantities:
         return
     algorithm.to(device, torch.float32)
-    trained = next(calibration.parameters()).requires_grad
     calibration.initialise(seeded(seed, "initialise", 1))
     read = [_read(model, calibration, seed, _FIRST_STEP + i - 1, snr_groups, device) for i in range(n_batches)]
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
-    steps = _STEPS * (2 if algorithm.circle else 1)
+    fitted(calibration, base, features, error, seed, _STEPS * (2 if algorithm.circle else 1))
+
+
+def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed: int, steps: int = 2 * _STEPS) -> None:
+    """A calibration fitted to squared errors by Adam, in place.
+
+    Args:
+        calibration: a module from features to a correction.
+        base, error: (rows,).
+        features: (rows, n).
+        seed: of the order of rows.
+        steps: of the optimiser.
+    """
+    trained = next(calibration.parameters()).requires_grad
+    correction = getattr(calibration, "correction", calibration)
     with torch.enable_grad():
         calibration.requires_grad_(True)
         optimiser = torch.optim.Adam(calibration.parameters(), lr=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         order = seeded(seed, "validate", _FIRST_STEP)
         for _ in range(steps):
-            rows = torch.randint(len(base), (_ROWS,), generator=order).to(device)
+            rows = torch.randint(len(base), (_ROWS,), generator=order).to(base.device)
             optimiser.zero_grad()
-            log_variance = base[rows] + calibration.correction(features[rows])
+            log_variance = base[rows] + correction(features[rows])
             (log_variance + error[rows] * (-log_variance).exp()).mean().backward()
             optimiser.step()
             schedule.step()

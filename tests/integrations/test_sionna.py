@@ -167,7 +167,7 @@ class TestAsADropIn:
             4, 624, 30e3, num_streams_per_tx=n_streams, pilot_pattern="kronecker", pilot_ofdm_symbol_indices=[1, 3]
         )
         estimator = SparseChannelEstimator(grid)
-        assert len(estimator._groups) == n_streams
+        assert [slot.streams for slot in estimator._slots] == [(i,) for i in range(n_streams)]
         x = ResourceGridMapper(grid)(complex_normal(2, 1, n_streams, grid.num_data_symbols))[:, 0]
         channel = OFDMChannel(SparseCIR("eva", num_tx_ant=n_streams), grid, return_channel=True)
         y, h = channel(x.unsqueeze(1))
@@ -318,7 +318,7 @@ class TestWhatCannotBe:
             ({"model": pick_model("fista", load_scenario("tdl-a").replace(penalties={"ista": 0.1, "fista": 0.1}))},
              ModelError, "gives no error variance"),
             ({"model": "na-sbl-wide", "n_iterations": 99}, AlgorithmError, "asked for 99"),
-            ({"time": "cubic"}, AlgorithmError, 'time: expected "linear" or "static"'),
+            ({"time": "cubic"}, AlgorithmError, 'time: expected "auto", "linear" or "static"'),
         ],
     )  # fmt: skip
     def test_options(self, options, error, said):
@@ -548,6 +548,60 @@ def test_the_example_of_the_documentation_prints_what_stands_there(capsys):
     assert [name for name, _ in found] == [name for name, _ in expected]
     for (_, measured), (_, stated) in zip(found, expected, strict=True):
         assert abs(float(measured) - float(stated)) < 0.05  # a few blocks hang on the last bits of a float
+
+
+class TestMovingUsers:
+    def slots(self, kmh: float, antennas: int = 1, n: int = 24, symbols=(2, 10)) -> tuple[torch.Tensor, ...]:
+        grid = lte_grid(14, symbols)
+        channel = TDL("C", 300e-9, 2.1e9, min_speed=kmh / 3.6, max_speed=kmh / 3.6, num_rx_ant=antennas)
+        return grid, *sent_over(grid, channel, 0.01, n)
+
+    @pytest.mark.parametrize(("kmh", "ahead_db"), [(3, 5), (60, 4), (150, 2)])
+    def test_ahead_of_a_line_between_symbols_at_any_speed(self, kmh, ahead_db):
+        grid, y, h = self.slots(kmh)
+        h_hat, err_var = SparseChannelEstimator(grid)(y, 0.01)
+        straight, _ = SparseChannelEstimator(grid, time="linear")(y, 0.01)
+        theirs, _ = LSChannelEstimator(grid, "lin")(y, torch.tensor(0.01))
+        assert nmse_db(h_hat, h) < nmse_db(straight, h) - 0.8
+        assert nmse_db(h_hat, h) < nmse_db(theirs, h) - ahead_db - 1
+        for where in (slice(None), [2, 10], [6], [13]):
+            measured = (h_hat - h)[..., where, :].abs().square().mean()
+            assert abs(10 * float((err_var[..., where, :].mean() / measured).log10())) < 2.5
+
+    def test_antennas_share_their_delays(self):
+        grid, y, h = self.slots(60, antennas=4)
+        together, _ = SparseChannelEstimator(grid)(y, 0.01)
+        apart, _ = SparseChannelEstimator(grid, antennas_alike=False)(y, 0.01)
+        assert nmse_db(together, h) < nmse_db(apart, h) - 0.4
+
+    def test_a_frequency_offset_is_found(self):
+        grid, y, h = self.slots(3)
+        turn = torch.exp(2j * torch.pi * 100 * grid.ofdm_symbol_duration * torch.arange(14)).unsqueeze(-1)
+        found, _ = SparseChannelEstimator(grid, cfo_hz=None)(y * turn, 0.01)
+        untreated, _ = SparseChannelEstimator(grid)(y * turn, 0.01)
+        assert nmse_db(found, h * turn) < min(-24, nmse_db(untreated, h * turn) - 1)
+
+    def test_two_users_of_one_cdm_group(self):
+        """Ports 0 and 1 of DMRS type 1: the same resource elements, a cover code along frequency."""
+        grid = ResourceGrid(14, 512, 30e3, num_tx=2, num_guard_carriers=(100, 100))
+        mask = np.zeros((2, 1, 14, 312), dtype=bool)
+        mask[:, :, [2, 11], ::2] = True
+        code = np.ones((2, 1, 2 * 156), np.complex64)
+        code[1, :, 1::2] = -1
+        grid.pilot_pattern = SionnaPilotPattern(mask, code)
+        tdl = TDL("A", 100e-9, 3.5e9, min_speed=1.0, max_speed=1.0)
+        users = [OFDMChannel(tdl, ResourceGrid(14, 512, 30e3, num_guard_carriers=(100, 100)), return_channel=True)] * 2
+        x = ResourceGridMapper(grid)(complex_normal(16, 2, 1, grid.num_data_symbols))
+        received = [channel(x[:, i : i + 1]) for i, channel in enumerate(users)]
+        y = sum(one for one, _ in received) + complex_normal(16, 1, 1, 14, 512, seed=3) * 0.1
+        h = torch.stack([one[..., 0, 0, :, 100:412] for _, one in received], 3).unsqueeze(4)
+        estimator = SparseChannelEstimator(grid)
+        assert [slot.streams for slot in estimator._slots] == [(0, 1)]
+        h_hat, err_var = estimator(y, 0.01)
+        theirs, _ = LSChannelEstimator(grid, "lin")(y, torch.tensor(0.01))
+        assert h_hat.shape == theirs.shape == h.shape
+        assert nmse_db(h_hat, h) < min(-24, nmse_db(theirs, h) - 6)
+        assert 0.4 < float(err_var.mean() / (h_hat - h).abs().square().mean()) < 2.5
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from ...errors import AlgorithmError, ModelError, ObservationError
 from ...models import Model, load_model, pick_model, rescaled, unambiguous
 from ...problems import PilotPattern, Scenario, ofdm
 from .patterns import checked_pattern, grid_band, pilot_elements
+from .slots import Slot, estimate_slot, slots_of
 
 DEFAULT_MODEL = "na-sbl-wide"
 _CHUNK = 2**24  # entries of the largest matrices of one call of the algorithm
@@ -36,15 +37,18 @@ class SparseChannelEstimator(BaseChannelEstimator):
     Takes the place of LSChannelEstimator or LMMSEChannelEstimator: the same call, the same shapes. Whatever the grid,
     delays are measured in parts of the OFDM symbol: shipped models look for paths at delays up to a quarter of it, or
     up to 1/d of it where all pilots of a symbol stand on a comb of spacing d, which tells no more apart.
-    All antennas, batch entries and streams whose pilots stand on the same subcarriers go through one call of the
-    algorithm.
 
-    For each stream its pilots that are not zero count, on each OFDM symbol by themselves. Pilots of differing moduli
-    are divided out; the algorithm is then told the mean of the noise variances over the pilots. Between pilot symbols
-    estimates are interpolated linearly, before the first and after the last they are held; err_var is the variance of
-    that, errors of different symbols counting as independent. With ``time="static"`` the channel is taken as constant
-    over the slot: pilots of all symbols are pooled, those on one subcarrier combined by maximum ratio, and the one
-    estimate serves all symbols.
+    NA-SBL for any receiver looks at a whole slot at once (``time="auto"``): the pilots of all symbols, of a channel
+    whose taps change from symbol to symbol by a Doppler that is found, or told; the antennas of a receiver, which share
+    their delays; and as layers, streams that send their pilots on the same resource elements, such as ports of one CDM
+    group. err_var is of each symbol, the motion in it.
+
+    Other models and algorithms take each OFDM symbol by itself, "linear": between pilot symbols estimates are
+    interpolated linearly, before the first and after the last they are held; err_var is the variance of that, errors of
+    different symbols counting as partly the same. Pilots of differing moduli are divided out; the algorithm is told the
+    mean of the noise variances over the pilots. With ``time="static"`` the channel is taken as constant over the slot:
+    pilots of all symbols are pooled, those on one subcarrier combined by maximum ratio, and the one estimate serves all
+    symbols. Antennas, batch entries and streams on the same subcarriers go through one call of the algorithm.
 
     Gradients reach y and the pilots through h_hat (with OMP: for the atoms it chose); err_var carries none.
 
@@ -56,7 +60,10 @@ class SparseChannelEstimator(BaseChannelEstimator):
             fits ``scenario`` and the number of pilots best.
         scenario: for ``algorithm``: name, or loaded; its delays count in samples, n_fft per symbol.
         n_iterations: another K than the model's.
-        time: "linear" or "static".
+        time: "auto", "linear" or "static".
+        doppler_hz: with "auto", the maximal Doppler shift; found where it is not given.
+        cfo_hz: with "auto", a residual carrier frequency offset; None to find it.
+        antennas_alike: with "auto", whether the antennas of a receiver see the same delays.
         precision, device: as of every block of Sionna.
 
     Raises:
@@ -89,19 +96,28 @@ class SparseChannelEstimator(BaseChannelEstimator):
         algorithm: str | None = None,
         scenario: str | Scenario = "wide",
         n_iterations: int | None = None,
-        time: Literal["linear", "static"] = "linear",
+        time: Literal["auto", "linear", "static"] = "auto",
+        doppler_hz: float | None = None,
+        cfo_hz: float | None = 0.0,
+        antennas_alike: bool = True,
         precision: str | None = None,
         device: str | None = None,
     ) -> None:
         super().__init__(resource_grid, precision=precision, device=device)
-        AlgorithmError.unless(time in ("linear", "static"), '"linear" or "static"', repr(time), "time")
+        known = ("auto", "linear", "static")
+        AlgorithmError.unless(time in known, '"auto", "linear" or "static"', repr(time), "time")
         self._grid_shape = resource_grid.num_ofdm_symbols, resource_grid.fft_size
         picked = _picked(resource_grid, model, algorithm, scenario, n_iterations)
         self.model = rescaled(picked, _dft_length(picked.ofdm.n_fft, resource_grid))
         self.n_iterations = n_iterations
         self._groups: dict[PilotPattern, list[_Snapshot]] = {}
         self._time_weights: list[Tensor] = []  # of every stream: (num_ofdm_symbols, snapshots)
-        self._arrange(resource_grid, time)
+        self._slots: list[Slot] = []
+        self._motion = {"doppler_hz": doppler_hz, "cfo_hz": cfo_hz, "antennas_alike": antennas_alike}
+        if time == "auto" and self.model.algorithm.circle:
+            self._slots = slots_of(resource_grid, self.model.ofdm.n_fft)
+        else:
+            self._arrange(resource_grid, time)
 
     def _arrange(self, resource_grid: ResourceGrid, time: str) -> None:
         """Cut every stream's pilots into snapshots, and group those on the same subcarriers."""
@@ -134,6 +150,10 @@ class SparseChannelEstimator(BaseChannelEstimator):
         noise = _per_antenna(torch.as_tensor(no, dtype=self.dtype, device=y.device), y.shape[:3])
         received = y.flatten(-2)
         pilots = self._pilot_pattern.pilots.to(y.device, y.dtype).flatten(0, 1)
+        streams = self._pilot_pattern.num_tx, self._pilot_pattern.num_streams_per_tx
+        if self._slots:
+            h_hat, err_var = self._of_slots(received, pilots, noise)
+            return h_hat.unflatten(3, streams), err_var.unflatten(3, streams)
         estimates: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in self._time_weights]
         for pattern, snapshots in self._groups.items():
             observed = [_observe(received, pilots, noise, snapshot, len(pattern)) for snapshot in snapshots]
@@ -141,9 +161,16 @@ class SparseChannelEstimator(BaseChannelEstimator):
             found = self._estimate(h, variance, pattern)
             for snapshot, cfr, error in zip(snapshots, *found, strict=True):
                 estimates[snapshot.stream][snapshot.turn] = cfr, error
-        h_hat, err_var = zip(*map(_over_time, estimates, self._time_weights), strict=True)
-        streams = self._pilot_pattern.num_tx, self._pilot_pattern.num_streams_per_tx
-        return torch.stack(h_hat, 3).unflatten(3, streams), torch.stack(err_var, 3).unflatten(3, streams)
+        of_streams = zip(*map(_over_time, estimates, self._time_weights), strict=True)
+        h_hat, err_var = (torch.stack(parts, 3).unflatten(3, streams) for parts in of_streams)
+        return h_hat, err_var
+
+    def _of_slots(self, received: Tensor, pilots: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimates and error variances of all streams, [batch_size, num_rx, num_rx_ant, streams, symbols, n_used]."""
+        found = [estimate_slot(self.model, slot, received, pilots, noise, **self._motion) for slot in self._slots]
+        order = torch.tensor([stream for slot in self._slots for stream in slot.streams]).argsort()
+        h_hat, err_var = (torch.cat(parts, 3)[:, :, :, order] for parts in zip(*found, strict=True))
+        return h_hat, err_var.detach().to(h_hat.real.dtype)
 
     def _estimate(self, observations: Tensor, noise: Tensor, pattern: PilotPattern) -> tuple[Tensor, Tensor]:
         """CFR and its error variance on the band from (*batch, n_pilots) observations."""

@@ -35,6 +35,7 @@ from .grid import Grid
 from .operator_cache import cached_operator, cfr_of, whole_band
 from .pilots import PilotPattern
 from .receivers import Receiver, Receivers, draw_received, draw_receiver
+from .slots import SlotPattern
 
 _EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_classical.py
 _ANY_CHANNEL = Penalties(
@@ -481,11 +482,11 @@ class Scenario(Problem):
         truth = {name: values.numpy() for name, values in batch.truth.items()}
         return {**received, **truth, "noise_variance": batch.noise_variance.numpy()}
 
-    def estimate_header(self, sensing: PilotPattern) -> dict[str, np.ndarray]:
-        return {
-            "used_subcarriers": sensing.used_subcarriers,
-            "first_tap_samples": np.asarray(self.first_tap_samples),
-        }
+    def estimate_header(self, sensing: PilotPattern | SlotPattern) -> dict[str, np.ndarray]:
+        used = {"used_subcarriers": sensing.used_subcarriers}
+        if isinstance(sensing, SlotPattern):
+            return used | {"output_times_s": np.asarray(sensing.output_times_s)}
+        return used | {"first_tap_samples": np.asarray(self.first_tap_samples)}
 
     def constants(self) -> dict[str, Tensor]:
         return {"power_start": power_start(self.n_taps)}

@@ -1,0 +1,102 @@
+"""Fits the calibration of a model's error variance for users in motion."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..algorithms import CircleNASBL
+from ..models import Model
+from ..models.arcs import Part, of_groups
+from ..models.groups import grouped
+from ..models.moving import found_in_motion, moves_of, read_error
+from ..problems import PilotPattern, Scenario, SlotPattern, moving_response, ofdm, seeded
+from .fit_error_variance import fitted
+
+_SLOTS, _SUBCARRIERS, _SYMBOLS = 16, 24, 4  # of a batch; of these a calibration sees so many
+_N_SYMBOLS, _SYMBOL_S = 14, 1 / 14e3
+_MOST_PILOTS = 240  # of all symbols together
+_FASTEST = 0.3  # Doppler shift times the time between two symbols with pilots
+_LARGEST = 1e2  # errors over the base
+
+
+def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 400) -> None:
+    """Fit ``model.algorithm.moving_calibration`` by the Gaussian likelihood of the CFR error.
+
+    Slots of two to four symbols with pilots, random ones, combs, staggered combs; 1 to 8 antennas, users at rest and in
+    motion, noise told and untold, at the SNRs of the scenario's training.
+
+    Args:
+        model: NA-SBL for any receiver; its calibration is changed in place.
+        seed: of the draws.
+        n_batches: batches of 16 slots.
+
+    >>> from chanest import load_model, load_scenario
+    >>> model = load_model("na-sbl-wide")
+    >>> fit_moving_variance(model, n_batches=1)
+    >>> bool(model.algorithm.moving_calibration.output.bias.isfinite())
+    True
+    """
+    algorithm = model.algorithm
+    assert isinstance(algorithm, CircleNASBL)
+    calibration = algorithm.moving_calibration
+    calibration.initialise(seeded(seed, "initialise", 2))
+    read = [_read(algorithm, ofdm(model.scenario), seed, i) for i in range(n_batches)]
+    base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
+    fitted(calibration, base, features, error, seed)
+
+
+def drawn_pattern(scenario: Scenario, generator: np.random.Generator) -> SlotPattern:
+    """Pilots of two to four symbols of a slot."""
+    p = int(generator.integers(2, 5))
+    symbols = np.sort(generator.choice(_N_SYMBOLS, p, replace=False))
+    n = round(math.exp(generator.uniform(math.log(24), math.log(_MOST_PILOTS / p))))
+    spacing = round(scenario.grid.n_used / n)
+    kind = generator.random()
+    if kind < 0.5:
+        patterns = [PilotPattern.random(n, int(generator.integers(2**31)), scenario.grid) for _ in range(p)]
+    else:
+        step = 0 if kind < 0.75 else int(generator.integers(1, spacing))
+        patterns = [PilotPattern.comb(spacing, i * step % spacing, scenario.grid) for i in range(p)]
+    asked = np.sort(generator.choice(_N_SYMBOLS, _SYMBOLS, replace=False))
+    asked[generator.integers(_SYMBOLS)] = generator.choice(symbols)
+    return SlotPattern(tuple(patterns), tuple(symbols * _SYMBOL_S), tuple(np.unique(asked) * _SYMBOL_S))
+
+
+@torch.no_grad()
+def _read(algorithm: CircleNASBL, scenario: Scenario, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Base, features and squared error, both relative to the RMS, on some subcarriers and symbols of one batch."""
+    draw, generator = np.random.default_rng([seed, step, 11]), seeded(seed, "validate", step)
+    pattern = drawn_pattern(scenario, draw)
+    fastest = _FASTEST / float(np.diff(pattern.times_s).mean())
+    doppler = torch.from_numpy(draw.uniform(0, fastest, _SLOTS) * (draw.random(_SLOTS) > 0.3))
+    n_antennas = 1 if draw.random() < 0.5 else round(math.exp(draw.uniform(0, math.log(8.5))))
+    times = np.unique([*pattern.times_s, *pattern.output_times_s])
+    delays, _, variances = scenario.draw_paths(_SLOTS, generator)
+    cfr = moving_response(delays, variances, scenario.grid, times, doppler, n_antennas, generator)
+    low, high = scenario.training.snr_db
+    level = 10 ** (-torch.from_numpy(draw.uniform(low, high, _SLOTS)) / 10)
+    at = [np.searchsorted(pattern.used_subcarriers, one.subcarriers) for one in pattern.patterns]
+    turn = np.searchsorted(times, pattern.times_s)
+    seen = torch.cat([cfr[:, :, t, torch.from_numpy(i)] for t, i in zip(turn, at, strict=True)], -1)
+    noise = torch.randn(seen.shape, dtype=seen.dtype, generator=generator)
+    received = seen + noise * level.sqrt()[:, None, None].to(seen.real.dtype)
+    told = None if draw.random() < 0.4 else level.unsqueeze(-1).expand(-1, n_antennas)
+    groups = grouped(received, told, None, None, 1)
+    window = scenario.window_samples if draw.random() < 0.5 else None
+    moves = moves_of(pattern, None, 0.0 if draw.random() < 0.7 else None)
+    found = found_in_motion(algorithm, groups, pattern, moves, window, scenario.window_samples, False)
+    used = pattern.used_subcarriers
+    some = torch.from_numpy(np.sort(draw.choice(len(used), _SUBCARRIERS, replace=False)))
+
+    def read(part: Part) -> Tensor:
+        base, of = read_error(algorithm, part, torch.from_numpy(used)[some], found.across[part.rows])
+        return torch.cat([base.unsqueeze(-1), of(base)], -1)[:, 0]
+
+    values = of_groups(found.parts, read)
+    base, features = values[..., 0], values[..., 1:]
+    truth = cfr[:, :, np.searchsorted(times, pattern.output_times_s)][..., some] / groups.rms[:, :, None, None]
+    error = (found.cfr[:, :, 0][..., some] - truth).abs().square().mean(1).flatten(1)
+    error = torch.minimum(error.double(), _LARGEST * base.exp())
+    return base.reshape(-1).float(), features.reshape(-1, features.shape[-1]).float(), error.reshape(-1).float()

@@ -156,12 +156,12 @@ def _run(algorithm: Updates, seen: _Seen, phi: TimeVarying, state: State, known:
 
 
 def _unmoved(y: Tensor, phi: TimeVarying) -> _Seen:
-    """Nothing known of the motion: all candidates alike, no symbol turned."""
+    """Nothing found of the motion: all candidates alike, symbols turned as little as may be."""
     of = phi.motion
     weights = y.real.new_ones(len(y), len(of.correlations), dtype=torch.float64) / len(of.correlations)
     turn = y.real.new_zeros(len(y), len(of.turns), dtype=torch.float64)
     turn[:, int((of.turns - 1).abs().sum(-1).argmin())] = 1
-    return _Seen(y, weights, turn)
+    return _Seen(phi.turned(y, mean_turn(of.turns.to(y.device), turn).conj()), weights, turn)
 
 
 def _weighed(seen: _Seen, phi: TimeVarying, noise: Tensor, g: Tensor) -> _Seen:
@@ -186,7 +186,9 @@ def _levels(told: State, state: State) -> Tensor:
 
 
 def _far(seen: _Seen, phi: TimeVarying) -> Tensor:
-    """(batch,) bool: whether symbols were turned so far that the first iterations were misled."""
+    """(batch,) bool: whether symbols were found turned so far that the first iterations were misled."""
+    if len(phi.motion.turns) == 1:
+        return torch.zeros(len(seen.y), dtype=torch.bool, device=seen.y.device)
     at = mean_turn(phi.motion.turns.to(seen.y.device), seen.turn)
     return (at * at[:, :1].conj()).angle().abs().amax(-1) > 2 * torch.pi * FAR
 

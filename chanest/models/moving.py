@@ -173,7 +173,10 @@ def found_in_motion(
         variance = of_groups(parts, expected)
         whole = share.amin(-1)[:, None, None]
         variance = unsure(variance, whole, still.abs().square().mean(-2).sqrt()[:, None, None])
-    dopplers, cfos = posterior.weights.double() @ moves.dopplers_hz.to(device), posterior.turn.double() @ moves.cfos_hz.to(device)
+    dopplers, cfos = (
+        posterior.weights.double() @ moves.dopplers_hz.to(device),
+        posterior.turn.double() @ moves.cfos_hz.to(device),
+    )
     return Moved(cfr, variance, posterior, phi, still, dopplers, cfos, parts, across)
 
 

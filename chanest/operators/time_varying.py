@@ -395,7 +395,7 @@ class Repeated(TimeVarying):
         weight = 1 / diagonal_load(g.sum(-1, keepdim=True), noise_variance, self.n_measurements).double()
         white = weight.sqrt().unsqueeze(-2)
         by_symbol = (y.to(phi.dtype) * white).unflatten(1, (-1, p))  # (batch, R, P, M)
-        energy = torch.einsum("brpm,brqm->bpq", by_symbol.conj(), by_symbol)
+        energy = torch.diag_embed(squared(by_symbol).sum((1, -1))).to(phi.dtype)
         made, order = [], []
         for some, taps in tap_domain.chosen_taps(g):
             correlations = tap_domain.Correlations(phi, weight[some])

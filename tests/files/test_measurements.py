@@ -331,7 +331,6 @@ BAD = {
     "invalid": (poked_valid(3), ObservationError, "pilot_valid[3]: expected at least one valid pilot"),
     "snapshots": (changed(snapshot_axes=2), ObservationError, "snapshot_axes: expected 0...1, got 2"),
     "spacing": (changed(subcarrier_spacing_hz=-15e3), ObservationError, "expected a positive number of Hz, got -15000"),
-    "symbols": (changed(pilot_symbol_index=np.zeros(20)), ObservationError, "several OFDM symbols are not served yet"),
     "noise of pilots": (
         changed(noise_variance=-np.ones((6, 20))),
         ObservationError,

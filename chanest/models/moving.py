@@ -19,7 +19,7 @@ from .findings import DETECTED, false_alarm_probability, noise_found, snr_db, ti
 from .groups import Groups
 from .guard import kept, kept_share, unsure
 
-# candidates for the Doppler, over the largest: that, times the time between two symbols with pilots, and at most so much
+# candidates for the Doppler over the largest; that times the time between two symbols with pilots, and in Hz
 DOPPLERS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.265, 0.33, 0.415, 0.5, 0.6, 0.715, 0.85, 1.0)
 FASTEST, FASTEST_HZ = 0.343, 800.0
 CFO_SPREAD_HZ, _CFO_REACH_HZ, _CFO_STEP_HZ = 60.0, 240.0, 7.5  # of a residual carrier frequency offset

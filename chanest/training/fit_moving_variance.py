@@ -17,8 +17,8 @@ from .fit_error_variance import fitted
 _SLOTS, _SUBCARRIERS, _SYMBOLS = 16, 24, 4  # of a batch; of these a calibration sees so many
 _N_SYMBOLS, _SYMBOL_S = 14, 1 / 14e3
 _MOST_PILOTS = 240  # of all symbols together
-_FASTEST = 0.3  # Doppler shift times the time between two symbols with pilots
-_LARGEST = 1e2  # errors over the base
+_FASTEST, _FASTEST_HZ = 0.3, 700.0  # Doppler shift: times the time between two symbols with pilots, and at most
+_LARGEST = 30.0  # errors over the base
 
 
 def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 400) -> None:
@@ -69,7 +69,7 @@ def _read(algorithm: CircleNASBL, scenario: Scenario, seed: int, step: int) -> t
     """Base, features and squared error, both relative to the RMS, on some subcarriers and symbols of one batch."""
     draw, generator = np.random.default_rng([seed, step, 11]), seeded(seed, "validate", step)
     pattern = drawn_pattern(scenario, draw)
-    fastest = _FASTEST / float(np.diff(pattern.times_s).mean())
+    fastest = min(_FASTEST / float(np.diff(pattern.times_s).mean()), _FASTEST_HZ)
     doppler = torch.from_numpy(draw.uniform(0, fastest, _SLOTS) * (draw.random(_SLOTS) > 0.3))
     n_antennas = 1 if draw.random() < 0.5 else round(math.exp(draw.uniform(0, math.log(8.5))))
     times = np.unique([*pattern.times_s, *pattern.output_times_s])

@@ -1,4 +1,4 @@
-"""Pilots of several symbols of taps that move: every quantity against plain matrices, in double precision and compiled."""
+"""Pilots of several symbols of taps that move: every quantity against plain matrices, and compiled loops."""
 
 from typing import Any
 

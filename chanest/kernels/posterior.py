@@ -21,19 +21,20 @@ def factorise(
     sign: Array,
     symbol: Array,
     correlation: Array,
+    stop: int,
     re: Array,
     im: Array,
     offset: Array,
     weights: Array,
 ) -> bool:
-    """Rows of U from the spectrum of g; False where a pivot is not positive.
+    """Rows 0...stop - 1 of U from the spectrum of g; False where a pivot is not positive.
 
     C[i, j] = scale times spectrum[lag[i, j]], conjugate where sign[i, j] is -1, times the correlation of the symbols of
     i and j, and load[i] more on the diagonal.
     """
     n_rows, width = lag.shape[0], re.shape[1]
     row = np.empty((2, width), np.float32)
-    for i in range(n_rows):
+    for i in range(stop):
         start = i // LANES * LANES
         row[:, start:] = 0
         for j in range(i, n_rows):
@@ -113,7 +114,9 @@ def posterior(
     scale, nyquist, two = np.float32(1.0 / n_rows), spectrum.shape[1] - 1, np.float32(2.0)
     share, joint = np.float32(1.0 / n_snapshots), outer.shape[0] > 0
     for b in range(start, end):
-        if not factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], re, im, offset, weights):
+        if not factorise(
+            spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], n_rows, re, im, offset, weights
+        ):
             scalars[:, b] = np.nan
             continue
         invert_factor(re, im, inv_re, inv_im, offset, weights)
@@ -192,7 +195,9 @@ def solve(
     weights, v = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
     scale = np.float32(1.0 / n_rows)
     for b in range(start, end):
-        solved[b] = factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], re, im, offset, weights)
+        solved[b] = factorise(
+            spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], n_rows, re, im, offset, weights
+        )
         if not solved[b]:
             continue
         for r in range(n_snapshots):
@@ -245,7 +250,9 @@ def evidence(
     for b in range(start, end):
         for d in range(correlation.shape[0]):
             agreement[b, d] = 0
-            if not factorise(spectrum[b], load[b], scale, lag, sign, symbol, correlation[d], re, im, offset, weights):
+            if not factorise(
+                spectrum[b], load[b], scale, lag, sign, symbol, correlation[d], n_rows, re, im, offset, weights
+            ):
                 log_determinant[b, d] = np.nan
                 continue
             total = np.float32(0.0)
@@ -270,3 +277,118 @@ def evidence(
                             sum_re += v[p, 0, j] * v[q, 0, j] + v[p, 1, j] * v[q, 1, j]
                             sum_im += v[p, 0, j] * v[q, 1, j] - v[p, 1, j] * v[q, 0, j]
                         agreement[b, d, p, q] += complex(sum_re, sum_im)
+
+
+@compiled
+def evidence_of_two(
+    spectrum: Array,
+    load: Array,
+    y: Array,
+    lag: Array,
+    sign: Array,
+    n_first: int,
+    rho: Array,
+    log_determinant: Array,
+    agreement: Array,
+    start: int,
+    end: int,
+) -> None:
+    """:func:`evidence` of two symbols, the first of which has the rows 0...n_first - 1, with the correlations rho (D,).
+
+    C = [[A, rho K], [rho K^H, B]]: the factor of A and W = U^-H K are the same for all, of B - rho^2 W^H W one is taken
+    for each.
+    """
+    n_snapshots, n_rows = y.shape[1:]
+    width = (n_rows + LANES - 1) // LANES * LANES
+    re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    offset = np.arange(n_rows) * width
+    base, gram = np.zeros((n_rows, 2, width), np.float32), np.zeros((n_rows, 2, width), np.float32)
+    weights, row = np.empty((2, n_rows), np.float32), np.empty((2, width), np.float32)
+    v, t = np.zeros((2, width), np.float32), np.zeros((n_snapshots, 2, width), np.float32)
+    own, scale = np.zeros(n_snapshots, np.float32), np.float32(1.0 / n_rows)
+    one_symbol, alike = np.zeros(n_rows, np.int32), np.ones((1, 1), np.float32)
+    for b in range(start, end):
+        log_determinant[b] = np.nan
+        agreement[b] = 0
+        first = factorise(spectrum[b], load[b], scale, lag, sign, one_symbol, alike, n_first, re, im, offset, weights)
+        if not first:
+            continue
+        of_first = np.float32(0.0)
+        for i in range(n_first):
+            of_first += np.float32(2.0) * np.log(re[i, i])
+        for i in range(n_first, n_rows):
+            begin = i // LANES * LANES
+            base[i, :, begin:] = 0
+            for j in range(i, n_rows):
+                value = spectrum[b, lag[i, j]]
+                base[i, 0, j], base[i, 1, j] = value.real * scale, value.imag * scale * sign[i, j]
+            base[i, 0, i] += load[b, i]
+            gram[i, :, begin:] = 0
+            for k in range(n_first):
+                weights[0, k], weights[1, k] = -re[k, i], im[k, i]
+            for column in range(begin, width, LANES):
+                add_windows(re, im, offset, weights[0], weights[1], 0, n_first, column, gram[i])
+        for r in range(n_snapshots):  # U^H v = y of the first symbol, t = W^H v
+            v[:] = 0
+            for i in range(n_first):
+                v[0, i], v[1, i] = y[b, r, i].real, y[b, r, i].imag
+            own[r] = 0
+            for i in range(n_first):
+                p, q = v[0, i] / re[i, i], v[1, i] / re[i, i]
+                own[r] += p * p + q * q
+                for j in range(i // LANES * LANES, width):
+                    v[0, j] -= re[i, j] * p + im[i, j] * q
+                    v[1, j] -= re[i, j] * q - im[i, j] * p
+            t[r] = -v
+        for d in range(len(rho)):
+            total, squared = of_first, rho[d] * rho[d]
+            positive = True
+            for i in range(n_first, n_rows):
+                begin = i // LANES * LANES
+                for j in range(begin, width):
+                    row[0, j] = base[i, 0, j] + squared * gram[i, 0, j]
+                    row[1, j] = base[i, 1, j] + squared * gram[i, 1, j]
+                for k in range(n_first, i):
+                    weights[0, k], weights[1, k] = -re[k, i], im[k, i]
+                for column in range(begin, width, LANES):
+                    add_windows(re, im, offset, weights[0], weights[1], n_first, i, column, row)
+                pivot = row[0, i]
+                if not pivot > 0:
+                    positive = False
+                    break
+                reciprocal = np.float32(1.0) / np.sqrt(pivot)
+                for j in range(begin, width):
+                    re[i, j], im[i, j] = row[0, j] * reciprocal, row[1, j] * reciprocal
+                re[i, begin:i] = 0
+                im[i, begin : i + 1] = 0
+                total -= np.float32(2.0) * np.log(reciprocal)
+            if not positive:
+                continue
+            log_determinant[b, d] = total
+            for r in range(n_snapshots):
+                both, mine, theirs = complex(0.0, 0.0), np.float32(0.0), np.float32(0.0)
+                v[:] = 0
+                row[:] = 0
+                for i in range(n_first, n_rows):
+                    v[0, i], v[1, i] = t[r, 0, i], t[r, 1, i]
+                    row[0, i], row[1, i] = y[b, r, i].real, y[b, r, i].imag
+                for i in range(n_first, n_rows):
+                    reciprocal = np.float32(1.0) / re[i, i]
+                    p, q, x, z = (
+                        v[0, i] * reciprocal,
+                        v[1, i] * reciprocal,
+                        row[0, i] * reciprocal,
+                        row[1, i] * reciprocal,
+                    )
+                    mine += p * p + q * q
+                    theirs += x * x + z * z
+                    both += complex(p * x + q * z, p * z - q * x)
+                    for j in range(i // LANES * LANES, width):
+                        v[0, j] -= re[i, j] * p + im[i, j] * q
+                        v[1, j] -= re[i, j] * q - im[i, j] * p
+                        row[0, j] -= re[i, j] * x + im[i, j] * z
+                        row[1, j] -= re[i, j] * z - im[i, j] * x
+                agreement[b, d, 0, 0] += own[r] + squared * mine
+                agreement[b, d, 1, 1] += theirs
+                agreement[b, d, 0, 1] -= rho[d] * both
+                agreement[b, d, 1, 0] -= rho[d] * both.conjugate()

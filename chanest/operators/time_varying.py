@@ -237,14 +237,18 @@ class TimeVarying:
         """How well the candidates for T explain y (batch, R, M)."""
         phi, (n, r, _), p, correlations = self.phi, y.shape, self.n_symbols, self.motion.correlations
         if suits(y, phi, g) and isinstance(phi, PartialDFT):
-            from ..kernels.posterior import evidence
+            from ..kernels.posterior import evidence, evidence_of_two
 
             observed, spectra, loads, _ = phi.for_kernel(y, g, noise_variance)
             log_determinant = np.empty((n, len(correlations)), np.float32)
             agreement = np.empty((n, len(correlations), p, p), np.complex64)
             candidates = np.ascontiguousarray(correlations.float().numpy())
-            given = spectra, loads, observed, *phi.folded_lags, self.symbol.int().numpy(), candidates
-            run(evidence, n, *given, log_determinant, agreement)
+            given = spectra, loads, observed, *phi.folded_lags
+            if p == 2:
+                n_first, rho = int((self.symbol == 0).sum()), np.ascontiguousarray(candidates[:, 0, 1])
+                run(evidence_of_two, n, *given, n_first, rho, log_determinant, agreement)
+            else:
+                run(evidence, n, *given, self.symbol.int().numpy(), candidates, log_determinant, agreement)
             if not np.isnan(log_determinant).any():
                 return Evidence(torch.from_numpy(log_determinant) * r, torch.from_numpy(agreement))
         log_determinants, agreements = [], []

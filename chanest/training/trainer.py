@@ -23,6 +23,7 @@ from ..problems import Problem, seeded
 from .batches import TrainingBatch, training_batch, validation_batch
 from .distributed import Processes
 from .fit_error_variance import fit_error_variance
+from .fit_moving_variance import fit_moving_variance
 from .loss import group_loss
 
 Progress = Callable[[int, float, float], None]
@@ -40,8 +41,8 @@ class TrainingSettings:
         snr_groups: every batch is cut into so many groups, each at an SNR of its own; the loss is the mean of
             the groups' log NMSE, so that low SNRs do not drown high ones.
         checkpoint_every: steps between checkpoints.
-        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance; 0 for
-            none.
+        calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance, of NA-SBL
+            for any receiver also so many of 16 slots of users in motion; 0 for none.
     """
 
     steps: int = 3000
@@ -226,6 +227,7 @@ class _Trainer:
         if settings.calibration_batches:
             model = Model(self.algorithm, self.scenario)
             fit_error_variance(model, settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
+            fit_moving_variance(model, settings.seed, settings.calibration_batches)
         record = self.record(command)
         record["validation_nmse_db"] = self._validate()
         write_model(output, self.algorithm, self.scenario, record)

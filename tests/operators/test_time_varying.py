@@ -16,31 +16,39 @@ TIMES = np.array([0.0, 4e-4, 1.1e-3])
 DOPPLERS = np.array([0.0, 80.0, 300.0])
 
 
-def motion() -> Motion:
-    turns = torch.exp(2j * torch.pi * torch.tensor([0.0, 90.0, -150.0])[:, None] * torch.from_numpy(TIMES))
-    return Motion(jakes(DOPPLERS, TIMES, TIMES), turns.to(torch.complex128), torch.zeros(3, dtype=torch.float64))
+def motion(n_symbols: int = P) -> Motion:
+    times = TIMES[:n_symbols]
+    turns = torch.exp(2j * torch.pi * torch.tensor([0.0, 90.0, -150.0])[:, None] * torch.from_numpy(times))
+    return Motion(jakes(DOPPLERS, times, times), turns.to(torch.complex128), torch.zeros(3, dtype=torch.float64))
 
 
-def case(kind: str, dtype: torch.dtype = torch.complex128, batch: int = 4, r: int = 2) -> tuple[Any, ...]:
+def case(
+    kind: str, dtype: torch.dtype = torch.complex128, batch: int = 4, r: int = 2, n_symbols: int = P
+) -> tuple[Any, ...]:
     """An operator, y (batch, R, M), g, noise, weights; ``kind`` is "own", "layers" or "same" pilots on all symbols."""
     generator = torch.Generator().manual_seed(5)
     rng = np.random.default_rng(3)
     per_symbol = 16
-    drawn = [np.sort(rng.choice(np.arange(-30, 30), per_symbol, replace=False)) for _ in range(P)]
-    pilots = [drawn[0]] * P if kind == "same" else drawn
-    symbol = torch.arange(P).repeat_interleave(per_symbol)
+    drawn = [np.sort(rng.choice(np.arange(-30, 30), per_symbol, replace=False)) for _ in range(n_symbols)]
+    pilots = [drawn[0]] * n_symbols if kind == "same" else drawn
+    symbol = torch.arange(n_symbols).repeat_interleave(per_symbol)
     phi: Any = PartialDFT(torch.from_numpy(np.concatenate(pilots)), N, -1.0, 128, dtype, spacing_samples=0.5)
     n_layers = 2 if kind == "layers" else 1
     if n_layers == 2:
-        code = torch.ones(2, P * per_symbol)
+        code = torch.ones(2, n_symbols * per_symbol)
         code[1, ::2] = -1
         phi = Superposed(phi, code)
     weights = torch.softmax(torch.randn(batch, 3, dtype=torch.float64, generator=generator), -1)
     real = dtype.to_real()
     g = torch.rand(batch, n_layers * N, generator=generator, dtype=real).square() / N
-    y = torch.randn(batch, r, P * per_symbol, dtype=dtype, generator=generator) / (P * per_symbol) ** 0.5
-    noise = (0.02 + 0.1 * torch.rand(batch, P * per_symbol, generator=generator, dtype=real)) / (P * per_symbol)
-    return TimeVarying(phi, symbol, motion(), weights), y, g, noise
+    y = (
+        torch.randn(batch, r, n_symbols * per_symbol, dtype=dtype, generator=generator)
+        / (n_symbols * per_symbol) ** 0.5
+    )
+    noise = (0.02 + 0.1 * torch.rand(batch, n_symbols * per_symbol, generator=generator, dtype=real)) / (
+        n_symbols * per_symbol
+    )
+    return TimeVarying(phi, symbol, motion(n_symbols), weights), y, g, noise
 
 
 def dense(phi: Any) -> Tensor:
@@ -153,9 +161,10 @@ def test_the_same_pilots_on_all_symbols_need_no_matrix_of_all() -> None:
     )
 
 
-def test_compiled_loops_give_the_same() -> None:
-    exact, y, g, noise = case("own")
-    moving, *_ = case("own", torch.complex64)
+@pytest.mark.parametrize("n_symbols", [2, 3])
+def test_compiled_loops_give_the_same(n_symbols: int) -> None:
+    exact, y, g, noise = case("own", n_symbols=n_symbols)
+    moving, *_ = case("own", torch.complex64, n_symbols=n_symbols)
     single = y.to(torch.complex64), g.float(), noise.float()
     mine, theirs = moving.joint_moments(*single), exact.joint_moments(y, g, noise)
     for name in ("q2", "d", "fit", "surprise", "information"):

@@ -14,11 +14,19 @@ from hypothesis import strategies as st
 pytest.importorskip("sionna.phy", reason="needs chanest[sionna]")
 
 from sionna.phy import config
-from sionna.phy.channel import ChannelModel, OFDMChannel, TimeChannel, gen_single_sector_topology
+from sionna.phy.channel import (
+    ApplyOFDMChannel,
+    ChannelModel,
+    GenerateOFDMChannel,
+    OFDMChannel,
+    TimeChannel,
+    gen_single_sector_topology,
+)
 from sionna.phy.channel.tr38901 import CDL, TDL, Antenna, AntennaArray, PanelArray, UMi
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from sionna.phy.mapping import BinarySource, Demapper, Mapper
 from sionna.phy.mimo import StreamManagement
+from sionna.phy.nr import PUSCHConfig, PUSCHLSChannelEstimator, PUSCHReceiver, PUSCHTransmitter
 from sionna.phy.ofdm import (
     LMMSEEqualizer,
     LSChannelEstimator,
@@ -602,6 +610,41 @@ class TestMovingUsers:
         assert h_hat.shape == theirs.shape == h.shape
         assert nmse_db(h_hat, h) < min(-24, nmse_db(theirs, h) - 6)
         assert 0.4 < float(err_var.mean() / (h_hat - h).abs().square().mean()) < 2.5
+
+
+def test_two_users_on_ports_0_and_1_in_a_pusch_receiver():
+    """NR's uplink: DMRS of one CDM group, told apart by a cover code; the estimator in the receiver's place for it."""
+    users = []
+    for port in (0, 1):
+        user = PUSCHConfig()
+        user.carrier.n_size_grid, user.carrier.subcarrier_spacing = 24, 30
+        user.num_antenna_ports = user.num_layers = 1
+        user.dmrs.dmrs_port_set, user.dmrs.additional_position, user.dmrs.num_cdm_groups_without_data = [port], 1, 2
+        user.tb.mcs_index = 19
+        users.append(user)
+    transmitter = PUSCHTransmitter(users)
+    grid = transmitter.resource_grid
+    tdl = TDL("A", 100e-9, 3.5e9, min_speed=1.0, max_speed=3.0, num_rx_ant=4)
+    channel = GenerateOFDMChannel(tdl, grid, normalize_channel=True)
+    x, bits = transmitter(12)
+    h = torch.cat([channel(12), channel(12)], 3)
+    y, no = ApplyOFDMChannel()(x, h, 0.01), torch.tensor(0.01)
+    dmrs = users[0].dmrs
+    estimators = (
+        SparseChannelEstimator(grid),
+        PUSCHLSChannelEstimator(
+            grid, dmrs.length, dmrs.additional_position, dmrs.num_cdm_groups_without_data, interpolation_type="lin"
+        ),
+    )
+    lost, nmse = [], []
+    for estimator in estimators:
+        receiver = PUSCHReceiver(
+            transmitter, channel_estimator=estimator, stream_management=StreamManagement(np.ones([1, 2]), 1)
+        )
+        lost.append(float((receiver(y, no) != bits).any(-1).float().mean()))
+        nmse.append(nmse_db(estimator(y, no)[0], h))
+    assert nmse[0] < nmse[1] - 6
+    assert lost[0] <= lost[1]
 
 
 @pytest.mark.slow

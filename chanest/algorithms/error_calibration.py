@@ -192,24 +192,24 @@ class JointCalibration(Perceptron, Calibration):
 class MovingCalibration(Perceptron):
     """Corrects the variance of every subcarrier on every symbol of a user in motion, like :class:`JointCalibration`.
 
-    Its features of all pilots together, and logs of how many independent symbols (``looks``) and how many symbols with
-    pilots there are.
+    Its features of all pilots together, and logs of how many independent symbols (``looks``), how many symbols with
+    pilots, and how many pilots over 75 there are.
 
-    Parameters: ``input/weight`` (n_hidden, 15), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
+    Parameters: ``input/weight`` (n_hidden, 16), ``hidden/weight`` (n_hidden, n_hidden), ``output/weight``
     (1, n_hidden), and ``bias`` of each.
 
     >>> MovingCalibration(4).input.weight.shape
-    torch.Size([4, 15])
+    torch.Size([4, 16])
     """
 
     def __init__(self, n_hidden: int = 48) -> None:
-        super().__init__(15, n_hidden)
+        super().__init__(16, n_hidden)
         self.initialise(torch.Generator().manual_seed(0))
 
     def read(
         self, variance: Tensor, y: Tensor, residual: Tensor, posterior: JointPosterior, phi: TimeVarying, known: bool
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Base (groups, L, n), and what makes the features (groups, L, n, 15) of any base of these groups.
+        """Base (groups, L, n), and what makes the features (groups, L, n, 16) of any base of these groups.
 
         Args:
             variance: (groups, L, n) of the posterior.
@@ -221,7 +221,9 @@ class MovingCalibration(Perceptron):
         g, noise = posterior.variances, posterior.noise_variance
         cells = phi.n_coefficients * phi.spacing_samples / phi.resolution_samples
         shared = y, residual, g, noise, y.shape[-1], cells, known, phi.n_layers
-        more = torch.stack([phi.independent.log(), torch.full_like(phi.independent, float(phi.n_symbols)).log()], -1)
+        looks = phi.independent
+        numbers = (torch.full_like(looks, math.log(n)) for n in (phi.n_symbols, y.shape[-1] / REFERENCE_PILOTS))
+        more = torch.stack([looks.log(), *numbers], -1)
 
         def features(base: Tensor) -> Tensor:
             found = joint_features(base, *shared)

@@ -183,6 +183,7 @@ class CircleNASBL(Algorithm):
             known: whether the noise variance was told.
             record: keep the states.
         """
+        look: tuple[Any, Any, Any]
         if isinstance(phi, TimeVarying):
             look = phi.log_rank_deficit(), phi.looks.to(state.s), phi.share.to(state.s)
         else:

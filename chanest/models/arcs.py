@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..algorithms import CircleNASBL, JointPosterior, MovingPosterior, Recovery
 from ..algorithms import na_sbl_circle_rules as rules
-from ..algorithms.motion import arranged
 from ..operators import PartialDFT, TimeVarying, cached
 from ..problems import DelayGrid, PilotPattern, delay_grid
 from .groups import Groups
@@ -54,7 +53,7 @@ def recovered(
     algorithm: CircleNASBL,
     groups: Groups,
     phi: Any,
-    arcs: tuple[PartialDFT, ...],
+    arcs: tuple[Any, ...],
     n_iterations: int | None = None,
     record: bool = False,
 ) -> list[Part]:
@@ -215,7 +214,7 @@ def _outside(part: Part, phi: Any) -> Tensor:
     if isinstance(posterior, MovingPosterior):
         arc = arc.with_weights(posterior.weights)
         looks = arc.looks.to(posterior.variances)
-        y, noise, _ = arranged(arc.turned_back(y, posterior.turn), arc, noise, None)
+        y, noise = arc.arranged(arc.turned_back(y, posterior.turn)), arc.of_symbol(noise) * arc.unit
     circle = arc.widened(n)
     g = torch.nn.functional.pad(posterior.variances, (0, n - arc.n_coefficients))
     moments = circle.joint_moments(y, g, noise, reach=0)

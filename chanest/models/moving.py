@@ -85,7 +85,7 @@ def moves_of(pattern: SlotPattern, doppler_hz: float | None = None, cfo_hz: floa
         return torch.from_numpy(np.exp(2j * np.pi * cfos[:, None] * (times - seen.mean())))
 
     motion = Motion(jakes(dopplers, seen, seen), turns(seen), torch.from_numpy(log_prior))
-    return Moves(motion, *map(torch.from_numpy, (dopplers, cfos)), jakes(dopplers, asked, seen), turns(asked))
+    return Moves(motion, torch.from_numpy(dopplers), torch.from_numpy(cfos), jakes(dopplers, asked, seen), turns(asked))
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def found_in_motion(
 
     phi = moving(delays)
     arcs = arcs_of(delays, pattern.merged, arc_window) if n_layers == 1 else ()
-    parts = recovered(algorithm, groups, phi, tuple(map(moving, arcs)))
+    parts = recovered(algorithm, groups, phi, tuple(moving(arc) for arc in arcs))
     recovery = on_circle(parts, phi)
     posterior = recovery.posterior
     assert isinstance(posterior, MovingPosterior)

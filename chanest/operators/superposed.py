@@ -81,6 +81,10 @@ class Superposed(LinearOperator):
         """The same layers over delays ``ratio`` times as far apart."""
         return cached(self, ("coarser", ratio), lambda: Superposed(self.layer.coarser(ratio), self.symbols))
 
+    def widened(self, n_taps: int) -> "Superposed":
+        """The same layers over more delays each, from the same first one."""
+        return Superposed(self.layer.widened(n_taps), self.symbols)
+
     def of_layers(self, x: Tensor) -> Tensor:
         """(*batch, L N) -> (*batch, L, N)."""
         return x.unflatten(-1, (self.n_layers, -1))

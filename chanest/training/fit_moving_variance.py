@@ -16,7 +16,7 @@ from .fit_error_variance import fitted
 
 _SLOTS, _SUBCARRIERS, _SYMBOLS = 16, 24, 4  # of a batch; of these a calibration sees so many
 _N_SYMBOLS, _SYMBOL_S = 14, 1 / 14e3
-_MOST_PILOTS = 240  # of all symbols together
+_MOST_PILOTS, _MOST_REPEATED = 240, 300  # of all symbols together; of each, where all carry the same
 _FASTEST, _FASTEST_HZ = 0.3, 700.0  # Doppler shift: times the time between two symbols with pilots, and at most
 _LARGEST = 30.0  # errors over the base
 
@@ -53,9 +53,10 @@ def drawn_pattern(scenario: Scenario, generator: np.random.Generator) -> SlotPat
     """Pilots of two to four symbols of a slot."""
     p = int(generator.integers(2, 5))
     symbols = np.sort(generator.choice(_N_SYMBOLS, p, replace=False))
-    n = round(math.exp(generator.uniform(math.log(24), math.log(_MOST_PILOTS / p))))
-    spacing = round(scenario.grid.n_used / n)
     kind = generator.random()
+    most = _MOST_REPEATED if 0.5 <= kind < 0.75 else _MOST_PILOTS / p
+    n = round(math.exp(generator.uniform(math.log(24), math.log(most))))
+    spacing = round(scenario.grid.n_used / n)
     if kind < 0.5:
         patterns = [PilotPattern.random(n, int(generator.integers(2**31)), scenario.grid) for _ in range(p)]
     else:

@@ -80,7 +80,7 @@ def model():
     return load_model("na-sbl-wide")
 
 
-@pytest.mark.parametrize(("antennas", "behind_db"), [(1, 4.8), (4, 4.0)])
+@pytest.mark.parametrize(("antennas", "behind_db"), [(1, 5.8), (4, 4.0)])
 @pytest.mark.parametrize("kmh", [0.0, 3.0, 60.0, 150.0])
 def test_near_to_who_is_told_everything(model, kmh, antennas, behind_db):
     case = slots(kmh, antennas=antennas)

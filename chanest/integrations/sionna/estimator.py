@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
         self._groups: dict[PilotPattern, list[_Snapshot]] = {}
         self._time_weights: list[Tensor] = []  # of every stream: (num_ofdm_symbols, snapshots)
         self._slots: list[Slot] = []
-        self._motion = {"doppler_hz": doppler_hz, "cfo_hz": cfo_hz, "antennas_alike": antennas_alike}
+        self._motion: dict[str, Any] = {"doppler_hz": doppler_hz, "cfo_hz": cfo_hz, "antennas_alike": antennas_alike}
         if time == "auto" and self.model.algorithm.circle:
             self._slots = slots_of(resource_grid, self.model.ofdm.n_fft)
         else:

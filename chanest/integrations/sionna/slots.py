@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ def estimate_slot(
         doppler_hz, cfo_hz: as of :meth:`Model.estimate`.
     """
     sent = torch.stack([pilots[stream, at] for stream, at in zip(slot.streams, slot.places, strict=True)])
-    how = {
+    how: dict[str, Any] = {
         "pilot_symbols": sent,
         "snapshot_axes": 1 if antennas_alike else 0,
         "window_samples": model.ofdm.window_samples,

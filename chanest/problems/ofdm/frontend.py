@@ -6,6 +6,7 @@ from torch import Tensor
 from ...errors import ObservationError
 from ..base import check_noise
 from .pilots import PilotPattern
+from .slots import SlotPattern
 
 
 def observe(
@@ -58,7 +59,7 @@ def observe(
     return received / checked_symbols(pilot_symbols, received)
 
 
-def check_pilots(received: Tensor, pattern: PilotPattern, noise_variance: Tensor | float | None) -> None:
+def check_pilots(received: Tensor, pattern: PilotPattern | SlotPattern, noise_variance: Tensor | float | None) -> None:
     """Raise ObservationError unless received pilots are complex, finite and match the pattern.
 
     >>> check_pilots(torch.ones(3), PilotPattern((-2, 1, 2)), None)

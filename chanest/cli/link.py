@@ -33,12 +33,16 @@ from .terminal import console, progress_bar
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
+_LIGHT = 299792458.0  # m/s
 _OPTIONS = {
     "modulation": "--modulation",
     "rate": "--rate",
     "n_symbols": "--symbols",
     "n_pilot_symbols": "--pilot-symbols",
     "n_pilots": "--pilots",
+    "n_antennas": "--antennas",
+    "doppler_hz": "--speed",
+    "algorithms": "--algorithms",
 }
 Rows = Sequence[dict[str, str]]
 
@@ -54,7 +58,12 @@ def link(
     modulation: Annotated[str, typer.Option(help="qpsk, 16qam or 64qam, with commas between.")] = "qpsk",
     rate: Annotated[float, typer.Option(help="Rate of the LDPC code.")] = 0.5,
     symbols: Annotated[int, typer.Option(help="OFDM symbols of a slot.")] = 12,
-    pilot_symbols: Annotated[int, typer.Option(help="How many of them carry pilots: 1 or 2.")] = 1,
+    pilot_symbols: Annotated[int, typer.Option(help="How many of them carry pilots: 1 to 4.")] = 1,
+    antennas: Annotated[int, typer.Option(help="Of the receiver.")] = 1,
+    speed: Annotated[float, typer.Option(help="Of the user, in km/h.")] = 0.0,
+    carrier: Annotated[
+        float, typer.Option(help="Carrier frequency in GHz, which with a speed makes the Doppler.")
+    ] = 2.1,
     slots: Annotated[int, typer.Option(help="Slots to send per point, at most.")] = 256,
     block_errors: Annotated[int, typer.Option(help="Enough for an estimator at a point; 0 for all slots.")] = 50,
     seed: Annotated[int, typer.Option("--seed", help="Seed of pilots, channels, bits and noise.")] = 0,
@@ -67,6 +76,7 @@ def link(
 
     \b
     chanest link --output link.csv --pilots 75 --ebno 0:12:1 --modulation qpsk
+    chanest link --output moving.csv --scenario etu --speed 120 --pilot-symbols 2 --antennas 2
     """
     from ..integrations.link.simulation import COLUMNS, KEY, LINK_ESTIMATORS, link_of, measure_point, usual_estimators
 
@@ -78,24 +88,31 @@ def link(
         raise ChanestError(f"expected 0, for all slots, or more, got {block_errors}", field="--block-errors")
     on = _sionna_device(chosen_device(device))
     problem = ofdm(chosen_problem(scenario))
-    named = usual_estimators(problem) if algorithms is None else chosen_estimators(algorithms, LINK_ESTIMATORS)
+    for option, value, least in (("--speed", speed, 0.0), ("--carrier", carrier, 0.01)):
+        if not least <= value <= 1000:
+            raise ChanestError(f"expected {least:g}...1000, got {value:g}", field=option)
+    doppler_hz = speed / 3.6 * carrier * 1e9 / _LIGHT
+    simple = antennas == 1 and doppler_hz == 0
+    named = usual_estimators(problem, simple) if algorithms is None else chosen_estimators(algorithms, LINK_ESTIMATORS)
     ebnos = _ebnos(ebno)
     counts = [int(n) for n in numbers("--pilots", pilots, whole=True)]
     modulations = dict.fromkeys(name.strip() for name in modulation.split(","))
     with naming_options(_OPTIONS):
         cases = [
-            (problem.replace(n_pilots=n), one, rate, symbols, pilot_symbols, seed, on)
+            (problem.replace(n_pilots=n), one, rate, symbols, pilot_symbols, seed, on, antennas, doppler_hz)
             for n in counts
             for one in modulations
         ]
         links = [link_of(*case) for case in cases]
-    for made in links:
-        for name in named:
-            made.estimator(name)  # a model that is missing is told of now
+        for made in links:
+            for name in named:
+                made.estimator(name)  # a model that is missing is told of now
     settings: dict[str, object] = {
         "rate": rate,
         "symbols": symbols,
         "pilot_symbols": pilot_symbols,
+        "antennas": antennas,
+        "doppler_hz": f"{doppler_hz:.6g}",
         "algorithms": fingerprinted(named),
         "n_slots": slots,
         "target_errors": block_errors,

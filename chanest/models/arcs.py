@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..algorithms import CircleNASBL, JointPosterior, MovingPosterior, Recovery
 from ..algorithms import na_sbl_circle_rules as rules
-from ..operators import PartialDFT, TimeVarying, cached
+from ..operators import PartialDFT, Repeated, TimeVarying, cached
 from ..problems import DelayGrid, PilotPattern, delay_grid
 from .groups import Groups
 from .precision import converted
@@ -171,9 +171,12 @@ def _coarsely(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialD
     """Where the coarse iterations end, of as many pilots as are enough, and their operator."""
     phi, m = part.phi, part.phi.n_measurements
     y, noise, ratio = part.y, part.noise, part.ratio
-    if m > ENOUGH and not isinstance(phi, TimeVarying):
+    if m > ENOUGH and (isinstance(phi, Repeated) or not isinstance(phi, TimeVarying)):
         at = torch.randperm(m, generator=torch.Generator().manual_seed(0))[:ENOUGH].sort().values.to(y.device)
-        phi = cached(phi, "thinned", lambda: phi.seen_at(phi.subcarriers[at]))
+        if isinstance(phi, Repeated):
+            phi, at = phi.thinned(at)
+        else:
+            phi = cached(phi, "thinned", lambda: phi.seen_at(phi.subcarriers[at]))
         share = m / ENOUGH  # entries of y have the mean square 1/M
         y = y[..., at] * share**0.5
         noise, ratio = (v if v is None or v.ndim == 1 else v[:, at] for v in (noise, ratio))

@@ -192,7 +192,8 @@ def _same_on_all_symbols(groups: Groups, pattern: SlotPattern) -> bool:
 
 def slots_at_once(groups: Groups, pattern: SlotPattern) -> int:
     """Groups of a chunk whose matrices fit memory."""
-    m, n_symbols = len(pattern), len(pattern.output_times_s)
+    same, n_symbols = _same_on_all_symbols(groups, pattern), len(pattern.output_times_s)
+    m = len(pattern.patterns[0] if same else pattern)
     largest = max(m * m, groups.y.shape[1] * n_symbols * pattern.grid.n_used, m * pattern.grid.n_used // THINNED)
     return max(1, _ENTRIES // largest)
 

@@ -332,6 +332,14 @@ class Repeated(TimeVarying):
     def of_symbol(self, values: Tensor) -> Tensor:
         return values[..., : self.n_measurements]
 
+    def thinned(self, at: Tensor) -> tuple["Repeated", Tensor]:
+        """The same for some of a symbol's pilots, (n,) int64, of one layer; and which these are of all symbols'."""
+        assert isinstance(self.phi, PartialDFT)
+        m, phi = self.n_measurements, self.phi
+        fewer = cached(phi, ("thinned", len(at)), lambda: phi.seen_at(phi.subcarriers[at]))
+        every = (torch.arange(self.n_symbols, device=at.device).unsqueeze(-1) * m + at).flatten()
+        return Repeated(fewer, self.motion, self.weights), every
+
     def of_pilots(self, values: Tensor) -> Tensor:
         return values.repeat(1, self.n_symbols)
 

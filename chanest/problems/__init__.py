@@ -13,7 +13,7 @@ from .ofdm.delays import DelayGrid, delay_grid, period_samples, sample_window
 from .ofdm.frontend import check_pilots, checked_symbols, observe
 from .ofdm.grid import NAMES as GRID_NAMES
 from .ofdm.grid import Grid
-from .ofdm.motion import jakes, moving_response
+from .ofdm.motion import jakes, moving_gains, moving_response
 from .ofdm.operator_cache import cached_operator, cfr_of, whole_band
 from .ofdm.pilots import PilotPattern, pattern_of
 from .ofdm.scenario import Scenario, TrainingRange
@@ -51,6 +51,7 @@ __all__ = [
     "gaussian",
     "jakes",
     "load_scenario",
+    "moving_gains",
     "moving_response",
     "not_none",
     "observe",

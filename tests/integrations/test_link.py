@@ -21,6 +21,7 @@ from chanest.integrations.link import simulation
 from chanest.integrations.link.simulation import COLUMNS, ebno_at, simulate_point, usual_estimators
 from chanest.integrations.link.transmission import Link
 from chanest.models import shipped_models
+from chanest.problems import jakes
 from chanest.problems.ofdm.draw import frequency_response
 
 LTE10 = load_scenario("lte10")
@@ -71,7 +72,9 @@ def test_blocks_fill_the_slot(modulation, n_pilots):
         ({"modulation": "bpsk"}, "modulation: expected one of qpsk, 16qam, 64qam, got bpsk"),
         ({"rate": math.nan}, "rate: expected 0.25...0.9, got nan"),
         ({"n_symbols": 0}, "n_symbols: expected 1...140, got 0"),
-        ({"n_pilot_symbols": 3}, "n_pilot_symbols: expected 1...2, got 3"),
+        ({"n_pilot_symbols": 5}, "n_pilot_symbols: expected 1...4, got 5"),
+        ({"n_antennas": 0}, "n_antennas: expected 1...64, got 0"),
+        ({"doppler_hz": -1.0}, "doppler_hz: expected 0...100,000 Hz, got -1"),
         ({"n_pilot_symbols": 2, "n_symbols": 1}, "n_pilot_symbols: expected 1...1, got 2"),
         ({"scenario": LTE10.replace(n_pilots=600), "n_symbols": 1}, "n_symbols: a slot of 1 carries 0 information"),
         ({"scenario": LTE10.replace(cp_samples=1025)}, "cp_samples: expected at most n_fft = 1024, got 1025"),
@@ -102,6 +105,27 @@ def test_noise_counts_prefix_and_pilots_and_channels_are_the_scenarios(name):
     outside = np.setdiff1d(np.arange(-512, 512), scenario.used_subcarriers) + 512
     assert float(sent[..., outside].abs().max()) < 1e-4
     assert not torch.equal(slots.bits, link.transmit(7.0, 8, 1).bits)
+
+
+@pytest.mark.slow
+def test_a_user_in_motion_and_antennas():
+    """The channel changes as its Doppler says; what knows its motion is ahead of a line between the pilot symbols."""
+    scenario = load_scenario("etu")
+    link = Link(scenario, n_pilot_symbols=2, n_antennas=2, doppler_hz=200.0)
+    slots = link.transmit(12.0, 48, 0)
+    assert slots.cfr.shape == (48, 1, 2, 1, 1, 12, 600)
+    assert slots.received.shape == (48, 1, 2, 12, 1024)
+    lag = float(link.grid.ofdm_symbol_duration) * 6
+    first, later = slots.cfr[..., 0, :], slots.cfr[..., 6, :]
+    correlation = float((first.conj() * later).mean().real / first.abs().square().mean())
+    assert correlation == pytest.approx(float(jakes([200.0], np.zeros(1), np.array([lag]))), abs=0.1)
+    rows = simulate_point(link, ["perfect", "lmmse-told", "na-sbl-wide", "ls-linear"], 12.0, n_slots=16)
+    nmse = {row["estimator"]: row["cfr_nmse_db"] for row in rows}
+    assert nmse["lmmse-told"] < nmse["na-sbl-wide"] < nmse["ls-linear"] - 4
+    assert nmse["na-sbl-wide"] < nmse["lmmse-told"] + 1.5
+    with pytest.raises(ChanestError, match="oracle-ls knows one antenna at rest; leave it out"):
+        link.estimator("oracle-ls")
+    assert usual_estimators(scenario, simple=False) == ("perfect", "lmmse-told", "na-sbl-wide", "ls-linear")
 
 
 def test_batches_are_those_of_the_seed_and_leave_torchs_generator_alone():
@@ -282,7 +306,9 @@ MISTAKES = [
     ("--output x.csv --ebno 0:90:0.01 --pilots 50,75", "--ebno: expected a grid of at most 10000 points"),
     ("--output x.csv --modulation qpsk,8psk", "--modulation: expected one of qpsk, 16qam, 64qam, got 8psk"),
     ("--output x.csv --rate 1", "--rate: expected 0.25...0.9, got 1"),
-    ("--output x.csv --symbols 0", "--symbols: expected 1...140, got 0"),
+    ("--output x.csv --pilot-symbols 5", "--pilot-symbols: expected 1...4, got 5"),
+    ("--output x.csv --antennas 0", "--antennas: expected 1...64, got 0"),
+    ("--output x.csv --speed -3", "--speed: expected 0...1000, got -3"),
     ("--output x.csv --symbols 1 --pilots 595", "--symbols: a slot of 1 carries 5 information bits, expected at least"),
     ("--output x.csv --pilot-symbols 3", "--pilot-symbols: expected 1...2, got 3"),
     ("--output x.csv --block-errors -1", "--block-errors: expected 0, for all slots, or more, got -1"),

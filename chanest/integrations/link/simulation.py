@@ -1,6 +1,6 @@
 """Error rates of a link: every estimator on the same slots, one Eb/N0 at a time."""
 
-from .transmission import ORACLE, PERFECT, SIONNA_LS, ChannelEstimator, Link, Slots  # first: needs Sionna
+from .transmission import ORACLE, PERFECT, SIONNA_LS, TOLD, ChannelEstimator, Link, Slots  # first: needs Sionna
 
 # isort: split
 
@@ -21,8 +21,8 @@ from ...evaluation import ErrorSums
 from ...models import ESTIMATORS
 from ...problems import Scenario
 
-Case = tuple[Scenario, str, float, int, int, int, str]  # the arguments of a Link
-LINK_ESTIMATORS = (PERFECT, ORACLE, SIONNA_LS, *ESTIMATORS)
+Case = tuple[Scenario, str, float, int, int, int, str, int, float]  # the arguments of a Link
+LINK_ESTIMATORS = (PERFECT, ORACLE, SIONNA_LS, TOLD, *ESTIMATORS)
 KEY = ("scenario", "n_pilots", "modulation", "ebno_db")
 COLUMNS = (
     *KEY,
@@ -43,6 +43,8 @@ COLUMNS = (
     "rate",
     "symbols",
     "pilot_symbols",
+    "antennas",
+    "doppler_hz",
     "algorithms",
     "n_slots",
     "target_errors",
@@ -56,13 +58,19 @@ _SYMBOLS_PER_BATCH = 192  # OFDM symbols sent at once
 _KEPT = 64  # batches of a point that are kept for the next estimator
 
 
-def usual_estimators(scenario: Scenario) -> tuple[str, ...]:
+def usual_estimators(scenario: Scenario, simple: bool = True) -> tuple[str, ...]:
     """What is compared when nothing is asked for; least squares on the true taps where the channel has taps.
+
+    Args:
+        scenario: of the channels.
+        simple: one antenna of a user at rest; else what is told the covariances is the bound.
 
     >>> from chanest import load_scenario
     >>> usual_estimators(load_scenario("tdl-c300"))
     ('perfect', 'na-sbl', 'na-alista', 'lmmse-exponential', 'linear')
     """
+    if not simple:
+        return (PERFECT, TOLD, "na-sbl-wide", SIONNA_LS)
     bounds = (PERFECT, ORACLE) if scenario.on_grid else (PERFECT,)
     return (*bounds, "na-sbl", "na-alista", "lmmse-exponential", "linear")
 
@@ -151,7 +159,15 @@ def simulate_point(
 
 @cache
 def link_of(
-    scenario: Scenario, modulation: str, rate: float, n_symbols: int, n_pilot_symbols: int, seed: int, device: str
+    scenario: Scenario,
+    modulation: str,
+    rate: float,
+    n_symbols: int,
+    n_pilot_symbols: int,
+    seed: int,
+    device: str,
+    n_antennas: int = 1,
+    doppler_hz: float = 0.0,
 ) -> Link:
     """A :class:`Link`, made once per process.
 
@@ -160,7 +176,7 @@ def link_of(
     >>> link_of(*case) is link_of(*case)
     True
     """
-    return Link(scenario, modulation, rate, n_symbols, n_pilot_symbols, seed, device)
+    return Link(scenario, modulation, rate, n_symbols, n_pilot_symbols, seed, device, n_antennas, doppler_hz)
 
 
 def measure_point(
@@ -174,7 +190,7 @@ def measure_point(
     """:func:`simulate_point` as a task of a sweep: all arguments can be sent to another process.
 
     >>> from chanest import load_scenario
-    >>> rows = measure_point((load_scenario("lte10"), "qpsk", 0.5, 1, 1, 0, "cpu"), ["linear"], 6, 8, 0, print)
+    >>> rows = measure_point((load_scenario("lte10"), "qpsk", 0.5, 1, 1, 0, "cpu", 1, 0.0), ["linear"], 6, 8, 0, print)
     75 pilots, qpsk, 6 dB: linear
     >>> rows[0]["blocks"]
     8

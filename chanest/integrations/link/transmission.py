@@ -16,6 +16,7 @@ from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 from sionna.phy.mapping import BinarySource, Demapper, Mapper
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import (
+    LMMSEChannelEstimator,
     LMMSEEqualizer,
     LSChannelEstimator,
     RemoveNulledSubcarriers,
@@ -27,11 +28,11 @@ from torch import Tensor
 
 from ...errors import ChanestError
 from ...models import pick_named
-from ...problems import Scenario
+from ...problems import Scenario, jakes
 
 MODULATIONS = {"qpsk": 2, "16qam": 4, "64qam": 6}
-PERFECT, ORACLE, SIONNA_LS = "perfect", "oracle-ls", "ls-linear"
-RATES, MOST_SYMBOLS = (0.25, 0.9), 140
+PERFECT, ORACLE, SIONNA_LS, TOLD = "perfect", "oracle-ls", "ls-linear", "lmmse-told"
+RATES, MOST_SYMBOLS, MOST_ANTENNAS = (0.25, 0.9), 140, 64
 _MOST_BITS = 8448  # information bits of an LDPC block of 5G NR
 _ROUNDS = (4, 4, 4, 8)  # iterations of the decoder: 20, as Sionna's own default
 
@@ -44,9 +45,9 @@ class Slots:
 
     Attributes:
         bits: (batch, n_blocks, k) information bits.
-        received: [batch, 1, 1, n_symbols, n_fft] what reaches the receiver.
-        cfr: [batch, 1, 1, 1, 1, 1, n_used] the channel, which is constant over the slot.
-        delays_s, gains: (batch, paths) the same channel as paths.
+        received: [batch, 1, n_antennas, n_symbols, n_fft] what reaches the receiver.
+        cfr: [batch, 1, n_antennas, 1, 1, 1 or n_symbols, n_used] the channel, one for a slot where nothing moves.
+        delays_s, gains: (batch, paths) the channel of the first antenna and symbol as paths.
         noise_variance: per resource element.
     """
 
@@ -59,11 +60,11 @@ class Slots:
 
 
 class Link:
-    """One transmit and one receive antenna, a static channel per slot, pilots of modulus 1 on one or two symbols.
+    """One transmit antenna, a channel per slot, static or of a user in motion, pilots of modulus 1 on some symbols.
 
     The slot has the scenario's DFT length, used subcarriers and cyclic prefix. Pilots stand on its third symbol, or on
-    its third and another half a slot later (the first symbols of shorter slots); data fill what is left. The data of a
-    slot are cut into as few equal LDPC blocks as 8448 information bits each allow; resource elements that do not
+    its third and others, evenly over the slot (the first symbols of shorter slots); data fill what is left. The data of
+    a slot are cut into as few equal LDPC blocks as 8448 information bits each allow; resource elements that do not
     fill a symbol of every block, fewer than there are blocks, carry padding.
 
     Args:
@@ -71,9 +72,11 @@ class Link:
         modulation: a key of :data:`MODULATIONS`.
         rate: of the code.
         n_symbols: OFDM symbols of a slot.
-        n_pilot_symbols: 1 or 2.
+        n_pilot_symbols: 1 to 4.
         seed: of pilots, channels, bits and noise.
         device: "cpu" or "cuda:N".
+        n_antennas: of the receiver, which see the same delays.
+        doppler_hz: maximal Doppler shift of a user in motion.
 
     Raises:
         ChanestError: an argument out of range, or a slot that leaves fewer than 12 information bits.
@@ -94,15 +97,20 @@ class Link:
         n_pilot_symbols: int = 1,
         seed: int = 0,
         device: str = "cpu",
+        n_antennas: int = 1,
+        doppler_hz: float = 0.0,
     ) -> None:
+        ChanestError.unless(1 <= n_antennas <= MOST_ANTENNAS, f"1...{MOST_ANTENNAS}", n_antennas, "n_antennas")
+        ChanestError.unless(0 <= doppler_hz < 1e5, "0...100,000 Hz", f"{doppler_hz:g}", "doppler_hz")
         ChanestError.unless(modulation in MODULATIONS, f"one of {', '.join(MODULATIONS)}", modulation, "modulation")
         ChanestError.unless(RATES[0] <= rate <= RATES[1], f"{RATES[0]:g}...{RATES[1]:g}", f"{rate:g}", "rate")
         ChanestError.unless(1 <= n_symbols <= MOST_SYMBOLS, f"1...{MOST_SYMBOLS}", n_symbols, "n_symbols")
-        most = min(2, n_symbols)
+        most = min(4, n_symbols)
         ChanestError.unless(1 <= n_pilot_symbols <= most, f"1...{most}", n_pilot_symbols, "n_pilot_symbols")
         cp, n_fft = scenario.cp_samples, scenario.n_fft
         ChanestError.unless(cp <= n_fft, f"at most n_fft = {n_fft}", cp, "cp_samples")
         self.scenario, self.modulation, self.seed, self.device = scenario, modulation, seed, device
+        self.n_antennas, self.doppler_hz = n_antennas, doppler_hz
         self.grid = self._resource_grid(n_symbols, n_pilot_symbols)
         bits_per_symbol, n_data = MODULATIONS[modulation], self.grid.num_data_symbols
         self.n_blocks = 1
@@ -140,7 +148,7 @@ class Link:
             device=self.device,
         )
         first = min(2, n_symbols // n_pilot_symbols - 1)
-        symbols = [first, first + n_symbols // 2][:n_pilot_symbols]
+        symbols = [first + i * n_symbols // n_pilot_symbols for i in range(n_pilot_symbols)]
         grid.pilot_pattern = random_pilot_pattern(scenario.n_pilots, grid, symbols, self.seed)
         return grid
 
@@ -152,7 +160,15 @@ class Link:
         symbols = self._mapper(self._encoder(bits)).flatten(1)
         padding = symbols[:, : self.grid.num_data_symbols - symbols.shape[1]]
         sent = self._fill(torch.cat([symbols, padding], 1).unflatten(0, (-1, 1, 1)))
-        a, tau = SparseCIR(self.scenario, seed=int(state[1]), device=self.device)(batch_size, 1)
+        channel = SparseCIR(
+            self.scenario,
+            num_rx_ant=self.n_antennas,
+            seed=int(state[1]),
+            max_doppler_hz=self.doppler_hz,
+            device=self.device,
+        )
+        steps = self.grid.num_ofdm_symbols if self.moving else 1
+        a, tau = channel(batch_size, steps, 1 / self.grid.ofdm_symbol_duration)
         cfr = cir_to_ofdm_channel(self._frequencies, a, tau)
         no = ebnodb2no(
             ebno_db, MODULATIONS[self.modulation], self.k / self.n, resource_grid=self.grid, device=self.device
@@ -161,11 +177,16 @@ class Link:
         return Slots(
             bits,
             received,
-            self._used(cfr.flatten(2, 4)).unflatten(2, (1, 1, 1)),
+            self._used(cfr.flatten(2, 4)).unflatten(2, (self.n_antennas, 1, 1)),
             tau[:, 0, 0],
             a[:, 0, 0, 0, 0, :, 0],
             no,
         )
+
+    @property
+    def moving(self) -> bool:
+        """Whether the channel changes within a slot."""
+        return self.doppler_hz > 0
 
     def decode(self, slots: Slots, h_hat: Tensor, error_variance: Tensor) -> Tensor:
         """Information bits, (batch, n_blocks, k), from channel estimates as Sionna's estimators give them.
@@ -189,27 +210,56 @@ class Link:
     def estimator(self, name: str) -> tuple[ChannelEstimator, str]:
         """A channel estimator by name, and its model's name, empty where there is none.
 
-        ``perfect`` is told the channel, ``oracle-ls`` its delays; ``ls-linear`` is Sionna's LSChannelEstimator with
-        linear interpolation, averaged over the pilot symbols. The others are those of this package; they pool the
-        pilots of both symbols.
+        ``perfect`` is told the channel, ``oracle-ls`` its delays, ``lmmse-told`` its mean delay profile and its Doppler
+        (Sionna's LMMSEChannelEstimator); ``ls-linear`` is Sionna's LSChannelEstimator with linear interpolation, of a
+        channel at rest averaged over the pilot symbols. The others are those of this package; of a channel at rest they
+        pool the pilots of all symbols, of one that moves they take ``time="auto"``.
 
         Raises:
+            ChanestError: ``oracle-ls`` of several antennas or of a user in motion.
             ModelError: no model for the scenario is shipped.
             AlgorithmError: no such estimator.
         """
         if name == PERFECT:
             return lambda slots: (self._over_symbols(slots.cfr), torch.zeros((), device=self.device)), ""
         if name == ORACLE:
+            if self.moving or self.n_antennas > 1:
+                raise ChanestError(f"{ORACLE} knows one antenna at rest; leave it out", field="algorithms")
             return self._true_delays, ""
         if name == SIONNA_LS:
-            block, model = LSChannelEstimator(self.grid, "lin_time_avg", device=self.device), ""
+            how = "lin" if self.moving else "lin_time_avg"
+            block, model = LSChannelEstimator(self.grid, how, device=self.device), ""
+        elif name == TOLD:
+            time, frequency = self._covariances()
+            block, model = LMMSEChannelEstimator(self.grid, time, frequency, order="f-t", device=self.device), ""
         else:
             picked = pick_named(name, self.scenario, len(torch.unique(self._pilot_places[1])))
-            block, model = SparseChannelEstimator(self.grid, picked, time="static", device=self.device), picked.name
+            pooled = not self.moving and not picked.algorithm.circle
+            block = SparseChannelEstimator(
+                self.grid,
+                picked,
+                time="static" if pooled else "auto",
+                doppler_hz=None if self.moving else 0.0,
+                device=self.device,
+            )
+            model = picked.name
         return lambda slots: block(slots.received, slots.noise_variance), model
 
     def _over_symbols(self, cfr: Tensor) -> Tensor:
         return cfr.expand(*cfr.shape[:-2], self.grid.num_ofdm_symbols, -1)
+
+    def _covariances(self) -> tuple[Tensor, Tensor]:
+        """Of the channel over the symbols, and over the used subcarriers, as the scenario has them on average."""
+        times = np.arange(self.grid.num_ofdm_symbols) * float(self.grid.ofdm_symbol_duration)
+        delays, powers = self.scenario.delay_profile()
+        used = np.asarray(self.scenario.used_subcarriers)
+        response = np.exp(-2j * np.pi * np.outer(used, np.asarray(delays)) / self.scenario.n_fft)
+        frequency = (response * np.asarray(powers)) @ response.conj().T
+        time = jakes([self.doppler_hz], times, times)[0]
+        return (
+            time.to(self.device, torch.complex64),
+            torch.from_numpy(frequency).to(self.device, torch.complex64),
+        )
 
     @cached_property
     def _pilot_places(self) -> tuple[Tensor, ...]:

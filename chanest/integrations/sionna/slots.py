@@ -10,6 +10,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from ...models import Model
+from ...models.arcs import ENOUGH
 from ...problems import SlotPattern
 from .patterns import Elements, checked_pattern, grid_band, pilot_elements
 
@@ -92,14 +93,14 @@ def estimate_slot(
         doppler_hz, cfo_hz: as of :meth:`Model.estimate`.
     """
     sent = torch.stack([pilots[stream, at] for stream, at in zip(slot.streams, slot.places, strict=True)])
+    n_symbols, one = len(slot.pattern.output_times_s), slot.pattern.patterns[0]
     how: dict[str, Any] = {
         "pilot_symbols": sent,
         "snapshot_axes": 1 if antennas_alike else 0,
-        "window_samples": model.ofdm.window_samples,
+        "window_samples": model.ofdm.window_samples if len(one) <= ENOUGH else None,
         "error_variance": True,
     }
     observed = received[..., slot.elements]
-    n_symbols, one = len(slot.pattern.output_times_s), slot.pattern.patterns[0]
     if len(slot.pattern.patterns) == 1:
         found = model.solve(observed, one, noise, **how)
     else:

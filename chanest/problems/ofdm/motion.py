@@ -32,6 +32,32 @@ def jakes(doppler_hz: Sequence[float] | np.ndarray, times_s: np.ndarray, others_
     return torch.from_numpy(j0(2 * np.pi * np.asarray(doppler_hz)[:, None, None] * lags))
 
 
+def moving_gains(
+    variances: Tensor, times_s: np.ndarray, doppler_hz: Tensor, n_antennas: int, generator: torch.Generator
+) -> Tensor:
+    """Gaussian gains of paths that change with time, independent from antenna to antenna.
+
+    Args:
+        variances: (batch, P).
+        times_s: (S,).
+        doppler_hz: (batch,) maximal Doppler shifts.
+        n_antennas: A.
+        generator: of the gains.
+
+    Returns:
+        (batch, A, S, P) complex64.
+
+    >>> seeded = torch.Generator().manual_seed(0)
+    >>> moving_gains(torch.ones(2, 3), np.arange(14) / 14e3, torch.tensor([0.0, 120.0]), 4, seeded).shape
+    torch.Size([2, 4, 14, 3])
+    """
+    correlation = jakes(doppler_hz.numpy(), times_s, times_s)
+    factor = torch.linalg.cholesky(correlation + _LOAD * torch.eye(len(times_s), dtype=torch.float64))
+    shape = len(variances), n_antennas, len(times_s), variances.shape[-1]
+    gains = torch.randn(shape, dtype=torch.complex64, generator=generator)
+    return torch.einsum("bst,batp->basp", factor.to(gains.dtype), gains) * variances.sqrt()[:, None, None]
+
+
 def moving_response(
     delays_samples: Tensor,
     variances: Tensor,
@@ -60,10 +86,7 @@ def moving_response(
     >>> moving_response(delays, powers, Grid(), np.arange(14) / 14e3, torch.tensor([120.0]), 2, seeded).shape
     torch.Size([1, 2, 14, 600])
     """
-    n, n_paths = delays_samples.shape
-    correlation = jakes(doppler_hz.numpy(), times_s, times_s)
-    factor = torch.linalg.cholesky(correlation + _LOAD * torch.eye(len(times_s), dtype=torch.float64))
-    gains = torch.randn(n, n_antennas, len(times_s), n_paths, dtype=torch.complex64, generator=generator)
-    gains = torch.einsum("bst,batp->basp", factor.to(gains.dtype), gains) * variances.sqrt()[:, None, None]
+    n = len(delays_samples)
+    gains = moving_gains(variances, times_s, doppler_hz, n_antennas, generator)
     rows = delays_samples.repeat_interleave(n_antennas * len(times_s), 0)
     return frequency_response(rows, gains.reshape(len(rows), -1), grid).view(n, n_antennas, len(times_s), -1)

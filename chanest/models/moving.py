@@ -18,6 +18,7 @@ from .arcs import Part, arcs_of, of_groups, on_circle, recovered
 from .findings import DETECTED, false_alarm_probability, noise_found, snr_db, timing_samples
 from .groups import Groups
 from .guard import kept, kept_share, unsure
+from .trust import Found
 
 # candidates for the Doppler over the largest; that times the time between two symbols with pilots, and in Hz
 DOPPLERS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.265, 0.33, 0.415, 0.5, 0.6, 0.715, 0.85, 1.0)
@@ -173,6 +174,12 @@ def found_in_motion(
         variance = of_groups(parts, expected)
         whole = share.amin(-1)[:, None, None]
         variance = unsure(variance, whole, still.abs().square().mean(-2).sqrt()[:, None, None])
+    if n_layers == 1:
+        at_rest = delays.operator(pattern.merged, dtype, device)
+        seen = Found(recovery.x.flatten(1, 2), still, posterior.noise_variance, at_rest, band, pattern.merged, True)
+        doubted, doubt = seen.doubted(cfr[:, :, 0].flatten(1, 2), None if variance is None else variance[:, 0])
+        cfr = doubted.reshape(cfr.shape)
+        variance = None if doubt is None else doubt.unsqueeze(1)
     dopplers, cfos = (
         posterior.weights.double() @ moves.dopplers_hz.to(device),
         posterior.turn.double() @ moves.cfos_hz.to(device),

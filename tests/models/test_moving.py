@@ -222,6 +222,17 @@ def test_the_one_liner_takes_pilots_in_any_order(model):
     np.testing.assert_allclose(found.cfr, expected[:, 0, [0, 6]], rtol=1e-3, atol=1e-3)
 
 
+def test_far_from_the_pilots_the_response_is_not_believed(model):
+    block = PilotPattern(tuple(range(-300, -200, 2)))
+    case = slots(60.0, patterns=(block, block))
+    found = model.estimate(case.received, case.pattern, case.noise, snapshot_axes=1, error_variance=True, cfo_hz=0.0)
+    far = slice(500, 600)
+    assert nmse_db(found.cfr[..., far], case.cfr[..., far]) < 0.5
+    error = (found.cfr - case.cfr)[..., far].abs().square().mean()
+    assert abs(db(found.error_variance[..., far].mean() / error)) < 3
+    assert nmse_db(found.cfr[..., 20:90], case.cfr[..., 20:90]) < -12
+
+
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_silence_and_what_is_no_number(model, value):
     pattern = slots(0.0, n=1).pattern

@@ -53,7 +53,7 @@ def fit_error_variance(
     fitted(calibration, base, features, error, seed, _STEPS * (2 if algorithm.circle else 1))
 
 
-def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed: int, steps: int = 2 * _STEPS) -> None:
+def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed: int, steps: int) -> None:
     """A calibration fitted to squared errors by Adam, in place.
 
     Args:

@@ -21,7 +21,7 @@ _FASTEST, _FASTEST_HZ = 0.3, 700.0  # Doppler shift: times the time between two 
 _LARGEST = 8.0  # errors over the base: a few missed motions would outweigh the rest
 
 
-def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 400) -> None:
+def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps: int = 6000) -> None:
     """Fit ``model.algorithm.moving_calibration`` by the Gaussian likelihood of the CFR error.
 
     Slots of two to four symbols with pilots, random ones, combs, staggered combs; 1 to 8 antennas, users at rest and in
@@ -31,10 +31,11 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 400) -> No
         model: its algorithm's calibration is changed in place; nothing happens where it is not NA-SBL for any receiver.
         seed: of the draws.
         n_batches: batches of 16 slots.
+        steps: of the fit.
 
     >>> from chanest import load_model, load_scenario
     >>> model = load_model("na-sbl-wide")
-    >>> fit_moving_variance(model, n_batches=1)
+    >>> fit_moving_variance(model, n_batches=1, steps=10)
     >>> bool(model.algorithm.moving_calibration.output.bias.isfinite())
     True
     """
@@ -46,7 +47,7 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 400) -> No
     calibration.initialise(seeded(seed, "initialise", 2))
     read = [_read(algorithm, ofdm(model.scenario), seed, i) for i in range(n_batches)]
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
-    fitted(calibration, base, features, error, seed)
+    fitted(calibration, base, features, error, seed, steps)
 
 
 def drawn_pattern(scenario: Scenario, generator: np.random.Generator) -> SlotPattern:

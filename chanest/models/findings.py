@@ -151,13 +151,14 @@ def false_alarm_probability(
     noise = (level.unsqueeze(-1) * relative).clamp_min(1e-30)
     weighted = (groups.y / noise.to(groups.y.real.dtype).unsqueeze(-2)).to(groups.y.dtype)
     kappa = (1 / noise).mean(-1, keepdim=True)
-    if isinstance(coarse, TimeVarying):  # symbols add up like snapshots
-        n_snapshots = n_snapshots * coarse.n_symbols
-        matched = coarse.adjoint(coarse.arranged(weighted)).flatten(1, 2).abs().double().square()
-        matched = matched * coarse.n_symbols / coarse.unit**2
+    if isinstance(coarse, TimeVarying):  # symbols add up like snapshots, each over its own noise
+        of = torch.nn.functional.one_hot(coarse.symbol, coarse.n_symbols).double()
+        own = (1 / noise) @ of / m * coarse.unit
+        matched = coarse.adjoint(coarse.arranged(weighted)).abs().double().square()
+        energy = (matched.sum(1) / own.unsqueeze(-1)).sum(1)
+        n_snapshots, m = n_snapshots * coarse.n_symbols, int(of.sum(0).min())
     else:
-        matched = coarse.adjoint(weighted).abs().double().square()
-    energy = matched.sum(-2) / kappa
+        energy = coarse.adjoint(weighted).abs().double().square().sum(-2) / kappa
     rows = energy.reshape(len(energy), -1, layer.n_coefficients)
     cells = layer.spacing_samples / layer.resolution_samples  # of a tap
     least = torch.ones_like(level)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,10 @@ def moves_of(pattern: SlotPattern, doppler_hz: float | None = None, cfo_hz: floa
         ObservationError: a Doppler shift or an offset that is none.
     """
     for name, value in (("doppler_hz", doppler_hz), ("cfo_hz", cfo_hz)):
-        if value is not None and not (np.isfinite(value) and (name == "cfo_hz" or value >= 0)):
+        if value is None:
+            continue
+        known = isinstance(value, Real) and np.isfinite(value) and (name == "cfo_hz" or value >= 0)
+        if not known:
             raise ObservationError(
                 f"expected a finite number{' from 0 on' * (name != 'cfo_hz')}, got {value}", field=name
             )

@@ -129,12 +129,14 @@ def estimate(
             missing = "pilot_symbol_index" if pilot_symbol_index is None else "symbol_times_s"
             raise PilotError("missing; pilots of several symbols come with an index and times", field=missing)
         else:
-            slot = (np.asarray(pilot_symbol_index), np.asarray(symbol_times_s, dtype=float))
-            wanted = None if output_times_s is None else np.asarray(output_times_s, dtype=float)
+            slot = (np.asarray(pilot_symbol_index), np.asarray(symbol_times_s))
+            wanted = None if output_times_s is None else np.asarray(output_times_s)
             pattern, order = slot_pattern_of(pilots, *slot, n_fft, used, wanted)
     if order is not None:
-        received_pilots, noise_variance, pilot_symbols, pilot_valid = (
-            _sorted(values, order) for values in (received_pilots, noise_variance, pilot_symbols, pilot_valid)
+        if getattr(noise_variance, "ndim", 0) == received_pilots.ndim:  # of every pilot
+            noise_variance = _sorted(noise_variance, order)
+        received_pilots, pilot_symbols, pilot_valid = (
+            _sorted(values, order) for values in (received_pilots, pilot_symbols, pilot_valid)
         )
     return model.estimate(
         received_pilots,

@@ -39,7 +39,7 @@ from sionna.phy.ofdm import (
 from sionna.phy.ofdm import PilotPattern as SionnaPilotPattern
 
 from chanest import PilotPattern, load_model, load_scenario, nmse_db
-from chanest.errors import AlgorithmError, ModelError, ObservationError, PilotError
+from chanest.errors import AlgorithmError, ModelError, ObservationError, PilotError, ScenarioError
 from chanest.integrations.sionna import (
     SparseChannelEstimator,
     SparseCIR,
@@ -47,7 +47,7 @@ from chanest.integrations.sionna import (
     random_pilot_pattern,
 )
 from chanest.models import pick_model
-from chanest.problems import seeded
+from chanest.problems import jakes, seeded
 
 LTE = {"num_guard_carriers": (212, 211), "dc_null": True, "cyclic_prefix_length": 256}
 
@@ -581,6 +581,29 @@ class TestMovingUsers:
         together, _ = SparseChannelEstimator(grid)(y, 0.01)
         apart, _ = SparseChannelEstimator(grid, antennas_alike=False)(y, 0.01)
         assert nmse_db(together, h) < nmse_db(apart, h) - 0.4
+
+    def test_one_pilot_symbol_and_a_doppler_that_is_told(self):
+        grid, y, h = self.slots(150, symbols=(2,))
+        held, _ = SparseChannelEstimator(grid)(y, 0.01)
+        told, err_var = SparseChannelEstimator(grid, doppler_hz=292.0)(y, 0.01)
+        assert nmse_db(told, h) < nmse_db(held, h) - 0.5
+        error = (told - h).abs().square()
+        assert float(err_var[..., 13, :].mean()) > 10 * float(err_var[..., 2, :].mean())
+        assert abs(10 * float((err_var.mean() / error.mean()).log10())) < 5
+
+    @pytest.mark.parametrize("doppler", [-100.0, float("nan")])
+    def test_a_doppler_that_is_none(self, doppler):
+        with pytest.raises(ScenarioError, match="max_doppler_hz: expected a finite number of Hz from 0 on"):
+            SparseCIR("lte10", max_doppler_hz=doppler)
+
+    def test_gains_of_a_scenario_in_motion(self):
+        a, tau = SparseCIR("eva", num_rx_ant=2, max_doppler_hz=200.0)(400, 14, 14e3)
+        assert a.shape == (400, 1, 2, 1, 1, 9, 14)
+        assert tau.shape == (400, 1, 1, 9)
+        lag = (a[..., 0].conj() * a[..., 6]).sum().real / a[..., 0].abs().square().sum()
+        assert float(lag) == pytest.approx(float(jakes([200.0], np.zeros(1), np.array([6 / 14e3]))), abs=0.06)
+        with pytest.raises(ScenarioError, match="at most 512 time steps"):
+            SparseCIR("eva", max_doppler_hz=200.0)(2, 600, 14e3)
 
     def test_a_frequency_offset_is_found(self):
         grid, y, h = self.slots(3)

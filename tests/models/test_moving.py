@@ -245,6 +245,27 @@ def test_silence_and_what_is_no_number(model, value):
     assert np.isfinite(found.error_variance).all()
 
 
+@pytest.mark.parametrize("counts", [(36, 4), (28, 4, 4, 4), (75, 75)])
+def test_noise_alone_is_no_channel_however_the_pilots_are_shared_out(model, counts):
+    patterns = tuple(PilotPattern.random(n, i) for i, n in enumerate(counts))
+    pattern = SlotPattern(patterns, tuple(np.arange(len(counts)) * 5e-4))
+    noise = torch.randn(300, sum(counts), dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    found = model.estimate(noise, pattern, 1.0, doppler_hz=100.0, cfo_hz=0.0)
+    assert float(found.detected.double().mean()) < 0.02
+
+
+def test_noise_of_observations_keeps_their_order():
+    """As many observations as pilots, which stand in no order."""
+    case = slots(3.0, n=20)
+    order = np.random.default_rng(1).permutation(75)
+    k = np.asarray(case.pattern.patterns[0].subcarriers)
+    received = case.received[:, 0, :75]
+    noise = torch.linspace(0.01, 5, 20, dtype=torch.float64)
+    square = torch.cat([received] * 4)[:75], torch.cat([noise] * 4)[:75]
+    expected = chanest.estimate(square[0], k, square[1]).cfr
+    torch.testing.assert_close(chanest.estimate(square[0][:, order], k[order], square[1]).cfr, expected)
+
+
 def test_what_cannot_be(model):
     case = slots(0.0, n=1)
     with pytest.raises(ModelError, match="takes one symbol at a time; take na-sbl-wide"):
@@ -255,6 +276,13 @@ def test_what_cannot_be(model):
         model.estimate(case.received, case.pattern, 0.1, paths=True)
     with pytest.raises(ObservationError, match="doppler_hz: expected a finite number from 0 on, got -3"):
         model.estimate(case.received, case.pattern, 0.1, doppler_hz=-3.0)
+    with pytest.raises(ObservationError, match="cfo_hz: expected a finite number, got fast"):
+        model.estimate(case.received, case.pattern, 0.1, cfo_hz="fast")
+    with pytest.raises(PilotError, match="symbol_times_s: expected real numbers, got complex128"):
+        chanest.estimate(np.ones(2, complex), [1, 2], pilot_symbol_index=[0, 0], symbol_times_s=[0j], n_fft=64)
+    how = {"n_fft": 64, "used_subcarriers": range(-6, 7), "symbol_times_s": [0.0, 1.0]}
+    with pytest.raises(PilotError, match=r"pilot subcarriers\[0\]: 9 is outside the band"):
+        chanest.estimate(np.ones(4, complex), [9, 3, 9, 3], pilot_symbol_index=[0, 0, 1, 1], **how)
     with pytest.raises(PilotError, match="pilot_symbol_index: missing"):
         chanest.estimate(np.ones(150, complex), case.pattern.subcarriers, symbol_times_s=TIMES)
     with pytest.raises(PilotError, match=r"pilot_symbol_index: expected 0\.\.\.1, as there are times, got 0\.\.\.9"):

@@ -36,7 +36,7 @@ class SparseCIR(ChannelModel):
         precision, device: as of every block of Sionna.
 
     Raises:
-        ScenarioError: no such scenario; more than 512 time steps of a user in motion.
+        ScenarioError: no such scenario; no Doppler shift; more than 512 time steps of a user in motion.
 
     >>> a, tau = SparseCIR("lte10", num_rx_ant=2)(batch_size=5, num_time_steps=14)
     >>> a.shape, tau.shape
@@ -56,6 +56,8 @@ class SparseCIR(ChannelModel):
         device: str | None = None,
     ) -> None:
         super().__init__(precision=precision, device=device)
+        known = np.isfinite(max_doppler_hz) and max_doppler_hz >= 0
+        ScenarioError.unless(known, "a finite number of Hz from 0 on", max_doppler_hz, "max_doppler_hz")
         self.scenario = ofdm(scenario)
         self._sizes = num_rx, num_rx_ant, num_tx, num_tx_ant
         self._generator, self.max_doppler_hz = seeded(seed, "test"), max_doppler_hz

@@ -101,12 +101,13 @@ def estimate_slot(
         "error_variance": True,
     }
     observed = received[..., slot.elements]
-    if len(slot.pattern.patterns) == 1:
+    still = len(slot.pattern.patterns) == 1 and not doppler_hz and not cfo_hz
+    if still:
         found = model.solve(observed, one, noise, **how)
     else:
         found = model.solve(observed, slot.pattern, noise, doppler_hz=doppler_hz, cfo_hz=cfo_hz, **how)
     assert found.error_variance is not None
-    still, layered = len(slot.pattern.patterns) == 1, len(slot.streams) > 1
+    layered = len(slot.streams) > 1
 
     def whole(values: Tensor) -> Tensor:
         """With axes of streams and symbols."""

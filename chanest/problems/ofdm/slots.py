@@ -132,21 +132,26 @@ def slot_pattern_of(
     ((-2, 6), (0.0, 0.001), [2, 3, 0, 1])
     """
     pilots, index = np.asarray(pilot_subcarriers), np.asarray(pilot_symbol_index)
-    times, name = np.asarray(symbol_times_s, dtype=float), "pilot_symbol_index"
+    name = "pilot_symbol_index"
+    times = _real(symbol_times_s, "symbol_times_s")
     if pilots.ndim != 1:
         raise PilotError(f"expected a vector, got shape {pilots.shape}", field="pilot subcarriers")
     if index.shape != pilots.shape:
         raise PilotError(f"expected one for each of {len(pilots)} pilots, got shape {index.shape}", field=name)
     if times.ndim != 1 or not len(times):
         raise PilotError(f"expected a vector, got shape {times.shape}", field="symbol_times_s")
-    if not np.all(np.isfinite(index.astype(float)) & (index == np.round(index))):
+    if index.dtype.kind == "c" or not np.all(np.isfinite(index.astype(float)) & (index == np.round(index))):
         raise PilotError("expected whole numbers", field=name)
     index = index.astype(np.int64)
     if index.size and not (index.min() >= 0 and index.max() < len(times)):
         raise PilotError(
             f"expected 0...{len(times) - 1}, as there are times, got {index.min()}...{index.max()}", field=name
         )
-    merged, _ = pattern_of(np.unique(pilots), n_fft, used_subcarriers)
+    unique, first = np.unique(pilots, return_index=True)
+    try:
+        merged, _ = pattern_of(unique, n_fft, used_subcarriers)
+    except PilotError as error:
+        raise error.at(index=tuple(int(first[i]) for i in error.index)) from None
     order = np.lexsort((pilots, index))
     made, carrying = [], np.unique(index)
     for symbol in carrying:
@@ -155,6 +160,14 @@ def slot_pattern_of(
             made.append(PilotPattern(tuple(own.tolist()), merged.grid))
         except PilotError as error:
             raise PilotError(f"symbol {symbol}: {error}") from None
-    wanted = times if output_times_s is None else np.asarray(output_times_s, dtype=float)
+    wanted = times if output_times_s is None else _real(output_times_s, "output_times_s")
     pattern = SlotPattern(tuple(made), tuple(times[carrying]), tuple(np.atleast_1d(wanted)))
     return pattern, None if np.array_equal(order, np.arange(len(order))) else order
+
+
+def _real(values: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
+    """Real numbers in float64."""
+    given = np.asarray(values)
+    if given.dtype.kind not in "iuf":
+        raise PilotError(f"expected real numbers, got {given.dtype}", field=name)
+    return given.astype(np.float64)

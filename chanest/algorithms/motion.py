@@ -15,7 +15,7 @@ from ..operators import TimeVarying
 from ..operators.time_varying import mean_turn
 from . import na_sbl_circle_rules as rules
 from .na_sbl_circle_rules import State
-from .results import JointPosterior, Recovery
+from .results import JointPosterior, Recovery, some_groups, with_groups
 
 LEAST_POWER = 0.01  # of an observation, that its taps have at least
 NOISE_STEPS = 2  # in the end, where the noise is not told
@@ -82,11 +82,11 @@ def recover_moving(
     state, seen = _run(algorithm, seen, phi, start, known)
     again = (state.outlier.amax(-1) > rules.OUTLYING) | _far(seen, phi)
     if bool(again.any()):
-        informed = rules.some(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
-        part = _Seen(*(v[again] for v in (seen.y, seen.weights, seen.turn)))
+        informed = some_groups(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
+        part = some_groups(seen, again)
         other, found_again = _run(algorithm, part, phi, informed, known)
-        state = rules.with_some(state, again, other)
-        seen = _joined(seen, again, found_again)
+        state = with_groups(state, again, other)
+        seen = with_groups(seen, again, found_again)
     levels = _levels(start if known else state, state)
     g = matched(seen.y, state.g, levels)
     moving = phi.with_weights(seen.weights)
@@ -191,12 +191,3 @@ def _far(seen: _Seen, phi: TimeVarying) -> Tensor:
         return torch.zeros(len(seen.y), dtype=torch.bool, device=seen.y.device)
     at = mean_turn(phi.motion.turns.to(seen.y.device), seen.turn)
     return (at * at[:, :1].conj()).angle().abs().amax(-1) > 2 * torch.pi * FAR
-
-
-def _joined(seen: _Seen, which: Tensor, other: _Seen) -> _Seen:
-    made = []
-    for mine, theirs in zip((seen.y, seen.weights, seen.turn), (other.y, other.weights, other.turn), strict=True):
-        out = mine.clone()
-        out[which] = theirs
-        made.append(out)
-    return _Seen(*made)

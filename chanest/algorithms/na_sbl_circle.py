@@ -22,7 +22,7 @@ from .motion import arranged, recover_moving
 from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, Setting, State
 from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
-from .results import JointPosterior, Recovery, Trace
+from .results import JointPosterior, Recovery, Trace, some_groups, with_groups
 
 MOST_BY_FFT = 8  # snapshots up to which the first iteration needs no factorisation,
 MOST_FLAT = 600  # and pilots or taps, whichever are fewer
@@ -157,8 +157,8 @@ class CircleNASBL(Algorithm):
         if self._is_learning or not bool((again := state.outlier.amax(-1) > rules.OUTLYING).any()):
             return state, states
         # jammers found late have misled the taps: once more, knowing them from the start
-        informed = rules.some(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
-        return rules.with_some(state, again, self._run(y[again], phi, informed, known, False)[0]), states
+        informed = some_groups(replace(start, s=start.s if known else state.s, outlier=state.outlier), again)
+        return with_groups(state, again, self._run(y[again], phi, informed, known, False)[0]), states
 
     def _run(self, y: Tensor, phi: _Phi, start: State, known: bool, record: bool) -> tuple[State, list[State]]:
         """All updates: on the coarse grid, on one between where the ratio is large, and on the fine one."""

@@ -5,7 +5,7 @@ In the arrays of any namespace.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ..kernels.constants import EXPLAINED_MARGIN, LARGEST_EXPONENT, REFERENCE_PILOTS
 from ..operators import JointMoments
@@ -97,20 +97,6 @@ class Read:
     em_level: Array
     kappa: Array
     surprise: Array
-
-
-def some(state: State, which: Array) -> State:
-    """Some of the groups."""
-    return State(*(getattr(state, f.name)[which] for f in fields(State)))
-
-
-def with_some(state: State, which: Array, other: State) -> State:
-    """The same with some of the groups, (B,) bool, from elsewhere."""
-
-    def mixed(mine: Array, theirs: Array) -> Array:
-        return mine.masked_scatter(which.view(-1, *(1,) * (mine.ndim - 1)).expand_as(mine), theirs)
-
-    return State(*(mixed(getattr(state, f.name), getattr(other, f.name)) for f in fields(State)))
 
 
 def start(

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,21 @@ class Recovery:
     def single(self) -> "Recovery":
         """The same without the axis of snapshots, of which there is one."""
         return replace(self, x=self.x.squeeze(-2), iterates=tuple(x.squeeze(-2) for x in self.iterates))
+
+
+def some_groups(values: T, which: Tensor) -> T:
+    """A dataclass of tensors (B, ...), of some of the groups, (B,) bool."""
+    return replace(values, **{f.name: getattr(values, f.name)[which] for f in fields(values)})  # type: ignore
+
+
+def with_groups(values: T, which: Tensor, other: T) -> T:
+    """The same with some of the groups, (B,) bool, from elsewhere."""
+
+    def mixed(mine: Tensor, theirs: Tensor) -> Tensor:
+        return mine.masked_scatter(which.view(-1, *(1,) * (mine.ndim - 1)).expand_as(mine), theirs)
+
+    names = [f.name for f in fields(values)]  # type: ignore
+    return replace(values, **{name: mixed(getattr(values, name), getattr(other, name)) for name in names})  # type: ignore
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from ...operators import PartialDFT
 from .operator_cache import cached_operator
 from .pilots import PilotPattern
+from .slots import SlotPattern
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
 MANY = 300  # pilots, of which more show paths so clearly that twice as many are worth it
@@ -36,7 +37,10 @@ class DelayGrid:
     coarse_ratio: int = 4
 
     def operator(
-        self, pattern: PilotPattern, dtype: torch.dtype = torch.complex64, device: torch.device | str = "cpu"
+        self,
+        pattern: PilotPattern | SlotPattern,
+        dtype: torch.dtype = torch.complex64,
+        device: torch.device | str = "cpu",
     ) -> PartialDFT:
         """Phi from these delays to some pilots, kept from call to call."""
         taps, spacing = (self.n_taps, self.first_tap_samples), self.spacing_samples

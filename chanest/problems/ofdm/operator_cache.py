@@ -8,13 +8,14 @@ from torch import Tensor
 from ...operators import PartialDFT
 from .grid import Grid
 from .pilots import PilotPattern
+from .slots import SlotPattern
 
 _MOST_OPERATORS = 16
 _operators: dict[tuple[object, ...], PartialDFT] = {}
 
 
 def cached_operator(
-    pattern: PilotPattern,
+    pattern: PilotPattern | SlotPattern,
     n_taps: int,
     first_tap_samples: float,
     dtype: torch.dtype,
@@ -23,7 +24,7 @@ def cached_operator(
     window_told: bool = False,
     coarse_ratio: int = 4,
 ) -> PartialDFT:
-    """Phi for a pilot pattern, with all that it has prepared since it was last asked for.
+    """Phi for a pilot pattern, or the pilots of a slot, with all that it has prepared since it was last asked for.
 
     Args:
         pattern, n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio: as for
@@ -33,15 +34,15 @@ def cached_operator(
     >>> cached_operator(*call) is cached_operator(*call)
     True
     """
-    how = n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio
+    how = n_taps, first_tap_samples, pattern.n_fft, dtype, device, spacing_samples, window_told, coarse_ratio
     if torch.compiler.is_exporting():
-        return pattern.operator(*how)
-    key = (pattern, *how[:3], str(device), *how[4:], torch.is_inference_mode_enabled())
+        return PartialDFT(torch.tensor(pattern.subcarriers), *how)
+    key = (pattern, *how[:4], str(device), *how[5:], torch.is_inference_mode_enabled())
     phi = _operators.get(key)
     if phi is None:
         while len(_operators) >= _MOST_OPERATORS:
             _operators.pop(next(iter(_operators)), None)
-        phi = _operators[key] = pattern.operator(*how)
+        phi = _operators[key] = PartialDFT(torch.tensor(pattern.subcarriers), *how)
     return phi
 
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from ...errors import PilotError
-from ...operators import PartialDFT
 from .grid import Grid
 from .pilots import PilotPattern, pattern_of
 
@@ -90,21 +88,6 @@ class SlotPattern:
     def merged(self) -> PilotPattern:
         """All subcarriers that carry pilots on some symbol."""
         return PilotPattern(tuple(sorted({k for p in self.patterns for k in p.subcarriers})), self.grid)
-
-    def operator(
-        self,
-        n_taps: int,
-        first_tap_samples: float = 0,
-        dtype: torch.dtype = torch.complex64,
-        device: torch.device | str = "cpu",
-        spacing_samples: float = 1.0,
-        window_told: bool = False,
-        coarse_ratio: int = 4,
-    ) -> PartialDFT:
-        """Phi from the taps of one symbol to the pilots of all: arguments as of :meth:`PilotPattern.operator`."""
-        pilots = torch.tensor(self.subcarriers)
-        taps = n_taps, first_tap_samples, self.n_fft
-        return PartialDFT(pilots, *taps, dtype, device, spacing_samples, window_told, coarse_ratio)
 
 
 def slot_pattern_of(

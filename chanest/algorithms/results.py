@@ -65,6 +65,10 @@ class Recovery:
         """Some of its batch, (n, ...)."""
         return self._map(lambda t: t[which])
 
+    def latest(self, n_snapshots: int) -> "Recovery":
+        """The last snapshots, of estimates (batch, R, ...)."""
+        return replace(self, x=self.x[:, -n_snapshots:], iterates=tuple(x[:, -n_snapshots:] for x in self.iterates))
+
     def _tensors(self) -> list[Tensor]:
         found: list[Tensor] = []
 

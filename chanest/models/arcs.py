@@ -98,7 +98,9 @@ def recovered(
     return parts
 
 
-def arcs_of(circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[float, float]) -> tuple[DelayGrid, ...]:
+def arcs_of(
+    circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[float, float], n_snapshots: int = 1
+) -> tuple[DelayGrid, ...]:
     """The delays of arcs of a circle, as windows that were told, the shortest first; none where it does not pay.
 
     It pays where an arc is much shorter than the circle. Up to :data:`ENOUGH` pilots, which training has seen, there is
@@ -109,6 +111,7 @@ def arcs_of(circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[floa
         circle: all delays.
         pattern: the pilots.
         window_samples: first and last delay of a channel whose first path has delay 0.
+        n_snapshots: that share the delays.
 
     >>> from chanest import Grid
     >>> from chanest.problems import delay_grid
@@ -120,7 +123,8 @@ def arcs_of(circle: DelayGrid, pattern: PilotPattern, window_samples: tuple[floa
     if circle.window_told or (length < pattern.n_fft and not many):
         return ()
     first, last = window_samples
-    made = [delay_grid(pattern, (first, first + (last - first) / part)) for part in (SHORTER if many else (1,))]
+    parts = SHORTER if many else (1,)
+    made = [delay_grid(pattern, (first, first + (last - first) / part), 1, n_snapshots) for part in parts]
     return tuple(arc for arc in made if arc.n_taps * arc.spacing_samples <= LONGEST * length)
 
 

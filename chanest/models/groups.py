@@ -1,6 +1,6 @@
 """Groups of snapshots: received pilots of any shape to (groups, R, M), and what was found back to that shape."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import Tensor
 from ..errors import ObservationError
 from ..problems import check_noise
 from .scaling import noise_of_pilots, noise_of_y, normalise_group
+
+MOST_SNAPSHOTS = 64  # of a group, that training has seen
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,10 @@ class Groups:
         noise, ratio = (None if v is None else v[some] for v in (self.noise, self.ratio))
         batch = torch.Size([len(self.y[some])])
         return Groups(self.y[some], self.rms[some], noise, ratio, self.symbols, batch, self.snapshots)
+
+    def latest(self, n_snapshots: int) -> "Groups":
+        """The last snapshots of every group, in one dimension."""
+        return replace(self, y=self.y[:, -n_snapshots:], snapshots=torch.Size([n_snapshots]))
 
     def of_snapshots(self, values: Tensor) -> Tensor:
         """(groups, R, ...) as (*batch, *snapshots, ...)."""

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Recovery
+from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Posterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..operators import DenseOperator, PartialDFT, Superposed
 from ..problems import (
@@ -39,12 +39,15 @@ from .findings import (
     timing_samples,
 )
 from .grids import serving
-from .groups import Groups, grouped
+from .groups import MOST_SNAPSHOTS, Groups, grouped
 from .guard import kept, kept_share, unsure
-from .moving import Moves, found_in_motion, in_units, moves_of, slots_at_once
+from .moving import Moves, found_in_motion, in_units, moves_of, received_units, slots_at_once
 from .precision import converted
 from .scaling import noise_of_y, normalise
 from .trust import Found
+
+if TYPE_CHECKING:
+    from .tracking import Tracker
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
@@ -113,6 +116,7 @@ class Solution:
         iterates: the coefficients after every iteration, when recorded.
         step_sizes, thresholds, tap_spacing_samples and what follows: as of an :class:`Estimate`; what is no channel is
             None from :meth:`Model.solve`.
+        posterior: of NA-SBL for any receiver, tap variances (groups, N) and noise variances of the pilots (groups, M).
     """
 
     values: dict[str, Tensor]
@@ -131,6 +135,7 @@ class Solution:
     covariance_factor: Tensor | None = None
     doppler_hz: Tensor | None = None
     cfo_hz: Tensor | None = None
+    posterior: Posterior | None = None
 
 
 @dataclass
@@ -260,10 +265,58 @@ class Model:
             paths=paths,
             covariance=covariance,
         )
-        facts = {f.name: getattr(found, f.name) for f in fields(Solution) if f.name != "values"}
+        facts = {f.name: getattr(found, f.name) for f in fields(Solution) if f.name not in ("values", "posterior")}
         used = torch.from_numpy(pattern.used_subcarriers).to(received.device)
         estimate = Estimate(found.values.get("cir"), found.values["cfr"], used, **facts)
-        return _in_kind(estimate, received_pilots)
+        return in_kind(estimate, received_pilots)
+
+    def track(
+        self,
+        pattern: PilotPattern | SlotPattern,
+        *,
+        pilot_symbols: Array | complex | None = None,
+        snapshot_axes: int = 0,
+        window_samples: tuple[float, float] | None = None,
+        doppler_hz: float | None = None,
+        cfo_hz: float | None = None,
+        memory_slots: int | None = None,
+        error_variance: bool = False,
+    ) -> "Tracker":
+        """Follow users from slot to slot: what is called with the pilots of each gives an :class:`Estimate` of it.
+
+        Delays and powers of paths, noise, timing and Doppler are those of the last slots together, gains those of each
+        slot. NA-SBL for any receiver does so (``na-sbl-wide``).
+
+        Args:
+            pattern: where the pilots lie in every slot.
+            pilot_symbols, snapshot_axes, window_samples, doppler_hz, cfo_hz, error_variance: as of :meth:`estimate`.
+            memory_slots: of how many slots at most the profile comes, for users whose delays drift; as many as make 64
+                snapshots when not given, less where the past stops explaining the pilots.
+
+        Raises:
+            ModelError: another kind of model, or a Doppler shift without several symbols.
+            ObservationError: memory_slots below 1.
+
+        >>> from chanest import PilotPattern, load_model
+        >>> tracker = load_model("na-sbl-wide").track(PilotPattern.random(75, seed=0), snapshot_axes=1)
+        >>> for slot in range(3):
+        ...     found = tracker(torch.ones(2, 4, 75, dtype=torch.complex64), noise_variance=0.1)
+        >>> found.cfr.shape, tracker.n_slots.tolist()
+        (torch.Size([2, 4, 600]), [3, 3])
+        """
+        from .tracking import Tracker  # it is made of models
+
+        return Tracker(
+            self,
+            pattern,
+            _tensor(pilot_symbols),
+            snapshot_axes,
+            window_samples,
+            doppler_hz,
+            cfo_hz,
+            memory_slots,
+            error_variance,
+        )
 
     def _check_plain(self, symbols: Any, valid: Any, noise: Any, received: Tensor, more: bool) -> None:
         """Raise ModelError where something is asked for that only NA-SBL for any receiver does."""
@@ -319,7 +372,7 @@ class Model:
         check_measurements(y, matrix, noise)
         sensing = phi if isinstance(phi, DenseOperator) else DenseOperator(matrix)
         found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
-        return _in_kind(Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds), observations)
+        return in_kind(Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds), observations)
 
     def solve(
         self,
@@ -398,16 +451,21 @@ class Model:
         findings: bool = False,
         paths: bool = False,
         covariance: bool = False,
+        present: int | None = None,
     ) -> Solution:
-        """What an algorithm for any receiver finds in groups of snapshots; ``findings`` are all that is no channel."""
+        """What an algorithm for any receiver finds in groups of snapshots; ``findings`` are all that is no channel.
+
+        Of ``present`` snapshots at the end alone the channel is wanted, where that is given.
+        """
         y, rms, n_layers = groups.y, groups.rms, 1 if groups.symbols is None else len(groups.symbols)
-        delays = delay_grid(pattern, window_samples, n_layers)
+        sharing = y.shape[1] if present is None else MOST_SNAPSHOTS  # of a user that is tracked, sooner or later
+        delays = delay_grid(pattern, window_samples, n_layers, sharing)
         dtype, device = y.dtype, y.device
         band = delays.operator(whole_band(pattern.grid), dtype, device)
         phi: Any = delays.operator(pattern, dtype, device)
         if groups.symbols is not None:
             phi = Superposed(phi, groups.symbols)
-        arcs = arcs_of(delays, pattern, self._window_samples(pattern.n_fft)) if n_layers == 1 else ()
+        arcs = arcs_of(delays, pattern, self._window_samples(pattern.n_fft), sharing) if n_layers == 1 else ()
         algorithm = converted(self.algorithm, y)
         assert isinstance(algorithm, CircleNASBL)
         sought = tuple(arc.operator(pattern, dtype, device) for arc in arcs)
@@ -415,6 +473,10 @@ class Model:
         recovery = on_circle(parts, phi)
         posterior, scale = recovery.posterior, rms.unsqueeze(-1)
         assert isinstance(posterior, JointPosterior)
+        pooled = groups, recovery.x
+        if present is not None:
+            groups, recovery = groups.latest(present), recovery.latest(present)
+            y = groups.y
 
         def of_layers(x: Tensor) -> Tensor:
             """(groups, R, L N) as (*batch, *snapshots, [L,] N)."""
@@ -457,12 +519,13 @@ class Model:
             delays.first_tap_samples,
             tuple(of_layers(x * scale) for x in recovery.iterates),
             tap_spacing_samples=delays.spacing_samples,
+            posterior=Posterior(*received_units(posterior, groups)),
         )
         if not findings:
             return found
         with torch.no_grad():
             circle = None if window_samples is not None else delays.n_taps * delays.spacing_samples
-            noise = noise_found(groups, recovery.x, posterior, phi)
+            noise = noise_found(*pooled, posterior, phi)
             chance = false_alarm_probability(groups, posterior, phi)
             factor = None
             if covariance and variance is not None:
@@ -495,8 +558,9 @@ class Model:
         window_samples: tuple[float, float] | None,
         error_variance: bool,
         findings: bool,
+        present: int | None = None,
     ) -> Solution:
-        """What an algorithm for any receiver finds in slots, a few at a time; ``findings`` are all but the channel."""
+        """What an algorithm for any receiver finds in slots, a few at a time; ``findings`` and ``present`` as above."""
         algorithm = converted(self.algorithm, groups.y)
         assert isinstance(algorithm, CircleNASBL)
         arc_window = self._window_samples(pattern.n_fft)
@@ -504,16 +568,21 @@ class Model:
         size, made = slots_at_once(groups, pattern), []
         for start in range(0, len(groups.y), size):
             some = groups.rows(slice(start, start + size))
-            found = found_in_motion(algorithm, some, pattern, moves, window_samples, arc_window, error_variance)
+            found = found_in_motion(
+                algorithm, some, pattern, moves, window_samples, arc_window, error_variance, present
+            )
+            some = some if present is None else some.latest(present)
             made.append(in_units(found, some, pattern, window_samples is not None, findings))
         joined = {name: torch.cat([one[name] for one in made]) for name in made[0]}
+        groups = groups if present is None else groups.latest(present)
         cfr, variance = groups.of_snapshots(joined.pop("cfr")), joined.pop("error_variance", None)
+        posterior = Posterior(joined.pop("tap_variances"), joined.pop("noise_of_pilots"))
         if variance is not None:
             variance = groups.of_snapshots(variance.unsqueeze(1).expand(-1, groups.y.shape[1], -1, -1, -1))
         if n_layers == 1:
             cfr, variance = cfr.squeeze(-3), None if variance is None else variance.squeeze(-3)
         facts: dict[str, Any] = {name: groups.of_groups(values) for name, values in joined.items()}
-        return Solution({"cfr": cfr}, variance, 0.0, **facts)
+        return Solution({"cfr": cfr}, variance, 0.0, posterior=posterior, **facts)
 
     def _window_samples(self, n_fft: int) -> tuple[float, float]:
         """The scenario's window of delays, in samples of another DFT length."""
@@ -625,7 +694,7 @@ def _seen(x: Tensor, forward: ForwardModel) -> tuple[Tensor, Tensor | None]:
     return forward.phi.forward(x), None if forward.band is None else forward.band.forward(x)
 
 
-def _in_kind(result: _Result, given: Array) -> _Result:
+def in_kind(result: _Result, given: Array) -> _Result:
     """A dataclass of tensors, with NumPy arrays in their place where one was given."""
     if not isinstance(given, np.ndarray):
         return result
@@ -634,7 +703,7 @@ def _in_kind(result: _Result, given: Array) -> _Result:
         if isinstance(value, tuple):
             return tuple(map(array, value))
         if isinstance(value, Paths):
-            return _in_kind(value, given)
+            return in_kind(value, given)
         return value.detach().resolve_conj().numpy() if isinstance(value, Tensor) else value
 
     changed = {f.name: array(getattr(result, f.name)) for f in fields(result)}  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..algorithms import CircleNASBL, MovingPosterior
+from ..algorithms import CircleNASBL, JointPosterior, MovingPosterior
 from ..algorithms.error_calibration import tabled
 from ..errors import ObservationError
 from ..operators import Motion, PartialDFT, Repeated, Superposed, TimeVarying
@@ -127,6 +127,7 @@ def found_in_motion(
     window_samples: tuple[float, float] | None,
     arc_window: tuple[float, float],
     error_variance: bool,
+    present: int | None = None,
 ) -> Moved:
     """The channel of groups of snapshots on the symbols asked for.
 
@@ -138,6 +139,7 @@ def found_in_motion(
         window_samples: first and last delay of the channel, where they are known.
         arc_window: of a channel whose first path has delay 0.
         error_variance: give it.
+        present: so many snapshots at the end are those whose channel is wanted; all when not given.
     """
     y, n_layers = groups.y, 1 if groups.symbols is None else len(groups.symbols)
     delays = delay_grid(pattern.merged, window_samples, n_layers)
@@ -157,6 +159,8 @@ def found_in_motion(
     recovery = on_circle(parts, phi)
     posterior = recovery.posterior
     assert isinstance(posterior, MovingPosterior)
+    if present is not None:
+        y, recovery = y[:, -present:], recovery.latest(present)
     band = delays.operator(whole_band(pattern.grid), dtype, device)
     scale = band.n_measurements**0.5
     still = phi.turned_back(y, posterior.turn)
@@ -221,14 +225,14 @@ def in_units(
         window_told: whether the delays were known.
         findings: noise, SNR, timing and presence too.
     """
-    rms = groups.rms.double()
+    rms, posterior, phi = groups.rms.double(), found.posterior, found.phi
     made = {"cfr": found.cfr * groups.rms[..., None, None, None]}
+    made["tap_variances"], made["noise_of_pilots"] = received_units(posterior, groups)
     if found.error_variance is not None:
         made["error_variance"] = found.error_variance * rms.square()[..., None, None]
     if not findings:
         return made
     with torch.no_grad():
-        posterior, phi = found.posterior, found.phi
         circle = None if window_told else phi.n_coefficients * phi.spacing_samples / phi.n_layers
         turned_back = replace(groups, y=found.y)
         noise = posterior.level.double() * len(pattern)
@@ -244,6 +248,12 @@ def in_units(
             "doppler_hz": found.doppler_hz,
             "cfo_hz": found.cfo_hz,
         }
+
+
+def received_units(posterior: JointPosterior, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Variances of taps (groups, N) and of the noise of pilots (groups, M), float64, of the received pilots."""
+    power = groups.rms.double().square()
+    return posterior.variances.double() * power, posterior.noise_variance.double() * groups.y.shape[-1] * power
 
 
 def _error_variance(algorithm: CircleNASBL, part: Part, band: PartialDFT, across: Tensor) -> Tensor:

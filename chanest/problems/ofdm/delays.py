@@ -12,7 +12,8 @@ from .pilots import PilotPattern
 from .slots import SlotPattern
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
-MANY = 300  # pilots, of which more show paths so clearly that twice as many are worth it
+MANY = 300  # pilots, of which more show paths so clearly that twice as many taps are worth it,
+MANY_SNAPSHOTS = 8  # and snapshots, of which so many do
 COARSEST = 4  # the fine taps of so many steps become one on the coarse grid
 FEWEST = 8  # taps of the coarse grid
 BEFORE = 4  # a circle begins a fraction of 1/4 before delay 0
@@ -82,17 +83,22 @@ def sample_window(pattern: PilotPattern, first: int, n_taps: int) -> tuple[int, 
 
 
 def delay_grid(
-    pattern: PilotPattern, window_samples: tuple[float, float] | None = None, n_layers: int = 1
+    pattern: PilotPattern,
+    window_samples: tuple[float, float] | None = None,
+    n_layers: int = 1,
+    n_snapshots: int = 1,
 ) -> DelayGrid:
     """The taps for some pilots: on all delays that they tell apart, or those of a window.
 
     A circle of T samples lies at -T/4...3T/4; each of several layers has its share of it. Taps stand at about
-    1/:data:`TAPS_PER_CELL` of what the pilots resolve, half of that where the pilots are more than :data:`MANY`.
+    1/:data:`TAPS_PER_CELL` of what the pilots resolve, half of that where the pilots are more than :data:`MANY` or the
+    snapshots at least :data:`MANY_SNAPSHOTS`.
 
     Args:
         pattern: the pilots.
         window_samples: first and last delay, where they are known.
         n_layers: on the same pilots.
+        n_snapshots: that share the delays.
 
     >>> delay_grid(PilotPattern.random(75, seed=0))
     DelayGrid(first_tap_samples=-256.0, n_taps=4096, spacing_samples=0.25, window_told=False, coarse_ratio=4)
@@ -113,6 +119,6 @@ def delay_grid(
         last = min(window_samples[1], first + period)
     first = math.floor(first / step) * step
     n_coarse = max(FEWEST, min(round((last - first) / step), int(pattern.n_fft / step)))
-    finer = 2 if len(pattern) > MANY else 1
+    finer = 2 if len(pattern) > MANY or n_snapshots >= MANY_SNAPSHOTS else 1
     ratio = COARSEST * finer
     return DelayGrid(first, ratio * n_coarse, spacing / finer, window_samples is not None, ratio)

@@ -17,7 +17,7 @@ from ..operators.time_varying import mean_turn
 from ..problems import SlotPattern, delay_grid, jakes, whole_band
 from .arcs import Part, arcs_of, of_groups, on_circle, recovered
 from .findings import DETECTED, false_alarm_probability, noise_found, snr_db, timing_samples
-from .groups import Groups
+from .groups import MOST_SNAPSHOTS, Groups
 from .guard import kept, kept_share, unsure
 from .trust import Found
 
@@ -142,7 +142,8 @@ def found_in_motion(
         present: so many snapshots at the end are those whose channel is wanted; all when not given.
     """
     y, n_layers = groups.y, 1 if groups.symbols is None else len(groups.symbols)
-    delays = delay_grid(pattern.merged, window_samples, n_layers)
+    sharing = y.shape[1] if present is None else MOST_SNAPSHOTS
+    delays = delay_grid(pattern.merged, window_samples, n_layers, sharing)
     dtype, device = y.dtype, y.device
     same = _same_on_all_symbols(groups, pattern)
     symbol = torch.from_numpy(pattern.symbol).to(device)
@@ -154,7 +155,7 @@ def found_in_motion(
         return Repeated(phi, moves.motion) if same else TimeVarying(phi, symbol, moves.motion)
 
     phi = moving(delays)
-    arcs = arcs_of(delays, pattern.merged, arc_window) if n_layers == 1 else ()
+    arcs = arcs_of(delays, pattern.merged, arc_window, sharing) if n_layers == 1 else ()
     parts = recovered(algorithm, groups, phi, tuple(moving(arc) for arc in arcs))
     recovery = on_circle(parts, phi)
     posterior = recovery.posterior

@@ -289,8 +289,7 @@ class Tracker:
         """Phi of some pilots of every symbol, and which these are of all."""
         one = self.pattern
         merged, patterns = (one.merged, one.patterns) if isinstance(one, SlotPattern) else (one, (one,))
-        sharing = 1 if isinstance(one, SlotPattern) else MOST_SNAPSHOTS
-        delays = delay_grid(merged, self._window, 1 if symbols is None else len(symbols), sharing)
+        delays = delay_grid(merged, self._window, 1 if symbols is None else len(symbols), MOST_SNAPSHOTS)
         made, before = [], 0
         for pattern in patterns:
             at = torch.arange(len(pattern), device=device)

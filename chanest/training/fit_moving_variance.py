@@ -9,7 +9,7 @@ from torch import Tensor
 from ..algorithms import CircleNASBL
 from ..models import Model
 from ..models.arcs import Part, of_groups
-from ..models.groups import grouped
+from ..models.groups import MOST_SNAPSHOTS, grouped
 from ..models.moving import found_in_motion, moves_of, read_error
 from ..problems import PilotPattern, Scenario, SlotPattern, moving_response, ofdm, seeded
 from .fit_error_variance import fitted
@@ -18,6 +18,7 @@ _SLOTS, _SUBCARRIERS, _SYMBOLS = 16, 24, 4  # of a batch; of these a calibration
 _N_SYMBOLS, _SYMBOL_S = 14, 1 / 14e3
 _MOST_PILOTS, _MOST_REPEATED = 240, 300  # of all symbols together; of each, where all carry the same
 _FASTEST, _FASTEST_HZ = 0.3, 700.0  # Doppler shift: times the time between two symbols with pilots, and at most
+_TRACKED = 0.35  # of the batches
 _LARGEST = 8.0  # errors over the base: a few missed motions would outweigh the rest
 
 
@@ -25,7 +26,8 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps
     """Fit ``model.algorithm.moving_calibration`` by the Gaussian likelihood of the CFR error.
 
     Slots of two to four symbols with pilots, random ones, combs, staggered combs; 1 to 8 antennas, users at rest and in
-    motion, noise told and untold, at the SNRs of the scenario's training.
+    motion, noise told and untold, at the SNRs of the scenario's training; a third of the users tracked, in the last slot
+    of up to 64 snapshots.
 
     Args:
         model: its algorithm's calibration is changed in place; nothing happens where it is not NA-SBL for any receiver.
@@ -76,9 +78,12 @@ def _read(algorithm: CircleNASBL, scenario: Scenario, seed: int, step: int) -> t
     fastest = min(_FASTEST / float(np.diff(pattern.times_s).mean()), _FASTEST_HZ)
     doppler = torch.from_numpy(draw.uniform(0, fastest, _SLOTS) * (draw.random(_SLOTS) > 0.3))
     n_antennas = 1 if draw.random() < 0.5 else round(math.exp(draw.uniform(0, math.log(8.5))))
+    n_slots = 1
+    if tracked := bool(draw.random() < _TRACKED):
+        n_slots = round(math.exp(draw.uniform(0, math.log(MOST_SNAPSHOTS / n_antennas))))
     times = np.unique([*pattern.times_s, *pattern.output_times_s])
     delays, _, variances = scenario.draw_paths(_SLOTS, generator)
-    cfr = moving_response(delays, variances, scenario.grid, times, doppler, n_antennas, generator)
+    cfr = moving_response(delays, variances, scenario.grid, times, doppler, n_antennas * n_slots, generator)
     low, high = scenario.training.snr_db
     level = 10 ** (-torch.from_numpy(draw.uniform(low, high, _SLOTS)) / 10)
     at = [np.searchsorted(pattern.used_subcarriers, one.subcarriers) for one in pattern.patterns]
@@ -86,11 +91,12 @@ def _read(algorithm: CircleNASBL, scenario: Scenario, seed: int, step: int) -> t
     seen = torch.cat([cfr[:, :, t, torch.from_numpy(i)] for t, i in zip(turn, at, strict=True)], -1)
     noise = torch.randn(seen.shape, dtype=seen.dtype, generator=generator)
     received = seen + noise * level.sqrt()[:, None, None].to(seen.real.dtype)
-    told = None if draw.random() < 0.4 else level.unsqueeze(-1).expand(-1, n_antennas)
+    told = None if draw.random() < 0.4 else level.unsqueeze(-1).expand(-1, n_antennas * n_slots)
     groups = grouped(received, told, None, None, 1)
     window = scenario.window_samples if draw.random() < 0.5 else None
     moves = moves_of(pattern, None, 0.0 if draw.random() < 0.7 else None)
-    found = found_in_motion(algorithm, groups, pattern, moves, window, scenario.window_samples, False)
+    present, arc = n_antennas if tracked else None, scenario.window_samples
+    found = found_in_motion(algorithm, groups, pattern, moves, window, arc, False, present)
     used = pattern.used_subcarriers
     some = torch.from_numpy(np.sort(draw.choice(len(used), _SUBCARRIERS, replace=False)))
 
@@ -100,7 +106,9 @@ def _read(algorithm: CircleNASBL, scenario: Scenario, seed: int, step: int) -> t
 
     values = of_groups(found.parts, read)
     base, features = values[..., 0], values[..., 1:]
-    truth = cfr[:, :, np.searchsorted(times, pattern.output_times_s)][..., some] / groups.rms[:, :, None, None]
+    truth = (
+        cfr[:, -n_antennas:, np.searchsorted(times, pattern.output_times_s)][..., some] / groups.rms[:, :, None, None]
+    )
     error = (found.cfr[:, :, 0][..., some] - truth).abs().square().mean(1).flatten(1)
     error = torch.minimum(error.double(), _LARGEST * base.exp())
     return base.reshape(-1).float(), features.reshape(-1, features.shape[-1]).float(), error.reshape(-1).float()

@@ -26,8 +26,8 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps
     """Fit ``model.algorithm.moving_calibration`` by the Gaussian likelihood of the CFR error.
 
     Slots of two to four symbols with pilots, random ones, combs, staggered combs; 1 to 8 antennas, users at rest and in
-    motion, noise told and untold, at the SNRs of the scenario's training; a third of the users tracked, in the last slot
-    of up to 64 snapshots.
+    motion, noise told and untold, at the SNRs of the scenario's training; a third of the users is tracked, in the last
+    slot of up to 64 snapshots.
 
     Args:
         model: its algorithm's calibration is changed in place; nothing happens where it is not NA-SBL for any receiver.

@@ -1,11 +1,11 @@
-"""Users tracked from slot to slot: NMSE against the number of slots, beside LMMSE told the profile, and after a jump.
+"""Users tracked from slot to slot: error against the number of slots, beside LMMSE told the profile, and after a jump.
 
 usage: python tools/tracking.py [--scenarios tdl-c300,etu,eva] [--snr 0,10,20] [--antennas 1,4] [--kmh 0] [--users 48]
            [--slots 20] [--correlation 0] [--jump-to 5] [--untold] [--memory 0] [--drift 0] [--model na-sbl-wide]
 
-One line per scenario, antennas and SNR: NMSE of the CFR in dB in some of the slots, in brackets that of LMMSE told the
-delays, powers and Doppler, and what the error variance expects over the error; the mean number of slots that share a
-profile; and in the two slots after the profile of every user has become another one's, beside each of these by itself.
+One line per scenario, antennas and SNR: MSE of LMMSE told the delays, powers and Doppler; that of the CFR in some of
+the slots, in dB of the mean power, in brackets what the error variance expects over it; the mean number of slots that
+share a profile; and in the two slots after the profile of every user has become another one's, beside each by itself.
 Without a speed, slots are single symbols of 75 pilots, their gains correlated as asked; with one, two symbols of 75
 other pilots each, in slots of 14 symbols, a slot each millisecond, at 2.1 GHz.
 """
@@ -141,14 +141,14 @@ def main() -> None:
                     if t in SHOWN or t == args.slots:
                         error = mean_square(found.cfr - cfr)
                         expected = float(found.error_variance.mean()) / error
-                        said.append(f"{t}: {db(error / mean_square(cfr)):.2f} ({db(expected):+.1f})")
+                        said.append(f"{t}: {db(error):.2f} ({db(expected):+.1f})")
                 elapsed = (time.perf_counter() - start) / args.slots / args.users * 1e3
                 shared, after = float(tracker.n_slots.double().mean()), []
                 for received, cfr in zip(jumped.received, jumped.cfr, strict=True):
                     with torch.inference_mode():
                         own = model.estimate(received, pattern, noise, snapshot_axes=1)
                         found = tracker(received, noise)
-                    errors = [db(mean_square(one.cfr - cfr) / mean_square(cfr)) for one in (found, own)]
+                    errors = [db(mean_square(one.cfr - cfr)) for one in (found, own)]
                     after.append(f"{errors[0]:.2f} (by itself {errors[1]:.2f})")
                 print(
                     f"{name} {antennas} antennas, {snr:g} dB: told {db(users.told):.2f}; {'; '.join(said)}; "

@@ -39,6 +39,7 @@ class State:
     Attributes:
         users: their shape, int64.
         past: (groups, slots, R, M) received pilots, over the noise where that is told.
+        last: (groups, R, M), of the last slot, which is not among these where it had a profile of its own.
         count: (groups,) int64 of the last slots that share a profile.
         profile: (groups, N) float64, variances of taps matched to the power of the pilots.
         noise: (groups, M) float64 of the pilots.
@@ -49,6 +50,7 @@ class State:
 
     users: Tensor
     past: Tensor
+    last: Tensor
     count: Tensor
     profile: Tensor
     noise: Tensor
@@ -65,6 +67,7 @@ class State:
         return State(
             torch.tensor(list(users), dtype=torch.int64),
             now.unsqueeze(1)[:, :0],
+            now,
             none,
             unknown,
             unknown,
@@ -82,7 +85,7 @@ class Tracker:
     """The channel of users from slot to slot, made by :meth:`Model.track`: call it with the pilots of every slot.
 
     A user's last slots, of up to 64 snapshots, share their profile. A slot that is explained so much better by itself
-    than slots of one profile are stands alone; where the next one is, too, that user's older past is forgotten.
+    than slots of one profile are stands alone; where the next one is, too, these two begin a profile anew.
 
     Args:
         model, pattern, pilot_symbols, snapshot_axes, window_samples, doppler_hz, cfo_hz, memory_slots, error_variance:
@@ -151,27 +154,33 @@ class Tracker:
         slots = torch.cat([before.past.to(now), now.unsqueeze(1)], 1)[:, -most:]
         count = (before.count.to(now.device) + 1).clamp_max(most)
         found = self._pooled(slots, count, told)
-        shared, gains, doubted = count, before.gains, torch.zeros_like(before.doubted)
+        gains, doubted, past, shared = before.gains, torch.zeros_like(before.doubted), slots, count
         if bool((count > 1).any()):
             alone = self._pooled(slots, torch.ones_like(count), told)
             gain = self._log_likelihood(now, alone) - self._log_likelihood(now, found)
             anew = (count > 1) & _unusual(gain, before.gains, self._surprised(now, before))
-            twice = anew & before.doubted
+            twice, doubted = anew & before.doubted, anew & ~before.doubted
             for name in found.keys() - _OF_PROFILE:
                 found[name][anew] = alone[name][anew]
             if bool(twice.any()):
-                for name, values in self._pooled(slots[twice], count[twice].clamp(max=2), told).items():
+                two = torch.stack([before.last.to(now), now], 1)[twice, -most:]
+                slots = slots if slots.shape[1] > 1 else torch.cat([torch.zeros_like(slots), slots], 1)
+                slots[twice, -two.shape[1] :] = two
+                count = torch.where(twice, two.shape[1], count)
+                for name, values in self._pooled(two, count[twice], told).items():
                     found[name][twice] = values
             gains = _with(gains, gain, (count > 1) & ~anew) * ~twice.unsqueeze(-1)
-            count = torch.where(twice, 2, count)
-            doubted = anew & ~twice
             shared = torch.where(doubted, 1, count)
+            kept = torch.cat([torch.zeros_like(slots[:, :1]), before.past.to(now)], 1)[:, -slots.shape[1] :]
+            past = torch.where(doubted[:, None, None, None], kept, slots)
+            count = torch.where(doubted, before.count, count)
         profile, noise = found.pop("profile"), found.pop("noise_of_pilots")
-        past = slots[:, -int(count.max()) :]
-        self._state, self._shared = (
-            State(before.users, past, count, profile, noise, gains, doubted, before.told),
-            shared,
-        )
+        if before.profile.shape == profile.shape:
+            unknown = doubted.unsqueeze(-1)
+            profile, noise = torch.where(unknown, before.profile, profile), torch.where(unknown, before.noise, noise)
+        past = past[:, -int(count.max()) :]
+        self._state = State(before.users, past, now, count, profile, noise, gains, doubted, before.told)
+        self._shared = shared
         return self._estimate(found, received_pilots, received, level)
 
     def state_dict(self) -> Found:

@@ -346,8 +346,9 @@ class Model:
             observations: (*batch, M).
             sensing: a pilot pattern, or a matrix.
             findings: look for noise, SNR, timing and presence too.
-            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, doppler_hz, cfo_hz, n_iterations,
-                record, error_variance, paths, covariance: as of :meth:`estimate`; of a matrix there are no pilots.
+            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples: as of
+                :meth:`estimate`; of a matrix there are no pilots.
+            doppler_hz, cfo_hz, n_iterations, record, error_variance, paths, covariance: likewise.
 
         Raises:
             ObservationError, AlgorithmError, ModelError: as of those.

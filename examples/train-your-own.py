@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from chanest import PilotPattern, load_model, load_scenario, nmse_db
+from chanest import PilotPattern, TrainingSettings, algorithm, load_model, load_scenario, nmse_db, train
 from chanest.evaluation.plots import style
 from chanest.models import pick_model
 
@@ -51,24 +51,26 @@ comb_fraction = 0.5
 """
 )
 
-
-def chanest(arguments):
-    ran = subprocess.run(["chanest", *arguments.split()], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
-
-
-print(chanest("info hall.toml"))
+hall = load_scenario(Path("hall.toml"))
+print(hall)
 
 # %% [markdown]
 # ## Train
 #
-# NA-ALISTA, 16 iterations, on batches of fresh channels, pilots and SNRs. `--resume` continues what was interrupted;
-# `--device cuda` and torchrun take more machines. The model file holds the scenario, the command and the versions.
+# NA-ALISTA, 16 iterations, on batches of fresh channels, pilots and SNRs. In a shell:
+#
+# ```sh
+# chanest train --scenario hall.toml --algorithm na-alista --steps 500 --batch 256 --output hall.h5
+# ```
+#
+# `--resume` continues what was interrupted; `--device cuda` and torchrun take more machines. In Python, here with
+# less time for the last part, the calibration of the error variance:
 
 # %%
-chanest("train --scenario hall.toml --algorithm na-alista --steps 500 --batch 256 --seed 0 --output hall.h5")
-print("\n".join(chanest("info hall.h5").splitlines()[2:6]))
+settings = TrainingSettings(steps=300, batch_size=256, calibration_batches=96)
+train(algorithm("na-alista"), hall, settings, Path("hall.h5"))
+told = subprocess.run(["chanest", "info", "hall.h5"], capture_output=True, text=True, check=True).stdout
+print("\n".join(told.splitlines()[1:8]))
 
 # %% [markdown]
 # ## Is it better?
@@ -77,7 +79,6 @@ print("\n".join(chanest("info hall.h5").splitlines()[2:6]))
 # for everything, LMMSE and linear interpolation.
 
 # %%
-hall = load_scenario(Path("hall.toml"))
 comb = PilotPattern.comb(12, grid=hall.grid)
 models = {
     "ours": load_model(Path("hall.h5")),
@@ -91,7 +92,7 @@ figure, axis = plt.subplots(figsize=(6, 4))
 for name, model in models.items():
     curve = []
     for snr in snrs:
-        batch = hall.draw(comb, 500, generator=0, snr_db=float(snr))
+        batch = hall.draw(comb, 300, generator=0, snr_db=float(snr))
         curve.append(nmse_db(model.estimate(batch.observations, comb, batch.noise_variance).cfr, batch.truth["cfr"]))
     axis.plot(snrs, curve, ".-", label=name)
     print(f"{name:<18}", *(f"{value:6.1f}" for value in curve))

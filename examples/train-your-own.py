@@ -67,7 +67,7 @@ print(hall)
 # less time for the last part, the calibration of the error variance:
 
 # %%
-settings = TrainingSettings(steps=300, batch_size=256, calibration_batches=96)
+settings = TrainingSettings(steps=450, batch_size=256, calibration_batches=96)
 train(algorithm("na-alista"), hall, settings, Path("hall.h5"))
 told = subprocess.run(["chanest", "info", "hall.h5"], capture_output=True, text=True, check=True).stdout
 print("\n".join(told.splitlines()[1:8]))

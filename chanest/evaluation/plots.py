@@ -348,6 +348,11 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart], force: bool = T
                 ylabel=chart.ylabel,
                 yscale="log" if chart.log else "linear",
             )
+        labels = [tuple(series.label for series in chart.series) for chart in charts]
+        if len(charts) > 1 and len(set(labels)) == 1:
+            _shared_legend(axes)
+            return
+        for axis in axes:
             _legend(axis)
 
 

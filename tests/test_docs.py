@@ -79,7 +79,9 @@ def test_the_readme_is_one_screen_and_a_bit():
 def test_every_tutorial_has_a_page_that_is_listed():
     listed = (ROOT / "docs" / "tutorials" / "index.md").read_text()
     for name in tutorials():
-        assert (ROOT / "docs" / "tutorials" / f"{name}.md").is_file()
+        title = (ROOT / "examples" / f"{name}.py").read_text().partition("\n")[0].lstrip('"')
+        assert title.startswith("# ")
+        assert f"\n{title}\n" in (ROOT / "docs" / "tutorials" / f"{name}.md").read_text()
         assert f"\n{name}\n" in listed
 
 

@@ -56,8 +56,8 @@ def cells(script: Path) -> list[Cell]:
         elif line.strip('"'):
             found = [Cell(line.strip('"') + "\n", False)]
     for cell in found:
-        if not cell.is_code:
-            cell.text = re.sub(r"^# ?", "", cell.text.strip().strip('"'), flags=re.MULTILINE if cell.line > 1 else 0)
+        if not cell.is_code and cell is not found[0]:  # the docstring is no comment
+            cell.text = re.sub(r"^# ?", "", cell.text, flags=re.MULTILINE)
         cell.text = cell.text.strip()
     return [cell for cell in found if cell.text]
 

@@ -68,7 +68,8 @@ def common_window(estimate: Tensor, estimate_first: int, truth: Tensor, truth_fi
     """Two impulse responses over the union of their delay windows, zero where a window does not reach.
 
     Args:
-        estimate, truth: (*batch, taps), their taps beginning at the given delays in samples.
+        estimate, truth: (*batch, taps).
+        estimate_first, truth_first: delays of their first taps, in samples.
 
     >>> common_window(torch.ones(2), 0, torch.ones(2), -1)
     (tensor([0., 1., 1.]), tensor([1., 1., 0.]))

@@ -596,6 +596,10 @@ class Model:
     def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
         """Phi for a pilot pattern over this model's delay window.
 
+        Args:
+            pattern: M pilots.
+            dtype, device: of the (*batch, M) that it gives.
+
         Raises:
             ObservationError: the pattern belongs to another DFT length.
         """
@@ -604,7 +608,12 @@ class Model:
         return self.ofdm.operator(pattern, dtype, device)
 
     def band(self, dtype: torch.dtype, device: torch.device | str, grid: Grid | None = None) -> PartialDFT:
-        """Phi for all used subcarriers of a grid, the scenario's when not given, as if each were a pilot."""
+        """Phi for all used subcarriers of a grid, as if each were a pilot.
+
+        Args:
+            dtype, device: of the (*batch, n_used) that it gives.
+            grid: the scenario's when not given.
+        """
         return self.ofdm.operator(whole_band(self.ofdm.grid if grid is None else grid), dtype, device)
 
 

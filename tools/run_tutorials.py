@@ -56,7 +56,9 @@ def cells(script: Path) -> list[Cell]:
         elif line.strip('"'):
             found = [Cell(line.strip('"') + "\n", False)]
     for cell in found:
-        if not cell.is_code and cell is not found[0]:  # the docstring is no comment
+        if cell is found[0]:  # the docstring, whose opening quotes are gone
+            cell.text = cell.text.strip().strip('"')
+        elif not cell.is_code:
             cell.text = re.sub(r"^# ?", "", cell.text, flags=re.MULTILINE)
         cell.text = cell.text.strip()
     return [cell for cell in found if cell.text]
@@ -131,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if told.check:
                 wrong = differences(text, (PAGES / f"{name}.md").read_text())
                 if wrong:
-                    raise SystemExit("\n".join([f"{name}: not what its page shows; run this without --check", *wrong]))
+                    said = f"{name}: not what its page shows; run this without --check"
+                    raise SystemExit("\n".join([said, *wrong[:20]]))
             else:
                 (PAGES / f"{name}.md").write_text(text)
                 shutil.rmtree(PAGES / name, ignore_errors=True)

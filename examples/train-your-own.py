@@ -105,5 +105,5 @@ figure.savefig("hall.svg")
 # and is ahead of both at eight times the time; `--algorithm na-sbl` trains one of your own, `--start na-alista-wide`
 # begins from a shipped model.
 #
-# The same from Python: `train(algorithm("na-alista"), hall, TrainingSettings(steps=500), Path("hall.h5"))`. Tables
-# and plots: `chanest compare --scenarios hall.toml --algorithms hall.h5,na-sbl,linear --output hall.csv`.
+# Tables and plots:
+# `chanest compare --scenarios hall.toml --pilots 52 --algorithms hall.h5,na-sbl,linear --output hall.csv`.

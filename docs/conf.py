@@ -87,7 +87,7 @@ def _escaped(app: Any, what: str, name: str, obj: Any, options: Any, lines: list
             continue
         parts = re.split(r"(``.*?``|:[\w:]+:`[^`]*`|`[^`]*`_?)", line)
         parts[::2] = [re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", part) for part in parts[::2]]
-        lines[index] = "".join(parts)
+        lines[index] = re.sub(r"(?<=: )([A-Z])\.$", r"\1\\.", "".join(parts))  # no list that begins at K.
 
 
 def _written(path: Path, text: str) -> None:

@@ -1,33 +1,25 @@
-"""Sparse OFDM channel estimation from few pilots, in PyTorch.
+"""Channel estimation for OFDM receivers, in PyTorch.
 
 A receiver hands over the pilots that it saw; chanest hands back the channel on every used subcarrier, and how wrong
-that is. Pilots are NumPy arrays or tensors, in any units; the answer is of the same kind:
+that is. Pilots are NumPy arrays or tensors, in any units; the answer is of the same kind.
 
 >>> import numpy as np
->>> pattern = PilotPattern.random(75, seed=0)            # or your pilots' subcarriers, counted from DC
->>> received = np.ones(75, dtype=np.complex64)           # (*batch, 75), divided by the pilot symbols
->>> found = estimate(received, pattern, noise_variance=0.1, error_variance=True)
+>>> wifi = [*range(-26, 0), *range(1, 27)]          # subcarriers of your pilots, counted from the carrier's centre
+>>> received = np.ones((10, 4, 52), np.complex64)   # yours: packets, antennas, pilots
+>>> found = estimate(received, wifi, grid="wifi20", snapshot_axes=1, error_variance=True)
 >>> found.cfr.shape, found.error_variance.shape
-((600,), (600,))
+((10, 4, 56), (10, 4, 56))
 
-Simulate, and set estimators beside each other:
+Where to go:
 
->>> scenario = load_scenario("lte10").replace(n_pilots=75, snr_db=10)
->>> pattern = scenario.sensing(seed=0)
->>> batch = scenario.draw(pattern, 64, generator=0)
->>> model = load_model("na-sbl-lte10-m75")
->>> found = model.estimate(batch.observations, pattern, batch.noise_variance)
->>> nmse_db(found.cfr, batch.truth["cfr"]) < -16
-True
->>> [row["algorithm"] for row in compare(scenario, ["linear", "omp"], n_samples=64)]
-['linear', 'omp', 'oracle-ls', 'oracle-mmse']
+- ``help(chanest.estimate)``: all that it takes: symbols in motion, layers, noise, timing; paths on request.
+- ``chanest.Grid``, ``PilotPattern``, ``SlotPattern``, ``observe``: carriers and pilots of LTE, NR, Wi-Fi or your own.
+- ``load_model``, ``model_names``, ``algorithm``, ``Model``: every estimator; ``load_scenario``: simulated channels.
+- ``evaluate``, ``compare``, ``nmse_db``: how good; ``train``: a model for channels of your own.
+- ``chanest.integrations``: in a Sionna receiver, in TensorFlow, out to other programs.
+- ``chanest --help`` in a shell; ``chanest examples`` writes tutorials; the docs: README.md and docs/ of the source.
 
-Train a model of your own with :func:`train`; sparse vectors y = Phi x + z of any matrix go through
-:meth:`Model.recover`. From baseband samples to pilots: :func:`observe`. In a Sionna receiver or in TensorFlow:
-``chanest.integrations``. The same from a shell: ``chanest --help``.
-
-Everything a user needs is here; what lies behind is documented room by room (docs/design.md). Mistakes raise a
-:class:`ChanestError`, whose children stand in ``chanest.errors``.
+Mistakes raise a :class:`ChanestError`, whose children stand in ``chanest.errors``.
 """
 
 from .algorithms import algorithm

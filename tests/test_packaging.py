@@ -44,7 +44,7 @@ def test_the_wheel_holds_scenarios_and_models_and_works_from_any_directory(tmp_p
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert "chanest/py.typed" in names
-    for kind, suffix in (("scenarios", "toml"), ("models", "h5")):
+    for kind, suffix in (("scenarios", "toml"), ("models", "h5"), ("examples", "py")):
         there = {Path(name).name for name in names if name.startswith(f"chanest/shipped/{kind}/")}
         assert {path.name for path in (ROOT / kind).glob(f"*.{suffix}")} <= there
     elsewhere = tmp_path / "elsewhere"

@@ -1,4 +1,4 @@
-"""The NMSE tables of the README, measured: ours beside the published values, and over SNRs and channels.
+"""The NMSE tables of docs/results.md, measured: ours beside the published values, and over SNRs and channels.
 
     python tools/results.py [--published ../shared/reference/published_nmse.csv] [--samples 10000]
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "info": "Say in words what a model, a scenario or a file is.",
     "models": "List the shipped models.",
     "scenarios": "List the shipped scenarios.",
+    "examples": "Write a tutorial's script where you are, or list them.",
 }
 _HELP = {"help_option_names": ["-h", "--help"]}
 _PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "context_settings": _HELP}

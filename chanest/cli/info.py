@@ -10,28 +10,35 @@ import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
-from ..models import describe_model, is_model, shipped_models
+from ..models import Model, describe_model, is_model, load_model, shipped_models
 from ..problems import load_scenario, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
 from .models import formatted
 
 _MOST_VALUES = 2_000_000  # of impulse responses that are looked at
+_WHAT = {
+    "alista": "iterative shrinkage with a learned step and threshold per iteration (Liu et al. 2019)",
+    "na-alista": "iterative shrinkage whose steps a recurrent network sets for every channel (Behrens et al. 2021)",
+    "na-sbl": "sparse Bayesian learning whose updates small networks correct (docs/models.md)",
+}
 
 
 def info(
     name: Annotated[str, typer.Argument(help="A model, scenario or file of pilots.", metavar="FILE|NAME")],
+    tensors: Annotated[bool, typer.Option("--tensors", help="Of a model: hyperparameters and tensors too.")] = False,
 ) -> None:
     """Say in words what a model, a scenario or a file is.
 
     \b
     chanest info na-sbl-wide
+    chanest info na-sbl-wide --tensors
     chanest info munich
     chanest info pilots.h5
     """
     path = Path(name)
     shipped = {model.stem: model for model in shipped_models()}
     if name in shipped and not path.exists():
-        print(_model_words(shipped[name]))
+        print(_model_words(shipped[name], tensors))
     elif name in scenario_names() and not path.exists():
         print(load_scenario(name))
     elif path.suffix == ".toml":
@@ -39,29 +46,61 @@ def info(
     elif not path.exists():
         raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
     elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
-        print(_model_words(path))
+        print(_model_words(path, tensors))
     else:
         print(_array_words(path))
 
 
-def _model_words(path: Path) -> str:
-    facts = describe_model(path)
+def _model_words(path: Path, tensors: bool) -> str:
+    """What a model is, what it was trained for, how good it is and how to use it."""
+    facts, model = describe_model(path), load_model(path)
     training, scenario = facts["training"], facts["scenario"]
+    name = path.stem if path in shipped_models() else str(path)
+    n_parameters = sum(math.prod(shape) for tensor, shape in facts["tensors"].items() if "parameters/" in tensor)
+    steps, seconds = training.get("steps", "?"), training.get("wall_seconds")
+    lasted = "?" if seconds is None else f"{seconds / 60:.0f} minutes"
+    call = "estimate(received_pilots, pattern)" if "cfr" in scenario.quantities else "recover(observations, phi)"
+    good = formatted(training.get("validation_nmse_db"), ".2f")
+    lines = {
+        "what": _WHAT.get(facts["algorithm"], facts["algorithm"])
+        + f"; {n_parameters:,} parameters, {facts['hyperparameters'].get('n_iterations', '?')} iterations",
+        "trained on": f"{scenario.name}: {scenario.description or scenario.size}",
+        **_trained_words(model, training.get("seed", "?")),
+        "how good": f"NMSE {good} dB over these SNRs in validation; measured on others: docs/estimators.md",
+        "use": f"chanest estimate --input pilots.h5 --model {name} --output channels.h5",
+        "": f'chanest.load_model("{name}").{call}',
+        "made": f"{str(facts['created'])[:10]} by chanest {facts['chanest_version']}, {steps} steps of "
+        f"{training.get('batch_size', '?')} in {lasted}, by",
+        " ": training.get("command", "?"),
+    }
+    words = f"{path.name}: a chanest model, {facts['algorithm']}\n"
+    words += "\n".join(f"  {key:<11} {value}" for key, value in lines.items())
+    if not tensors:
+        return words + "\n  more        --tensors"
     settings = ", ".join(f"{key} = {value}" for key, value in facts["hyperparameters"].items())
-    tensors = "\n".join(f"    {name} {tuple(shape)}" for name, shape in facts["tensors"].items())
-    return (
-        f"{path.name}: a chanest model, {facts['algorithm']}, made {facts['created']} "
-        f"by chanest {facts['chanest_version']}\n"
-        f"  hyperparameters: {settings}\n"
-        f"  trained for {scenario.name}: {scenario.training_words(training.get('seed', '?'))}, "
-        f"SNR {words_of_range(scenario.training.snr_db)} dB"
-        f"{f' ({scenario.noise_convention} convention)' if scenario.noise_convention else ''}\n"
-        f"  training: {training.get('steps', '?')} steps of {training.get('batch_size', '?')}, "
-        f"{formatted(training.get('wall_seconds'), '.0f')} s, "
-        f"validation NMSE {formatted(training.get('validation_nmse_db'), '.2f')} dB\n"
-        f"  command: {training.get('command', '?')}\n"
-        f"  tensors:\n{tensors}"
-    )
+    listed = "\n".join(f"    {tensor} {tuple(shape)}" for tensor, shape in facts["tensors"].items())
+    return f"{words}\n  hyperparameters: {settings}\n  tensors:\n{listed}"
+
+
+def _trained_words(model: Model, seed: object) -> dict[str, str]:
+    """Pilots, bands and SNRs that a model was trained for."""
+    scenario = model.scenario
+    convention = f" ({scenario.noise_convention} convention)" if scenario.noise_convention else ""
+    snr = f"SNR {words_of_range(scenario.training.snr_db)} dB{convention}"
+    if "cfr" not in scenario.quantities:
+        return {"for": f"{scenario.training_words(seed)}, {snr}"}
+    if model.algorithm.circle:
+        return {
+            "for": f"{str(model.trained_for).removeprefix('trained for ')}, {snr}",
+            "bands": "any carrier, every delay that the pilots tell apart; antennas, layers, users in motion",
+        }
+    band = model.ofdm
+    first, last = (1e6 * delay / band.sample_rate_hz for delay in band.window_samples)
+    width = f"{band.n_used} of {band.n_fft} subcarriers or their like"
+    return {
+        "for": f"{scenario.training_words(seed)}, {snr}",
+        "bands": f"{width}, {band.sample_rate_hz / 1e6:g} Msample/s; delays {first:.1f} to {last:.1f} µs",
+    }
 
 
 def _delay_words(reader: ArrayReader, sample_rate_hz: float | None) -> str:

@@ -192,13 +192,17 @@ def _crossing(ebno_db: float | None, ebnos: Sequence[str]) -> str:
 def _draw(path: Path, rows: Rows, slot: str) -> None:
     """BLER, BER and goodput against Eb/N0, a row of charts per number of pilots and modulation."""
     charts = []
-    for (n_pilots, modulation), here in _by_case(rows).items():
+    for (n_pilots, modulation), here in sorted(_by_case(rows).items(), key=lambda case: (int(case[0][0]), case[0][1])):
         for column, label in (("bler", "BLER"), ("ber", "BER"), ("goodput", "goodput (symbols per slot)")):
             log = column != "goodput"
             series = []
             for name in dict.fromkeys(row["estimator"] for row in here):
-                curve = [(float(row["ebno_db"]), float(row[column])) for row in here if row["estimator"] == name]
-                curve = sorted(point for point in curve if point[1] > 0 or not log)
-                series.append(Series(name, [x for x, _ in curve], [y for _, y in curve]))
+                shown = [row for row in here if row["estimator"] == name and (float(row[column]) > 0 or not log)]
+                shown.sort(key=lambda row: float(row["ebno_db"]))
+                x, y = ([float(row[of]) for row in shown] for of in ("ebno_db", column))
+                band = None  # Wilson's interval, of a rate that is not 0 above 0 too
+                if column == "bler":
+                    band = [float(row["bler_low"]) for row in shown], [float(row["bler_high"]) for row in shown]
+                series.append(Series(name, x, y, band=band))
             charts.append(Chart(f"{n_pilots} pilots, {modulation}", "Eb/N0 (dB)", label, series, log))
     draw_charts(path, f"{rows[0]['scenario']}: {slot}", charts, across=3)

@@ -7,13 +7,12 @@ import torch
 
 from ..algorithms import LinearInterpolation
 from ..evaluation import nmse_db
-from ..evaluation.plots import Chart, Series, draw_charts, draw_estimate
+from ..evaluation.plots import DEPTH_DB, Chart, Series, db_of, delay_unit, draw_charts, draw_estimate
 from ..files import Chunk, MeasurementFile, PilotFile
 from ..models import Model, Solution
-from ..problems import Batch, PilotPattern, Problem, SlotPattern, cfr_of
+from ..problems import Batch, PilotPattern, Problem, SlotPattern, cfr_of, ofdm
 from .options import DEFAULT_ALGORITHM
 
-_DEPTH_DB = 50.0  # below the strongest tap
 _DRAWN = ("ista", "fista", "alista", "na-alista", "na-sbl", "linear")
 
 
@@ -54,7 +53,8 @@ def plot_simulated(
                 cirs[name] = (found.first_tap_samples, found.tap_spacing_samples, found.values["cir"][0].numpy())
     title = f"{scenario.name}, {len(pattern)} pilots: one channel, and CFR NMSE over {len(block)}"
     observed = (np.array(pattern.subcarriers), block.observations[0].numpy())
-    draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, curves, force)
+    rate = ofdm(scenario).sample_rate_hz
+    draw_estimate(path, title, pattern.used_subcarriers, cfrs, cirs, observed, curves, force, rate)
 
 
 @torch.inference_mode()
@@ -92,16 +92,16 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
     if found.error_variance is not None:
         deviation = np.sqrt(first(found.error_variance))
         least, most = np.maximum(np.abs(cfr) - deviation, 0.1 * np.abs(cfr)), np.abs(cfr) + deviation
-        band = _db(least), _db(most)
-    lines = [Series(name, used, _db(np.abs(cfr)), band=band)]
+        band = db_of(least), db_of(most)
+    lines = [Series(name, used, db_of(np.abs(cfr)), band=band)]
     phases = [Series(name, used, np.angle(cfr), "dots")]
     if "cfr" in chunk.truth:
         truth = first(chunk.truth["cfr"])
-        lines.append(Series("truth", used, _db(np.abs(truth))))
+        lines.append(Series("truth", used, db_of(np.abs(truth))))
         phases.append(Series("truth", used, np.angle(truth), "dots"))
     if measurements.n_layers == 1 and not slot:
         at = np.array(pattern.subcarriers)
-        lines.append(Series("received", at, _db(np.abs(first(chunk.observations) / sent)), "dots"))
+        lines.append(Series("received", at, db_of(np.abs(first(chunk.observations) / sent)), "dots"))
     charts = [
         Chart("frequency response, with its error's deviation", "subcarrier", "|CFR| (dB)", lines),
         Chart("phase", "subcarrier", "phase (rad)", phases),
@@ -114,10 +114,9 @@ def plot_received(path: Path, force: bool, chunk: Chunk, measurements: Measureme
 
 def _delay_profile(found: Solution, cir: np.ndarray, measurements: PilotFile, name: str) -> Chart:
     """Powers of the taps that are not far below the strongest, and of the paths, in dB over microseconds."""
-    rate = measurements.sample_rate_hz
-    unit, per_sample = ("samples", 1.0) if rate is None else ("µs", 1e6 / rate)
-    power = _db(np.abs(cir))
-    base = float(power.max()) - _DEPTH_DB
+    unit, per_sample = delay_unit(measurements.sample_rate_hz)
+    power = db_of(np.abs(cir))
+    base = float(power.max()) - DEPTH_DB
     delays = (found.first_tap_samples + found.tap_spacing_samples * np.arange(len(cir))) * per_sample
     seen = power > base
     series = [Series(f"{name}, taps", delays[seen], power[seen], "dots")]
@@ -126,10 +125,6 @@ def _delay_profile(found: Solution, cir: np.ndarray, measurements: PilotFile, na
         n = int(paths.count.flatten()[0])
         at = paths.delays_samples.reshape(-1, paths.delays_samples.shape[-1])[0, :n].numpy() * per_sample
         gains = paths.gains.reshape(-1, paths.gains.shape[-1])[0, :n].abs().numpy()
-        heights = np.maximum(_db(gains), base)
+        heights = np.maximum(db_of(gains), base)
         series.append(Series(f"{n} path{'s' * (n != 1)}", at, heights, "stems", base=base))
     return Chart("power delay profile", f"delay ({unit})", "power (dB)", series)
-
-
-def _db(modulus: np.ndarray) -> np.ndarray:
-    return 20 * np.log10(np.maximum(modulus, 1e-30))

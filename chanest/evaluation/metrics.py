@@ -2,22 +2,34 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import ObservationError
 
-def nmse_db(estimate: Tensor, truth: Tensor) -> float:
+
+def nmse_db(estimate: Tensor | np.ndarray, truth: Tensor | np.ndarray) -> float:
     """10 log10 of the summed squared error over the summed squared truth: a ratio of sums, as in the paper.
 
     Args:
-        estimate, truth: (*batch, N), the same shape.
+        estimate, truth: (*batch, N), the same shape, tensors or NumPy arrays.
 
     Returns:
         NMSE in dB; -inf for a perfect estimate.
 
+    Raises:
+        ObservationError: shapes that differ.
+
     >>> round(nmse_db(torch.tensor([1.1, 0.0]), torch.tensor([1.0, 0.0])), 2)
     -20.0
+    >>> round(nmse_db(np.array([0.9j, 0.0]), np.array([1j, 0.0])), 2)
+    -20.0
     """
+    estimate, truth = torch.as_tensor(estimate), torch.as_tensor(truth)
+    if estimate.shape != truth.shape:
+        shapes = tuple(estimate.shape), tuple(truth.shape)
+        raise ObservationError(f"expected the shape of the truth, {shapes[1]}, got {shapes[0]}", field="estimate")
     sums = ErrorSums()
     sums.add(estimate, truth)
     return sums.nmse_db
@@ -56,7 +68,8 @@ def common_window(estimate: Tensor, estimate_first: int, truth: Tensor, truth_fi
     """Two impulse responses over the union of their delay windows, zero where a window does not reach.
 
     Args:
-        estimate, truth: (*batch, taps), their taps beginning at the given delays in samples.
+        estimate, truth: (*batch, taps).
+        estimate_first, truth_first: delays of their first taps, in samples.
 
     >>> common_window(torch.ones(2), 0, torch.ones(2), -1)
     (tensor([0., 1., 1.]), tensor([1., 1., 0.]))

@@ -56,7 +56,8 @@ class EstimateWriter:
 
     def paths(self, at: Slices, shape: tuple[int, ...], values: Mapping[str, Tensor]) -> None:
         """Write rows of paths, (rows, paths) each where ``shape`` is that of the groups or of the batch: as many as are
-        there, filled up with 0, delays with NaN."""
+        there, filled up with 0, delays with NaN.
+        """
         own = at[: len(shape)]
         lengths = tuple(s.stop - s.start for s in own)
         for name, tensor in values.items():

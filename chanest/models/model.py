@@ -399,8 +399,9 @@ class Model:
             observations: (*batch, M).
             sensing: a pilot pattern, or a matrix.
             findings: look for noise, SNR, timing and presence too.
-            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples, doppler_hz, cfo_hz, n_iterations,
-                record, error_variance, paths, covariance: as of :meth:`estimate`; of a matrix there are no pilots.
+            noise_variance, pilot_symbols, pilot_valid, snapshot_axes, window_samples: as of
+                :meth:`estimate`; of a matrix there are no pilots.
+            doppler_hz, cfo_hz, n_iterations, record, error_variance, paths, covariance: likewise.
 
         Raises:
             ObservationError, AlgorithmError, ModelError: as of those.
@@ -664,6 +665,10 @@ class Model:
     def operator(self, pattern: PilotPattern, dtype: torch.dtype, device: torch.device | str) -> PartialDFT:
         """Phi for a pilot pattern over this model's delay window.
 
+        Args:
+            pattern: M pilots.
+            dtype, device: of the (*batch, M) that it gives.
+
         Raises:
             ObservationError: the pattern belongs to another DFT length.
         """
@@ -672,7 +677,12 @@ class Model:
         return self.ofdm.operator(pattern, dtype, device)
 
     def band(self, dtype: torch.dtype, device: torch.device | str, grid: Grid | None = None) -> PartialDFT:
-        """Phi for all used subcarriers of a grid, the scenario's when not given, as if each were a pilot."""
+        """Phi for all used subcarriers of a grid, as if each were a pilot.
+
+        Args:
+            dtype, device: of the (*batch, n_used) that it gives.
+            grid: the scenario's when not given.
+        """
         return self.ofdm.operator(whole_band(self.ofdm.grid if grid is None else grid), dtype, device)
 
 

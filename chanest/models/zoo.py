@@ -26,6 +26,9 @@ ESTIMATORS = (*ALGORITHMS, *INTERPOLATORS)
 def load_model(name: str | Path) -> Model:
     """A shipped model by name, or one from an HDF5 file; its parameters are frozen (requires_grad False).
 
+    Args:
+        name: of a shipped model (:func:`model_names`), or the path of a file, which ends in .h5.
+
     Raises:
         ModelError: no such model, or the file is not one or is damaged.
         FileError: the file cannot be read.
@@ -90,8 +93,8 @@ def estimate(
         grid: DFT length and band in one, or the name of one, such as "nr-106-30".
         n_fft: DFT length; only subcarrier/n_fft counts. 1024 when not given and the pilots span at least 300 of
             LTE-10's subcarriers.
-        used_subcarriers: where the channel is estimated; when not given LTE-10's where the pilots fit in, else all
-            from the lowest to the highest pilot.
+        used_subcarriers: (n_used,) where the channel is estimated; when not given LTE-10's where the pilots fit in,
+            else all from the lowest to the highest pilot.
         model: a name, a file, or a loaded model. "na-sbl-wide" was trained for any channel and any receiver.
 
     Raises:

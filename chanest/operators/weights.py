@@ -146,6 +146,9 @@ def projected_gradient_weights(
 
     Args:
         phi: (*batch_shape, M, N), real or complex.
+        n_steps: gradient steps.
+        step_size: of the first one.
+        decay: of the step size, from step to step.
 
     Returns:
         (*batch_shape, M, N).

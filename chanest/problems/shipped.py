@@ -6,7 +6,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def shipped(kind: str) -> Path:
-    """The folder of shipped files of one kind, ``"scenarios"`` or ``"models"``.
+    """The folder of shipped files of one kind, ``"scenarios"``, ``"models"`` or ``"examples"``.
 
     >>> (shipped("scenarios") / "lte10.toml").is_file()
     True

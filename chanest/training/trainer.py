@@ -108,6 +108,13 @@ def train(
     Raises:
         TrainingError: nothing to train, no or another training's checkpoint, a batch smaller than there are
             processes, the loss is NaN, or another process ended.
+
+    >>> import tempfile
+    >>> from chanest import algorithm, load_scenario
+    >>> settings = TrainingSettings(steps=1, batch_size=8, calibration_batches=0)
+    >>> output = Path(tempfile.mkdtemp()) / "mine.h5"
+    >>> train(algorithm("alista", n_iterations=2), load_scenario("lte10"), settings, output).trained_for
+    'trained for lte10, 75 pilots'
     """
     if not algorithm.learned:
         raise TrainingError(f"{algorithm.name} has nothing to learn; choose a learned algorithm")

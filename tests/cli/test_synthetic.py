@@ -188,7 +188,7 @@ def test_the_output_has_the_shape_of_the_input(here, chanest, batch, suffix):
 
 INFO = (
     ("synthetic", "250 measurements of 1000 coefficients, 50 of them not zero on average"),
-    ("tiny.h5", "trained for small: 40 measurements of 80 coefficients, one fixed matrix (seed 0), SNR 40 dB"),
+    ("tiny.h5", "40 measurements of 80 coefficients, one fixed matrix (seed 0), SNR 40 dB"),
     ("vectors.npz", "6 observations, 40 measurements of 80 coefficients each"),
     ("x.h5", "sparse vectors found by tiny"),
 )

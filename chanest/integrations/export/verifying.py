@@ -84,6 +84,7 @@ def verified(
         path: where to; what lies there is replaced.
         write: makes a file or folder.
         run: reads it as a user of the format would, and gives what ``expected`` is compared with.
+        expected: (batch, ...) tensors, what it should give.
         tolerances: the largest error of each that passes.
 
     Returns:

@@ -53,6 +53,10 @@ class Grid:
     def around_dc(cls, n_used: int, n_fft: int = 1024) -> "Grid":
         """The band -n_used/2...-1, 1...n_used/2 of LTE, DC empty.
 
+        Args:
+            n_used: subcarriers, an even number.
+            n_fft: DFT length.
+
         >>> Grid.around_dc(4, 8).used_subcarriers
         (-2, -1, 1, 2)
         """

@@ -60,7 +60,8 @@ def cfr_of(cir: Tensor, grid: Grid, first_tap_samples: float = 0, spacing_sample
     """H[k] = sum_n cir[n] exp(-2 pi i k n / n_fft) on the used subcarriers: (*batch, N) -> (*batch, n_used).
 
     Args:
-        cir: taps from ``first_tap_samples`` on, ``spacing_samples`` apart.
+        cir: (*batch, N) taps.
+        first_tap_samples, spacing_samples: delay of the first tap, and from one to the next.
         grid: DFT length and band.
 
     >>> cfr_of(torch.ones(256, dtype=torch.complex64), Grid()).shape

@@ -116,6 +116,11 @@ class PilotPattern:
     def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> "PilotPattern":
         """``n_pilots`` distinct subcarriers drawn uniformly from the used ones.
 
+        Args:
+            n_pilots: at least 2.
+            seed: of the draw; the same pilots for the same seed and number.
+            grid: DFT length and used subcarriers.
+
         >>> len(PilotPattern.random(75, seed=0)), PilotPattern.random(75, 0) == PilotPattern.random(75, 0)
         (75, True)
         """
@@ -125,6 +130,11 @@ class PilotPattern:
     @classmethod
     def comb(cls, spacing: int, offset: int = 0, grid: Grid = _LTE10) -> "PilotPattern":
         """Every ``spacing``-th used subcarrier, beginning with the ``offset``-th: what LTE and NR transmit.
+
+        Args:
+            spacing: in used subcarriers.
+            offset: 0...spacing - 1.
+            grid: DFT length and used subcarriers.
 
         >>> PilotPattern.comb(150).subcarriers
         (-300, -150, 1, 151)
@@ -188,6 +198,10 @@ class PilotPattern:
     @classmethod
     def published(cls, n_pilots: int, grid: Grid = _LTE10) -> "PilotPattern":
         """The pattern of the published OFDM runs: ``n_pilots`` draws with replacement, made distinct.
+
+        Args:
+            n_pilots: draws; a few fewer subcarriers come of them.
+            grid: DFT length and used subcarriers.
 
         >>> [len(PilotPattern.published(m)) for m in (100, 75, 50)]
         [93, 73, 49]

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
-from ..models import describe_model, is_model, shipped_models
+from ..models import describe_model, is_model, read_model, shipped_models
 from ..problems import load_scenario, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
 from .models import formatted
@@ -39,6 +39,7 @@ def info(
     elif not path.exists():
         raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
     elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
+        read_model(path)  # a damaged one is named
         print(_model_words(path))
     else:
         print(_array_words(path))

@@ -1,12 +1,17 @@
 """The receiver front end: from baseband samples, or received pilots, to observations H + noise at the pilots."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ...errors import ObservationError
+from ...lazy import torch
 from ..base import check_noise
 from .pilots import PilotPattern
 from .slots import SlotPattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def observe(

@@ -83,8 +83,8 @@ def rows(y: Tensor, *others: Tensor) -> tuple[Array, ...]:
 
 
 def run(loop: Callable[..., None], n_rows: int, *given: Any) -> None:
-    """loop(*given, start, end) for parts of 0...n_rows, on as many threads as torch takes."""
-    kernels.over_rows(lambda start, end: loop(*given, start, end), n_rows, torch.get_num_threads())
+    """loop(*given, start, end) for parts of 0...n_rows, on as many threads as there may be."""
+    kernels.over_rows(lambda start, end: loop(*given, start, end), n_rows, kernels.n_threads())
 
 
 def recover(y: Tensor, n_coefficients: int, loop: Callable[..., None], *given: Any) -> Tensor:

@@ -1,7 +1,9 @@
 """Model and Estimate: pilots in, channel out."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
+from ..kernels import following
 from ..operators import DenseOperator, PartialDFT, Superposed
 from ..problems import (
     ForwardModel,
@@ -48,6 +51,19 @@ from .trust import Found
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _on_fitting_threads(method: _Method) -> _Method:
+    """The method with threads that follow the work, of which its observations (*batch, M) tell."""
+
+    @wraps(method)
+    def run(self: "Model", observations: Any, *others: Any, **how: Any) -> Any:
+        shape = getattr(observations, "shape", ())
+        with following(math.prod(shape) * shape[-1] if shape else 0):
+            return method(self, observations, *others, **how)
+
+    return run  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -277,6 +293,7 @@ class Model:
             if asked:
                 raise ModelError(f"model {self.name}: {self.algorithm.name} takes no {what}; take na-sbl-wide")
 
+    @_on_fitting_threads
     def recover(
         self,
         observations: Array,
@@ -321,6 +338,7 @@ class Model:
         found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
         return _in_kind(Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds), observations)
 
+    @_on_fitting_threads
     def solve(
         self,
         observations: Tensor,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
 from ..kernels import following
-from ..operators import DenseOperator, PartialDFT, Superposed
+from ..operators import DenseOperator, PartialDFT, Superposed, cached
 from ..problems import (
     ForwardModel,
     Grid,
@@ -47,7 +47,7 @@ from .guard import kept, kept_share, unsure
 from .moving import Moves, found_in_motion, in_units, moves_of, slots_at_once
 from .precision import converted
 from .scaling import noise_of_y, normalise
-from .trust import Found
+from .trust import Found, leaves_open
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
@@ -448,9 +448,7 @@ class Model:
         response = band.forward(recovery.x.unflatten(-1, (n_layers, -1)))
         if n_layers == 1:
             response = response.squeeze(-2)
-            at = torch.searchsorted(band.subcarriers, phi.subcarriers)
-            fitted = response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5
-            share = kept_share(fitted, response, y)
+            share = kept_share(_at_pilots(response, phi, band), response, y)
         else:
             share = kept_share(phi.forward(recovery.x), None, y)
         whole = share.unsqueeze(-1) if n_layers > 1 else share
@@ -585,12 +583,17 @@ class Model:
             assert found.response is not None
             return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
         recovery, scale = found.recovery, forward.scale(rms)
-        share = kept_share(*_seen(recovery.x, forward), y)
-        x = kept(recovery.x, share)
-        values = forward.quantities(x * scale)
+        if forward.band is None:
+            share = kept_share(forward.phi.forward(recovery.x), None, y)
+            values = forward.quantities(kept(recovery.x, share) * scale)
+        else:
+            response = forward.band.forward(recovery.x)
+            share = kept_share(_at_pilots(response, forward.phi, forward.band), response, y)
+            heard = kept(response, share) * (scale * forward.band.n_measurements**0.5)
+            values = {"cir": kept(recovery.x, share) * scale, "cfr": heard}
         if variance is not None:
             variance = unsure(variance, share, y)
-        if isinstance(sensing, PilotPattern):
+        if isinstance(sensing, PilotPattern) and leaves_open(sensing):
 
             def rows(values: Tensor) -> Tensor:
                 return values.reshape(-1, 1, values.shape[-1])
@@ -636,6 +639,12 @@ def _scaled_paths(found: Paths, groups: Groups) -> Paths:
 def _tensor(value: Any) -> Any:
     """NumPy arrays as tensors; everything else as it is."""
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def _at_pilots(response: Tensor, phi: Any, band: Any) -> Tensor:
+    """Phi x, (*batch, M), where all pilots stand in the band, from Phi' x there, (*batch, M')."""
+    at = cached(phi, "in the band", lambda: torch.searchsorted(band.subcarriers, phi.subcarriers))
+    return response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5
 
 
 def _seen(x: Tensor, forward: ForwardModel) -> tuple[Tensor, Tensor | None]:

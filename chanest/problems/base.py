@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -420,7 +421,7 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
     if noise_variance is None:
         return
     variance = torch.as_tensor(noise_variance)
-    if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
+    if variance.numel() and not all(0 <= float(v) < math.inf for v in variance.detach().aminmax()):  # also of NaN
         raise ObservationError("expected finite numbers, not negative", field="noise_variance")
     if variance.ndim and variance.shape != batch:
         raise ObservationError(

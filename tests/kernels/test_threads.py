@@ -134,21 +134,22 @@ def test_two_that_estimate_at_once_share_the_cores(four_threads, machine):
     assert sorted(seen) == [2, 4]
 
 
-@pytest.mark.parametrize("seconds", [0.0, 2e-3])
-def test_every_row_is_done_once_where_torch_has_one_thread(four_threads, machine, seconds):
+@pytest.mark.parametrize("long", [False, True])
+def test_every_row_is_done_once_where_torch_has_one_thread(four_threads, machine, monkeypatch, long):
     """Short parts all here; long ones in a pool too."""
     machine(4, 1)
+    monkeypatch.setattr(threads, "TURN_S", 0.0 if long else 1e9)
     done, used = [], set()
 
     def run(start: int, end: int) -> None:
-        time.sleep(seconds)
+        time.sleep(2e-3)
         used.add(threading.get_ident())
         done.extend(range(start, end))
 
     with kernels.following(10**6):
         kernels.over_rows(run, 301, kernels.n_threads())
     assert sorted(done) == list(range(301))
-    assert (len(used) > 1) == (seconds > 0)
+    assert (len(used) > 1) == long
 
 
 def test_estimates_are_the_same_on_any_number_of_threads(four_threads, machine):

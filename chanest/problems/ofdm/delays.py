@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +55,7 @@ class DelayGrid:
         )
 
 
+@lru_cache(maxsize=512)
 def period_samples(pattern: PilotPattern) -> float:
     """T: delays so far apart look the same to the pilots, up to a phase per run of them.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 _PUBLISHED_SEED = 322  # RandomState of the published OFDM runs (facts, not code, of the paper's repository)
 _LTE10 = Grid()
+
+
+@lru_cache(maxsize=64)
+def _array(grid: Grid) -> np.ndarray:
+    return np.asarray(grid.used_subcarriers, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,10 @@ class PilotPattern:
         if np.any(np.diff(pilots) < 0):
             raise PilotError("expected ascending order; sort them with the received pilots", field=name)
         object.__setattr__(self, "subcarriers", tuple(pilots.tolist()))
+        object.__setattr__(self, "_hash", hash((self.subcarriers, self.grid)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self.subcarriers)
@@ -83,7 +93,7 @@ class PilotPattern:
     @property
     def used_subcarriers(self) -> np.ndarray:
         """``(n_used,) int64``: the grid's."""
-        return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
+        return _array(self.grid).copy()
 
     @property
     def bins(self) -> np.ndarray:

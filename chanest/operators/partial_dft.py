@@ -310,7 +310,7 @@ class PartialDFT(LinearOperator):
         }
         return PartialDFT(**(own | changes))
 
-    @property
+    @cached_property
     def resolution_samples(self) -> float:
         """Delays nearer to each other than this look alike: n_fft over the span of the pilots."""
         return self.n_fft / (int(self.subcarriers.max() - self.subcarriers.min()) + 1)

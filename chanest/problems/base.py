@@ -421,7 +421,8 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
     if noise_variance is None:
         return
     variance = torch.as_tensor(noise_variance)
-    if variance.numel() and not all(0 <= float(v) < math.inf for v in variance.detach().aminmax()):  # also of NaN
+    low, high = variance.detach().aminmax() if variance.numel() else (variance, variance)
+    if variance.numel() and not bool((low >= 0) & (high < math.inf)):  # both false of NaN
         raise ObservationError("expected finite numbers, not negative", field="noise_variance")
     if variance.ndim and variance.shape != batch:
         raise ObservationError(

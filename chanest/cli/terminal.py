@@ -42,6 +42,6 @@ class Bar:
         """Say what is being done."""
         self._progress.update(self._task, note=note)  # type: ignore[arg-type]
 
-    def at(self, completed: int, note: str = "") -> None:
-        """So much is done in all."""
-        self._progress.update(self._task, completed=completed, note=note)  # type: ignore[arg-type]
+    def at(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """So much is done in all, of another total where one is given."""
+        self._progress.update(self._task, completed=completed, total=total, note=note)  # type: ignore[arg-type]

@@ -448,7 +448,7 @@ class Model:
         response = band.forward(recovery.x.unflatten(-1, (n_layers, -1)))
         if n_layers == 1:
             response = response.squeeze(-2)
-            share = kept_share(_at_pilots(response, phi, band), response, y)
+            share = kept_share(at_pilots(response, phi, band), response, y)
         else:
             share = kept_share(phi.forward(recovery.x), None, y)
         whole = share.unsqueeze(-1) if n_layers > 1 else share
@@ -588,7 +588,7 @@ class Model:
             values = forward.quantities(kept(recovery.x, share) * scale)
         else:
             response = forward.band.forward(recovery.x)
-            share = kept_share(_at_pilots(response, forward.phi, forward.band), response, y)
+            share = kept_share(at_pilots(response, forward.phi, forward.band), response, y)
             heard = kept(response, share) * (scale * forward.band.n_measurements**0.5)
             values = {"cir": kept(recovery.x, share) * scale, "cfr": heard}
         if variance is not None:
@@ -641,7 +641,7 @@ def _tensor(value: Any) -> Any:
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
 
 
-def _at_pilots(response: Tensor, phi: Any, band: Any) -> Tensor:
+def at_pilots(response: Tensor, phi: Any, band: Any) -> Tensor:
     """Phi x, (*batch, M), where all pilots stand in the band, from Phi' x there, (*batch, M')."""
     at = cached(phi, "in the band", lambda: torch.searchsorted(band.subcarriers, phi.subcarriers))
     return response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5

@@ -22,22 +22,27 @@ Where to go:
 Mistakes raise a :class:`ChanestError`, whose children stand in ``chanest.errors``.
 """
 
-from .algorithms import algorithm
-from .errors import ChanestError, FileError, ModelError, ObservationError, PilotError, ScenarioError
-from .evaluation import compare, evaluate, nmse_db
-from .models import Estimate, Model, estimate, load_model, model_names
-from .operators import DenseOperator, PartialDFT
-from .problems import (
-    GaussianScenario,
-    Grid,
-    PilotPattern,
-    Scenario,
-    SlotPattern,
-    load_scenario,
-    observe,
-    scenario_names,
-)
-from .training import TrainingSettings, train
+from typing import TYPE_CHECKING
+
+from .lazy import names_from
+
+if TYPE_CHECKING:
+    from .algorithms import algorithm
+    from .errors import ChanestError, FileError, ModelError, ObservationError, PilotError, ScenarioError
+    from .evaluation import compare, evaluate, nmse_db
+    from .models import Estimate, Model, estimate, load_model, model_names
+    from .operators import DenseOperator, PartialDFT
+    from .problems import (
+        GaussianScenario,
+        Grid,
+        PilotPattern,
+        Scenario,
+        SlotPattern,
+        load_scenario,
+        observe,
+        scenario_names,
+    )
+    from .training import TrainingSettings, train
 
 __version__ = "0.2.0"
 
@@ -70,3 +75,25 @@ __all__ = [
     "scenario_names",
     "train",
 ]
+
+__getattr__, __dir__ = names_from(
+    __name__,
+    {
+        "algorithms": ("algorithm",),
+        "errors": ("ChanestError", "FileError", "ModelError", "ObservationError", "PilotError", "ScenarioError"),
+        "evaluation": ("compare", "evaluate", "nmse_db"),
+        "models": ("Estimate", "Model", "estimate", "load_model", "model_names"),
+        "operators": ("DenseOperator", "PartialDFT"),
+        "problems": (
+            "GaussianScenario",
+            "Grid",
+            "PilotPattern",
+            "Scenario",
+            "SlotPattern",
+            "load_scenario",
+            "observe",
+            "scenario_names",
+        ),
+        "training": ("TrainingSettings", "train"),
+    },
+)

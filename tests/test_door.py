@@ -1,5 +1,6 @@
 """The public door: its names, what every room exports, and NumPy in, NumPy out."""
 
+import ast
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -21,6 +22,23 @@ def test_the_door_is_small_and_keeps_what_0_1_exported():
     assert 20 <= len(chanest.__all__) <= 30
     assert set(chanest.__all__) >= OF_VERSION_0_1
     assert all(getattr(chanest, name).__doc__ for name in chanest.__all__)
+
+
+def test_names_that_come_late_are_the_ones_that_type_checkers_see():
+    """Of every package with a ``__getattr__``: what it imports for them, what it exports, and what it finds."""
+    lazy = [room for room in ("", *ROOMS) if "__getattr__" in vars(import_module(f"chanest.{room}".rstrip(".")))]
+    assert {"", "models"} <= set(lazy)
+    for room in lazy:
+        package = import_module(f"chanest.{room}".rstrip("."))
+        tree = ast.parse(Path(package.__file__).read_text())
+        (block,) = (node for node in tree.body if isinstance(node, ast.If))
+        seen = {alias.name: f"{package.__name__}.{node.module}" for node in block.body for alias in node.names}
+        assert seen.keys() == set(package.__all__)
+        assert set(package.__all__) <= set(dir(package))
+        for name, module in seen.items():
+            assert getattr(package, name) is getattr(import_module(module), name)
+        with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'sown'"):
+            package.sown  # noqa: B018
 
 
 def test_the_version_is_that_of_the_package():

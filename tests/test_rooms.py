@@ -13,6 +13,7 @@ import chanest
 PACKAGE = Path(chanest.__file__).parent
 ORDER = [
     "errors",
+    "lazy",
     "kernels",
     "operators",
     "problems",
@@ -103,12 +104,38 @@ def test_rooms_import_few_rooms():
 
 def test_the_top_of_the_package_is_its_twelve_rooms():
     entries = {path.name for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "shipped")}
-    assert len(entries) <= 15
-    assert entries == {"__init__.py", "__main__.py", "errors.py", "py.typed", *(set(ORDER) - {"errors", "__main__"})}
+    assert len(entries) <= 16
+    assert entries == {
+        *("__init__.py", "__main__.py", "errors.py", "lazy.py", "py.typed"),
+        *(set(ORDER) - {"errors", "lazy", "__main__"}),
+    }
 
 
-def test_importing_chanest_stays_light():
-    heavy = ("matplotlib", "sionna", "tensorflow", "scipy.optimize", "dask", "distributed", "numba")
-    code = f"import sys, chanest; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+HEAVY = ("torch", "matplotlib", "sionna", "tensorflow", "scipy.optimize", "dask", "distributed", "numba")
+
+
+def heavy_after(code):
+    """Which heavy packages a fresh interpreter has imported after some code."""
+    said = f"{code}\nimport sys; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import chanest; chanest.load_scenario('munich'), chanest.Grid.lte(10), chanest.PilotPattern.random(75, 0)",
+        *(
+            f"from chanest.cli.app import app; app({arguments.split()}, standalone_mode=False)"
+            for arguments in ("--help", "scenarios", "scenarios --schema", "models", "info munich", "info na-sbl-wide")
+        ),
+    ],
+)
+def test_what_computes_nothing_imports_no_torch(code):
+    assert heavy_after(code) == "[]"
+
+
+def test_what_computes_imports_torch_and_no_more():
+    code = "import chanest; chanest.load_scenario('lte10').draw(chanest.PilotPattern.random(75, 0), 1, 0)"
+    assert heavy_after(code) == "['torch']"
+    assert heavy_after("from chanest import *") == "['torch']"

@@ -1,13 +1,15 @@
 """ALISTA and its two refinements: analytic weights, learned step size and threshold per iteration."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
-from ..kernels.adapters import prepared, recover, singles, suits
+from ..kernels.adapters import Array, prepared, recover, singles, suits
 from ..operators import LinearOperator
 from ..operators.tables import tables
 from .error_calibration import ResidualCalibration
@@ -62,10 +64,19 @@ class ALISTA(_LearnedSteps):
             return None
         from ..kernels.alista import alista
 
+        return Recovery(recover(y, phi.n_coefficients, alista, *self._arrays(phi, n_iterations)))
+
+    def prepared_loop(self, phi: LinearOperator) -> Callable[[Array, Array], None]:
+        from ..kernels.alista import alista
+
+        arrays = self._arrays(phi, self.n_iterations)
+        return lambda y, x: alista(y, *arrays, x, 0, len(y))
+
+    def _arrays(self, phi: LinearOperator, n_iterations: int) -> tuple[Any, ...]:
+        """What the compiled loop takes beside y."""
         made, exempt = tables(phi, self.weights(phi)), np.minimum(self.exempt(n_iterations), phi.n_coefficients)
         gamma, theta = prepared(self, lambda: (singles(self.log_step_size.exp()), singles(self.log_threshold.exp())))
-        gamma = gamma * np.float32(made.reciprocal_norm)
-        return Recovery(recover(y, phi.n_coefficients, alista, made.arrays, gamma, theta, exempt))
+        return made.arrays, gamma * np.float32(made.reciprocal_norm), theta, exempt
 
 
 class ALISTAAT(_LearnedSteps):

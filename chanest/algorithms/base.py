@@ -2,12 +2,14 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
+from ..kernels.adapters import Array
 from ..operators import LinearOperator
 from .error_calibration import Calibration
 from .gaussian import posterior_variance
@@ -172,6 +174,13 @@ class Algorithm(Estimator):
         """The same by a compiled loop; None where there is none for this algorithm or these tensors."""
         return None
 
+    def prepared_loop(self, phi: LinearOperator) -> Callable[[Array, Array], None] | None:
+        """A compiled loop from y (n, M) complex64 to x (n, N), which it fills, with all else that it needs at hand.
+
+        None where there is none, or one that costs nothing to prepare.
+        """
+        return None
+
     def estimate(
         self,
         y: Tensor,
@@ -209,9 +218,8 @@ class Algorithm(Estimator):
             AlgorithmError: the algorithm has neither a posterior nor a calibration.
         """
         if self.calibration is not None:
-            base, features = self.calibration.read(recovery, y, phi, band, noise_variance)
-            settled = self.calibration.settled(base + self.calibration.correction(features))
-            return settled.exp().expand(*y.shape[:-1], band.n_measurements)
+            found = self.calibration.log_variance(recovery, y, phi, band, noise_variance)
+            return self.calibration.settled(found).exp().expand(*y.shape[:-1], band.n_measurements)
         if recovery.posterior is None:
             raise AlgorithmError(f"{self.name}: has no posterior and no calibration to give an error variance")
         return posterior_variance(phi, band, recovery.posterior.variances, recovery.posterior.noise_variance)

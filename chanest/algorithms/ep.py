@@ -1,5 +1,7 @@
 """Expectation propagation with a Bernoulli-Gaussian prior, one variance per tap (Minka 2001; Seeger 2008)."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -90,8 +92,7 @@ def bernoulli_gaussian(r: Tensor, tau: Tensor, rho: float, v: Tensor) -> tuple[T
     log_odds = torch.log(tau / total) + r.abs().square() * (v / (tau * total))
     if not r.is_complex():
         log_odds = log_odds / 2
-    odds = torch.log(torch.as_tensor(rho / max(1 - rho, 1e-30), dtype=tau.dtype, device=tau.device))
-    present = torch.sigmoid(log_odds + odds)
+    present = torch.sigmoid(log_odds + math.log(rho / max(1 - rho, 1e-30)))
     wiener = v / total * r
     mean = present * wiener
     variance = present * (v * tau / total + wiener.abs().square()) - mean.abs().square()

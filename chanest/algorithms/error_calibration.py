@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import AlgorithmError
 from ..kernels.constants import LOG_SCALE, REFERENCE_PILOTS
-from ..operators import LinearOperator, PartialDFT, Superposed, TimeVarying, tap_domain
+from ..operators import LinearOperator, PartialDFT, Superposed, TimeVarying, cached, tap_domain
 from . import namespace
 from .gaussian import log_rank_deficit, posterior_variance
 from .namespace import Array, Namespace
@@ -41,6 +41,13 @@ class Calibration(nn.Module, ABC):
     @abstractmethod
     def correction(self, features: Tensor) -> Tensor:
         """(*batch, n, F) -> (*batch, n)."""
+
+    def log_variance(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> Tensor:
+        """Base + correction."""
+        base, features = self.read(recovery, y, phi, band, noise_variance)
+        return base + self.correction(features)
 
     def settled(self, log_variance: Tensor) -> Tensor:
         """The log error variances to report, from base + correction, (*batch, n) both."""
@@ -116,12 +123,29 @@ class PosteriorCalibration(Perceptron, Calibration):
     def read(
         self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        base, of = self._seen(recovery, y, phi, band, noise_variance)
+        return base, of(base)
+
+    def log_variance(
+        self, recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> Tensor:
+        base, of = self._seen(recovery, y, phi, band, noise_variance)
+        if torch.compiler.is_exporting():
+            return base + self.correction(of(base))
+        return tabled(self, base, of, base.dtype)
+
+    @staticmethod
+    def _seen(
+        recovery: Recovery, y: Tensor, phi: LinearOperator, band: LinearOperator, noise_variance: Tensor | None
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Base (*batch, n), and what makes the features of any base."""
         assert recovery.posterior is not None
         g, s = recovery.posterior.variances, recovery.posterior.noise_variance
         base = posterior_base(posterior_variance(phi, band, g, s), g)
-        deficit = log_rank_deficit(phi, torch.ones_like(g.reshape(-1, g.shape[-1])[0]))
+        ones = torch.ones_like(g.reshape(-1, g.shape[-1])[0])
+        deficit = cached(phi, ("log rank deficit of ones", g.dtype), lambda: log_rank_deficit(phi, ones))
         known, r = noise_variance is not None, y - phi.forward(recovery.x)
-        return base, posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit)
+        return base, lambda base: posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit)
 
     correction = Perceptron.forward
 

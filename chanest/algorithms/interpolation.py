@@ -125,13 +125,8 @@ class SplineInterpolation(Interpolator):
     def _interpolate(
         self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
-        from scipy.interpolate import CubicSpline
-
-        pilots = phi.subcarriers
-        kind = "natural" if len(pilots) > 2 else "not-a-knot"
-        spline = CubicSpline(pilots.cpu().numpy(), np.eye(len(pilots)), bc_type=kind)
-        inside = band.subcarriers.clamp(pilots[0], pilots[-1]).cpu().numpy()
-        weights = torch.from_numpy(spline(inside)).to(h.device, h.real.dtype)  # (n, M)
+        made = cached(phi, (self.name, _subcarriers(band)), lambda: _spline_weights(phi.subcarriers, band.subcarriers))
+        weights = made.to(h.device, h.real.dtype)
         estimate = h @ weights.to(h.dtype).mT
         if not error_variance:
             return estimate, None
@@ -170,8 +165,8 @@ class LMMSE(Interpolator):
         self, h: Tensor, phi: PartialDFT, band: PartialDFT, noise_variance: Tensor | None, error_variance: bool
     ) -> tuple[Tensor, Tensor | None]:
         profile = self.delays.numpy().tobytes(), self.powers.numpy().tobytes()
-        subcarriers = band.subcarriers.cpu().numpy().tobytes()
-        eigenvalues, basis, cross = cached(phi, (self.name, *profile, subcarriers), lambda: self._parts(phi, band))
+        key = self.name, *profile, _subcarriers(band)
+        eigenvalues, basis, cross = cached(phi, key, lambda: self._parts(phi, band))
         s = _noise(h, phi, noise_variance).to(eigenvalues)
         signal = (1 - s).clamp_min(0.01)
         gain = 1 / (eigenvalues.clamp_min(0) + ((s + _LOADING) / signal).unsqueeze(-1))  # (*batch, M)
@@ -263,3 +258,17 @@ def _noise(h: Tensor, phi: PartialDFT, noise_variance: Tensor | None) -> Tensor:
         lambda: PartialDFT(phi.subcarriers, phi.n_fft // 4, n_fft=phi.n_fft, dtype=h.dtype, device=h.device),
     )
     return estimate_noise(h / m**0.5, quarter) * m
+
+
+def _subcarriers(band: PartialDFT) -> bytes:
+    """Those of a band, to know it again; read from its device once."""
+    return cached(band, "subcarriers", lambda: band.subcarriers.cpu().numpy().tobytes())
+
+
+def _spline_weights(pilots: Tensor, used: Tensor) -> Tensor:
+    """(n, M) float64: from values at the pilots to those of their spline, which is held beyond the outermost."""
+    from scipy.interpolate import CubicSpline
+
+    kind = "natural" if len(pilots) > 2 else "not-a-knot"
+    spline = CubicSpline(pilots.cpu().numpy(), np.eye(len(pilots)), bc_type=kind)
+    return torch.from_numpy(spline(used.clamp(pilots[0], pilots[-1]).cpu().numpy())).to(pilots.device)

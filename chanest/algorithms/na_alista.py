@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -172,8 +173,7 @@ class NAALISTA(NeurallyAugmented):
         if not estimates and not suits_training(y, phi, self):
             return None
         w, n = self.weights(phi), phi.n_coefficients
-        made, exempt = tables(phi, w), np.minimum(self.exempt(n_iterations), n)
-        loop = (made.arrays, exempt, self.scales(made.reciprocal_norm), *prepared(self, self.arrays))
+        loop = self._loop_arrays(phi, n_iterations)
         if not estimates:
             observed = y.reshape(-1, y.shape[-1])
             x = unrolled(observed, w.adjoint(observed), loop, self.network())
@@ -182,6 +182,20 @@ class NAALISTA(NeurallyAugmented):
 
         matched = w.adjoint(y.reshape(-1, y.shape[-1])) if phi.n_measurements > MOST_BY_TABLE else y.new_zeros(0, n)
         return Recovery(recover(y, n, na_alista, np.ascontiguousarray(matched.numpy()), *loop))
+
+    def prepared_loop(self, phi: LinearOperator) -> Callable[[Array, Array], None] | None:
+        if phi.n_measurements > MOST_BY_TABLE:
+            return None
+        from ..kernels.na_alista import na_alista
+
+        loop, n = self._loop_arrays(phi, self.n_iterations), phi.n_coefficients
+        matched = np.zeros((0, n), np.complex64)
+        return lambda y, x: na_alista(y, matched, *loop, x, 0, len(y))
+
+    def _loop_arrays(self, phi: LinearOperator, n_iterations: int) -> tuple[Any, ...]:
+        """What the compiled loop takes beside y and W^H y."""
+        made, exempt = tables(phi, self.weights(phi)), np.minimum(self.exempt(n_iterations), phi.n_coefficients)
+        return made.arrays, exempt, self.scales(made.reciprocal_norm), *prepared(self, self.arrays)
 
     def network(self) -> tuple[Tensor, ...]:
         """The parameters that iterations use."""

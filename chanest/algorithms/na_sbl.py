@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AlgorithmError
+from ..kernels import n_threads, over_rows
 from ..kernels.adapters import prepared, rows, run, singles, suits
 from ..kernels.constants import N_OWN, N_SHARED
-from ..operators import LinearOperator, Moments, cached
+from ..operators import LinearOperator, Moments, PartialDFT, cached, tap_domain
 from .base import Algorithm
 from .error_calibration import PosteriorCalibration
 from .gaussian import log_rank_deficit
@@ -23,6 +24,8 @@ from .na_sbl_rules import LARGEST, SMALLEST, beside_neighbours, factor, features
 from .noise import CEILING, FLOOR, noise_level
 from .perceptron import Perceptron
 from .results import Posterior, Recovery, Trace
+
+_TOGETHER = 32  # rows whose spectra a cache holds
 
 
 class NASBL(Algorithm):
@@ -81,6 +84,10 @@ class NASBL(Algorithm):
     def _iterate(
         self, y: Tensor, phi: LinearOperator, n_iterations: int, trace: Trace, noise_variance: Tensor | None
     ) -> Recovery:
+        if not trace.record and suits(y, phi, self) and isinstance(phi, PartialDFT) and tap_domain.never_pays(phi):
+            found = self._compiled_recovery(y, phi, noise_variance)
+            if found is not None:
+                return found
         if noise_variance is None:
             noise_variance = self._infer(y, phi, None, Trace(False))[1]
         g, s = self._infer(y, phi, noise_variance, trace)
@@ -88,15 +95,72 @@ class NASBL(Algorithm):
         trace.add(x)
         return trace.recovery(x, Posterior(g, s))
 
+    def _compiled_recovery(self, y: Tensor, phi: PartialDFT, told: Tensor | None) -> Recovery | None:
+        """The same by compiled loops, some rows at a time through all iterations; None where a pivot fails.
+
+        Little is done between the loops, and what they need of some rows stays in the cache.
+        """
+        from ..kernels.na_sbl import update
+
+        (observed,), s = rows(phi.without_delay(y)), noise_level(y, phi, told).detach().reshape(-1).numpy().copy()
+        m, (p, deficit) = phi.n_measurements, self._start(phi, torch.float32)
+        start, log_p, rules = singles(p), singles(p.log()), prepared(self, self._arrays)
+        limits = singles((SMALLEST, LARGEST, FLOOR / m, CEILING / m))
+        g, x = (np.empty((len(observed), len(start)), kind) for kind in (np.float32, np.complex64))
+        failed: list[int] = []
+
+        def infer(at: slice, known: bool) -> None:
+            own, own_g, own_s = observed[at], np.repeat(start[None], at.stop - at.start, 0), s[at]
+            constants = np.float32(m), np.float32(known), np.float32(deficit)
+            for rule in rules:
+                moments = phi.moments_of_rows(own, own_g, own_s)
+                if moments is None:
+                    failed.append(at.start)
+                    return
+                q, d, fit, em = moments
+                new_g, new_s, base = np.empty_like(own_g), np.empty_like(own_s), own_s if known else em
+                given = q, d, own_g, own_s, base, fit, em, log_p, constants, limits, *rule
+                update(*given, new_g, new_s, 0, len(own))
+                own_g, own_s = new_g, new_s
+            g[at], s[at] = own_g, own_s
+
+        def solve(start: int, end: int) -> None:
+            for first in range(start, end, _TOGETHER):
+                at = slice(first, min(first + _TOGETHER, end))
+                for known in (False, True) if told is None else (True,):
+                    infer(at, known)
+                    if failed:
+                        return
+                found = phi.solution_of_rows(observed[at], g[at], s[at])
+                if found is None:
+                    failed.append(first)
+                    return
+                x[at] = found
+
+        over_rows(solve, len(observed), n_threads())
+        if failed:
+            return None
+        shape = y.shape[:-1]
+        made = Posterior(torch.from_numpy(g).view(*shape, -1), torch.from_numpy(s).view(shape))
+        return Recovery(torch.from_numpy(x).view(*shape, -1), posterior=made)
+
+    def _start(self, phi: LinearOperator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The variances before the first update, (N,), and the log rank deficit with them."""
+        p = cached(
+            phi,
+            ("prior", self.decay, dtype),
+            lambda: prior(phi.n_coefficients, self.decay, torch.ones((), dtype=dtype, device=phi.device)),
+        )
+        return p, cached(phi, ("log rank deficit", self.decay, p.dtype), lambda: log_rank_deficit(phi, p))
+
     def _infer(
         self, y: Tensor, phi: LinearOperator, noise_variance: Tensor | None, trace: Trace
     ) -> tuple[Tensor, Tensor]:
         """g and s after K - 1 updates, with the noise variance told or not."""
         known = noise_variance is not None
         s = noise_level(y, phi, noise_variance)
-        p = prior(phi.n_coefficients, self.decay, s)
+        p, deficit = self._start(phi, s.dtype)
         g = p.expand(*y.shape[:-1], -1)
-        deficit = cached(phi, ("log rank deficit", self.decay, p.dtype), lambda: log_rank_deficit(phi, p))
         compiled = prepared(self, self._arrays) if suits(y, phi, self) else None
         update = self._update if compiled is None else self._compiled_update
         for rule in compiled or zip(self.tap_rules, self.noise_rules, strict=True):

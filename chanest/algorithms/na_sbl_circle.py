@@ -227,8 +227,8 @@ class CircleNASBL(Algorithm):
         # only of taps that are alive
         group, tap = (state.g > 0).nonzero(as_tuple=True)
         layer, at = tap // taps.shape[-2], tap % taps.shape[-2]
-        offsets = torch.tensor(FINE_NEIGHBOURS, device=at.device)
-        beside = taps[group.unsqueeze(-1), layer.unsqueeze(-1), (at.unsqueeze(-1) + offsets) % taps.shape[-2]]
+        neighbours = torch.stack([at + offset for offset in FINE_NEIGHBOURS], -1) % taps.shape[-2]
+        beside = taps[group.unsqueeze(-1), layer.unsqueeze(-1), neighbours]
         f = self.tap_rules[k](torch.cat([beside.flatten(-2), place[at], found.shared[group]], -1))
         g = rules.fine_variances(em[group, tap], found.kappa[group], f)
         return State(torch.zeros_like(em).index_put((group, tap), g), s, outlier, state.relative)

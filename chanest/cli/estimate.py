@@ -41,7 +41,7 @@ from .options import (
     naming_options,
 )
 from .pictures import plot_received, plot_simulated
-from .terminal import console, progress_bar
+from .terminal import console, progress_bar, progress_bars
 
 _SAME_ITERATIONS = ("ista", "fista", "na-alista")  # peers that --iterations is for, too
 _QUANTITIES = {"cir": "CIR NMSE (dB)", "cfr": "CFR NMSE (dB)", "x": "NMSE (dB)"}
@@ -137,7 +137,8 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
     models, left_out = ({chosen: model}, []) if only else _peers(problem, model, sensing, asked)
     used = {n: asked for n in models if asked and n in (chosen, *_SAME_ITERATIONS)}
     writer = ArrayWriter(request.output, request.force) if request.output else None
-    with writer or nullcontext(), progress_bar("estimating", n_samples) as bar:
+    names = (*models, *(() if only else REFERENCES))
+    with writer or nullcontext(), progress_bars(names, n_samples) as progress:
         if writer:
             writer.header({"scenario": problem.name, "snr_db": problem.snr_db, "seed": seed}, {})
         write = writer and estimate_writer(writer, (n_samples,), model, sensing)
@@ -145,7 +146,6 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
         def on_block(first: int, block: Batch, found: Mapping[str, Solution]) -> None:
             if write:
                 write_solution(write, (slice(first, first + len(block)),), found[chosen])
-            bar.advance(len(block))
 
         scores = evaluate(
             problem,
@@ -158,6 +158,7 @@ def _simulated(request: _Request, problem: Problem, n_samples: int, seed: int, o
             error_variance_of=(chosen,) if writer else (),
             references=() if only else REFERENCES,
             on_block=on_block,
+            on_estimator=lambda name, done, seconds: progress(name, done, f"{1e6 * seconds:.4g} µs per estimate"),
         )
     iterations = {n: used.get(n, m.algorithm.n_iterations) for n, m in models.items()}
     if request.plot:

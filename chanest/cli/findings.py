@@ -1,9 +1,14 @@
 """What was found in received pilots, in words."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def words_of_findings(columns: Mapping[str, Tensor | np.ndarray], sample_rate_hz: float | None = None) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import h5py
 import numpy as np
@@ -10,8 +10,8 @@ import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
-from ..models import Model, describe_model, is_model, load_model, shipped_models
-from ..problems import load_scenario, scenario_names, words_of_range
+from ..models import describe_model, is_model, read_model, shipped_models
+from ..problems import load_scenario, ofdm, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
 from .models import formatted
 
@@ -46,6 +46,7 @@ def info(
     elif not path.exists():
         raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
     elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
+        read_model(path)  # a damaged one is named
         print(_model_words(path, tensors))
     else:
         print(_array_words(path))
@@ -53,7 +54,7 @@ def info(
 
 def _model_words(path: Path, tensors: bool) -> str:
     """What a model is, what it was trained for, how good it is and how to use it."""
-    facts, model = describe_model(path), load_model(path)
+    facts = describe_model(path)
     training, scenario = facts["training"], facts["scenario"]
     name = path.stem if path in shipped_models() else str(path)
     n_parameters = sum(math.prod(shape) for tensor, shape in facts["tensors"].items() if "parameters/" in tensor)
@@ -65,7 +66,7 @@ def _model_words(path: Path, tensors: bool) -> str:
         "what": _WHAT.get(facts["algorithm"], facts["algorithm"])
         + f"; {n_parameters:,} parameters, {facts['hyperparameters'].get('n_iterations', '?')} iterations",
         "trained on": f"{scenario.name}: {scenario.description or scenario.size}",
-        **_trained_words(model, training.get("seed", "?")),
+        **_trained_words(facts),
         "how good": f"NMSE {good} dB over these SNRs in validation; measured on others: docs/estimators.md",
         "use": f"chanest estimate --input pilots.h5 --model {name} --output channels.h5",
         "": f'chanest.load_model("{name}").{call}',
@@ -82,19 +83,20 @@ def _model_words(path: Path, tensors: bool) -> str:
     return f"{words}\n  hyperparameters: {settings}\n  tensors:\n{listed}"
 
 
-def _trained_words(model: Model, seed: object) -> dict[str, str]:
+def _trained_words(facts: dict[str, Any]) -> dict[str, str]:
     """Pilots, bands and SNRs that a model was trained for."""
-    scenario = model.scenario
+    scenario, seed = facts["scenario"], facts["training"].get("seed", "?")
     convention = f" ({scenario.noise_convention} convention)" if scenario.noise_convention else ""
     snr = f"SNR {words_of_range(scenario.training.snr_db)} dB{convention}"
     if "cfr" not in scenario.quantities:
         return {"for": f"{scenario.training_words(seed)}, {snr}"}
-    if model.algorithm.circle:
+    band = ofdm(scenario)
+    if band.training.receivers is not None and facts["hyperparameters"].get("delays") == "circle":
+        low, high = band.training.receivers.n_pilots
         return {
-            "for": f"{str(model.trained_for).removeprefix('trained for ')}, {snr}",
+            "for": f"any receiver, {low}–{high} pilots, {snr}",
             "bands": "any carrier, every delay that the pilots tell apart; antennas, layers, users in motion",
         }
-    band = model.ofdm
     first, last = (1e6 * delay / band.sample_rate_hz for delay in band.window_samples)
     width = f"{band.n_used} of {band.n_fft} subcarriers or their like"
     return {

@@ -1,10 +1,8 @@
 """``chanest models``."""
 
-import math
-
 from rich.table import Column, Table
 
-from ..models import describe_model, shipped_models
+from ..models import shipped_models, summarise_model
 from ..problems import words_of_range
 from .terminal import console
 
@@ -14,20 +12,17 @@ def models() -> None:
     headings = ("model", "algorithm", "scenario", "pilots", "SNR (dB)", "K", "parameters")
     table = Table(*(Column(heading, no_wrap=True) for heading in headings), "validation NMSE (dB)")
     for path in shipped_models():
-        facts = describe_model(path)
+        facts = summarise_model(path)
         scenario = facts["scenario"]
-        n_parameters = sum(
-            math.prod(shape) for name, shape in facts["tensors"].items() if name.startswith("parameters")
-        )
         table.add_row(
             path.stem,
             facts["algorithm"],
             scenario.name,
             scenario.trained_size,
             words_of_range(scenario.training.snr_db),
-            str(facts["hyperparameters"]["n_iterations"]),
-            f"{n_parameters:,}",
-            formatted(facts["training"].get("validation_nmse_db"), ".2f"),
+            str(facts["n_iterations"]),
+            f"{facts['n_parameters']:,}",
+            formatted(facts["validation_nmse_db"], ".2f"),
         )
     console().print(table)
 

@@ -1,7 +1,7 @@
 """The terminal: tables and progress bars."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -28,6 +28,16 @@ def progress_bar(description: str, total: int, shown: bool = True) -> Iterator["
         yield Bar(progress, progress.add_task(description, total=total, note=""))
 
 
+@contextmanager
+def progress_bars(names: Sequence[str], total: int, shown: bool = True) -> Iterator[Callable[[str, int, str], None]]:
+    """A function of a name, how much of it is done, and a note; a bar for each name on a terminal."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")
+    quiet = not (shown and sys.stderr.isatty())
+    with Progress(*columns, console=Console(file=sys.stderr), disable=quiet, transient=True) as progress:
+        bars = {name: Bar(progress, progress.add_task(name, total=total, note="")) for name in names}
+        yield lambda name, done, note: bars[name].at(done, note)
+
+
 class Bar:
     """One running bar."""
 
@@ -42,6 +52,6 @@ class Bar:
         """Say what is being done."""
         self._progress.update(self._task, note=note)  # type: ignore[arg-type]
 
-    def at(self, completed: int, note: str = "") -> None:
-        """So much is done in all."""
-        self._progress.update(self._task, completed=completed, note=note)  # type: ignore[arg-type]
+    def at(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """So much is done in all, of another total where one is given."""
+        self._progress.update(self._task, completed=completed, total=total, note=note)  # type: ignore[arg-type]

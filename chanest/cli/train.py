@@ -128,6 +128,7 @@ def train(
                 device=on,
                 command=_command(),
                 progress=lambda step, nmse, rate: bar.at(step, f"NMSE {nmse:.1f} dB, rate {rate:.1e}"),
+                calibrating=lambda done, work: bar.at(done, "calibrating error variances", work),
                 processes=processes,
             )
         if processes.first:

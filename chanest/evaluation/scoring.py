@@ -123,6 +123,7 @@ def evaluate(
     error_variance_of: Collection[str] = (),
     references: Collection[str] = REFERENCES,
     on_block: Callable[[int, Batch, Mapping[str, Solution]], None] | None = None,
+    on_estimator: Callable[[str, int, float], None] | None = None,
 ) -> dict[str, Score]:
     """Simulate channels or vectors and score models and references on them.
 
@@ -134,6 +135,8 @@ def evaluate(
         error_variance_of: the models that shall estimate their error variance too.
         references: which of the bounds to score.
         on_block: called after every block with the number of its first sample, the block, and what the models found.
+        on_estimator: called after every model or reference in every block with its name, the samples that it has done,
+            and its seconds per sample.
 
     Returns:
         a score per model, then per reference (``oracle-ls``, ``oracle-mmse``). Models are told the mean noise
@@ -171,12 +174,16 @@ def evaluate(
             tallies[name].add_solution(found[name], data.truth, scenario.first_tap_samples)
             if first == 0:
                 tallies[name].time(run, len(block), device)
+            if on_estimator is not None:
+                on_estimator(name, first + len(block), tallies[name].seconds)
         oracles = scenario.oracles(block, sensing)
         for name in references:
             oracle = oracles[name]
             tallies[name].add(oracle(), block.truth)
             if first == 0:
                 tallies[name].time(oracle, len(block), torch.device("cpu"))
+            if on_estimator is not None:
+                on_estimator(name, first + len(block), tallies[name].seconds)
         if on_block is not None:
             on_block(first, block, found)
         first += len(block)

@@ -16,8 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
-import scipy.sparse
+import scipy  # its parts load when they are used
 
 from ..errors import FileError
 from .atomic import disk_errors, refuse_existing, replacing

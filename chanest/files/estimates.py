@@ -1,12 +1,17 @@
 """Files of estimates, written rows as they come."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from .arrays import ArrayWriter, Slices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # fields that the snapshots of a group share, and of users in motion
 FINDINGS = ("noise_variance", "snr_db", "timing_samples", "detected")

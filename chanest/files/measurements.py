@@ -1,5 +1,7 @@
 """Files of measurements: received pilots, or y with its matrix Phi; read in chunks and checked, and written."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -7,14 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import ChanestError, FileError, ObservationError, PilotError
-from ..operators import DenseOperator
+from ..lazy import torch
 from ..problems import (
     Batch,
     Grid,
@@ -29,6 +29,11 @@ from ..problems import (
     slot_pattern_of,
 )
 from .arrays import ArrayReader, ArrayWriter, Slices, row_slices
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..operators import DenseOperator
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Chunk:
         return self.observations.shape[:-1].numel()
 
     @property
-    def first(self) -> "Chunk":
+    def first(self) -> Chunk:
         """Its first row alone, with all snapshots."""
         parts = (self.observations, self.noise_variance, self.valid)
         observations, noise, valid = (None if part is None else part[:1] for part in parts)
@@ -105,7 +110,7 @@ class MeasurementFile(ABC):
             self._reader.__exit__()
             raise
 
-    def __enter__(self) -> "MeasurementFile":
+    def __enter__(self) -> MeasurementFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -631,6 +636,8 @@ class VectorFile(MeasurementFile):
         )
 
     def _read_sensing(self) -> tuple[DenseOperator, int]:
+        from ..operators import DenseOperator
+
         self._check_kind("phi", "iuf", "real numbers")
         matrix = torch.from_numpy(_float(self._reader.read("phi")))
         check_measurements(torch.zeros(matrix.shape[0] if matrix.ndim else 0, dtype=matrix.dtype), matrix, None)

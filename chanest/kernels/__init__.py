@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from .threads import over_rows
+from .threads import following, n_threads, over_rows
 
-__all__ = ["available", "over_rows", "plain"]
+__all__ = ["available", "following", "n_threads", "over_rows", "plain"]
 
 _enabled = ContextVar("enabled", default=True)
 

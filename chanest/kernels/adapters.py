@@ -1,6 +1,6 @@
 """From tensors and modules to the arrays of the compiled loops, and whether these can take them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -46,26 +46,52 @@ def suits_training(y: Tensor, phi: Operator, module: nn.Module) -> bool:
 
 
 def _suits(y: Tensor, phi: Operator) -> bool:
-    return (
-        kernels.available()
-        and type(y) is Tensor
-        and y.dtype == phi.dtype == torch.complex64
-        and y.device.type == "cpu"
-        and not phi.batch_shape
-        and y.numel() > 0
-        and not torch.compiler.is_compiling()
-        and not torch._C._functorch.is_functorch_wrapped_tensor(y)
+    return are_single(y) and phi.dtype == torch.complex64 and not phi.batch_shape
+
+
+def are_single(*tensors: Tensor) -> bool:
+    """Whether these are numbers in complex64 on the CPU, not traced, and compiled loops are to be used.
+
+    >>> are_single(torch.ones(2, dtype=torch.complex64)), are_single(torch.ones(2))
+    (True, False)
+    """
+    return kernels.available() and all(t.dtype == torch.complex64 and are_plain(t) and t.numel() > 0 for t in tensors)
+
+
+def are_plain(*tensors: Any) -> bool:
+    """Whether these are tensors on the CPU that are not traced, which NumPy may read.
+
+    >>> are_plain(torch.ones(2)), are_plain([1.0])
+    (True, False)
+    """
+    return not torch.compiler.is_compiling() and all(
+        type(t) is Tensor and t.device.type == "cpu" and not torch._C._functorch.is_functorch_wrapped_tensor(t)
+        for t in tensors
     )
 
 
 def _gradient_asked(*things: nn.Module | Tensor) -> bool:
-    tensors = (t for thing in things for t in ([thing] if isinstance(thing, Tensor) else thing.parameters()))
+    tensors = (t for thing in things for t in ([thing] if isinstance(thing, Tensor) else tensors_of(thing)))
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def tensors_of(module: nn.Module) -> Iterator[Tensor]:
+    """Its parameters and buffers, in a tenth of the time that ``parameters()`` and ``buffers()`` take.
+
+    >>> [tuple(t.shape) for t in tensors_of(nn.Linear(2, 3))]
+    [(3, 2), (3,)]
+    """
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None:
+            yield tensor
+    for child in module._modules.values():
+        if child is not None:
+            yield from tensors_of(child)
 
 
 def prepared(module: nn.Module, make: Callable[[], T]) -> T:
     """The result of ``make``, which depends on nothing but a module's tensors: made anew after they have changed."""
-    state = (*module.parameters(), *module.buffers())
+    state = tuple(tensors_of(module))
     if any(t.is_inference() for t in state):  # these do not count their changes
         return make()
     stamp = tuple((t.data_ptr(), t._version) for t in state)
@@ -83,8 +109,8 @@ def rows(y: Tensor, *others: Tensor) -> tuple[Array, ...]:
 
 
 def run(loop: Callable[..., None], n_rows: int, *given: Any) -> None:
-    """loop(*given, start, end) for parts of 0...n_rows, on as many threads as torch takes."""
-    kernels.over_rows(lambda start, end: loop(*given, start, end), n_rows, torch.get_num_threads())
+    """loop(*given, start, end) for parts of 0...n_rows, on as many threads as there may be."""
+    kernels.over_rows(lambda start, end: loop(*given, start, end), n_rows, kernels.n_threads())
 
 
 def recover(y: Tensor, n_coefficients: int, loop: Callable[..., None], *given: Any) -> Tensor:

@@ -5,6 +5,8 @@ every sum is over earlier rows, which lie in the first cache. Of C^-1 = U^-1 U^-
 differences of pilots are kept: all that diag(Phi^H C^-1 Phi) needs.
 """
 
+import math
+
 import numpy as np
 
 from .alista import split
@@ -392,3 +394,97 @@ def evidence_of_two(
                 agreement[b, d, 1, 1] += theirs
                 agreement[b, d, 0, 1] -= rho[d] * both
                 agreement[b, d, 1, 0] -= rho[d] * both.conjugate()
+
+
+@compiled
+def place_loads(g: Array, s: Array, loading: Scalar, load: Array) -> None:
+    """What the diagonals of covariances carry, (n, M), from g (n, N) and s (n,): chanest.operators.cholesky."""
+    m = np.float32(load.shape[1])
+    for i in range(len(g)):
+        total = np.float32(0.0)
+        for n in range(g.shape[1]):
+            total += g[i, n]
+        load[i] = s[i] + loading * total / m
+
+
+@compiled
+def place_pilots(w: Array, bins: Array, grid: Array) -> None:
+    """w (n, M) on the bins of spectra (n, n_fft), complex64; 0 elsewhere."""
+    for i in range(len(w)):
+        grid[i] = 0
+        for j in range(w.shape[1]):
+            grid[i, bins[j]] = w[i, j]
+
+
+@compiled
+def collect(
+    taps: Array, sums: Array, scalars: Array, s: Array, n_rows: int, q: Array, d: Array, fit: Array, em: Array
+) -> bool:
+    """Moments from the transforms of what :func:`posterior` gave; False where a pivot was not positive.
+
+    taps (n, n_fft) complex64, sums (n, n_fft), scalars (3, n), s (n,); q, d (n, N), fit, em (n,) are filled.
+    """
+    root, m = np.float32(1.0 / math.sqrt(n_rows)), np.float32(n_rows)
+    for i in range(len(taps)):
+        if math.isnan(scalars[0, i]):
+            return False
+        for n in range(q.shape[1]):
+            q[i, n] = taps[i, n] * root
+            d[i, n] = sums[i, n] / m
+        fit[i] = scalars[2, i] / m
+        em[i] = s[i] * (np.float32(1.0) + s[i] * (scalars[0, i] - scalars[1, i]) / m)
+    return True
+
+
+@compiled
+def unexplained(
+    spectrum: Array,
+    load: Array,
+    lag: Array,
+    sign: Array,
+    symbol: Array,
+    correlation: Array,
+    band_lag: Array,
+    band_sign: Array,
+    total: Array,
+    variance: Array,
+    start: int,
+    end: int,
+) -> None:
+    """What pilots leave unexplained on subcarriers, p[k] = total - v_k^H C^-1 v_k, at least 0; NaN where a pivot fails.
+
+    Args:
+        spectrum, load, lag, sign, symbol, correlation: of :func:`posterior`.
+        band_lag, band_sign: (M, n) as lag and sign, between pilots and subcarriers.
+        total: (B,) sum of g; variance: (B, n) is filled.
+    """
+    (n_rows, n), scale = band_lag.shape, np.float32(1.0 / lag.shape[0])
+    width, wide = (n_rows + LANES - 1) // LANES * LANES, (n + LANES - 1) // LANES * LANES
+    re, im = np.zeros((n_rows, width), np.float32), np.zeros((n_rows, width), np.float32)
+    inv_re, inv_im = np.empty((n_rows, width), np.float32), np.empty((n_rows, width), np.float32)
+    offset, places = np.arange(n_rows) * width, np.arange(n_rows) * wide
+    weights, row = np.empty((2, n_rows), np.float32), np.empty((2, wide), np.float32)
+    v_re, v_im = np.zeros((n_rows, wide), np.float32), np.zeros((n_rows, wide), np.float32)
+    explained = np.empty(wide, np.float32)
+    for b in range(start, end):
+        if not factorise(
+            spectrum[b], load[b], scale, lag, sign, symbol, correlation[b], n_rows, re, im, offset, weights
+        ):
+            variance[b] = np.nan
+            continue
+        invert_factor(re, im, inv_re, inv_im, offset, weights)
+        for j in range(n_rows):
+            for k in range(n):
+                value = spectrum[b, band_lag[j, k]]
+                v_re[j, k], v_im[j, k] = value.real, value.imag * band_sign[j, k]
+        explained[:] = 0
+        for i in range(n_rows):
+            row[:] = 0
+            for k in range(i + 1):
+                weights[0, k], weights[1, k] = inv_re[i, k], inv_im[i, k]
+            for column in range(0, wide, LANES):
+                add_windows(v_re, v_im, places, weights[0], weights[1], 0, i + 1, column, row)
+            for k in range(wide):
+                explained[k] += row[0, k] * row[0, k] + row[1, k] * row[1, k]
+        for k in range(n):
+            variance[b, k] = max(total[b] - explained[k] * scale, np.float32(0.0))

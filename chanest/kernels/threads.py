@@ -1,21 +1,76 @@
-"""The threads that compiled loops run on: those of torch, where they can be had."""
+"""Threads that follow the work and the machine; compiled loops run on those of torch, where they can be had."""
 
 import ctypes
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .cores import allowed_cores, idle_cores
+
 SHARE = 8  # rows that are worth a thread
 PIECES = 8  # for every thread
+SMALL = 90_000  # rows times the square of pilots, below which starting threads takes longer than they save
+TURN_S = 5e-3  # what a thread may have to wait for its turn on a core that others use
+
+_most: ContextVar[int | None] = ContextVar("most", default=None)
+_inside: set[int] = set()  # threads of this process that estimate now
+
+
+@contextmanager
+def following(work: int) -> Iterator[None]:
+    """torch on as many threads as some work deserves and as other programs leave cores idle.
+
+    Where they leave none, torch has one thread, whose operations need not wait for others at their end; compiled loops
+    that take long still have more, which do not spin (:func:`over_rows`). What torch was set to is the most, and is
+    set again.
+
+    Args:
+        work: rows times the square of the pilots of each.
+
+    >>> with following(1):
+    ...     torch.get_num_threads()
+    1
+    """
+    before, me = torch.get_num_threads(), threading.get_ident()
+    if before == 1 or me in _inside:
+        yield
+        return
+    _inside.add(me)
+    most = min(before, allowed_cores()) if work >= SMALL else 1
+    token = _most.set(most)
+    torch.set_num_threads(most if most == 1 else max(1, idle_cores(most) // len(_inside)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _most.reset(token)
+        _inside.discard(me)
+
+
+def n_threads() -> int:
+    """As many as compiled loops may have.
+
+    >>> with following(1):
+    ...     n_threads()
+    1
+    """
+    return _most.get() or torch.get_num_threads()
 
 
 def over_rows(run: Callable[[int, int], None], n_rows: int, n_threads: int) -> None:
     """run(start, end) for parts of 0...n_rows, on so many threads; in this one where the rows are few.
+
+    On torch's threads, where it has so many now. Else on those of a pool that sleep when they have nothing to do, and
+    only where the first part says that all take longer than waiting for a core.
 
     >>> seen = []
     >>> over_rows(lambda start, end: seen.extend(range(start, end)), 100, 2)
@@ -33,8 +88,15 @@ def over_rows(run: Callable[[int, int], None], n_rows: int, n_threads: int) -> N
         for start in starts:
             run(start, min(start + size, n_rows))
 
-    spread = _in_pool if _openmp() is None else _in_team
-    spread(work, n_threads)
+    if torch.get_num_threads() >= n_threads and _openmp() is not None:
+        _in_team(work, n_threads)
+        return
+    began = time.perf_counter()
+    run(next(starts), size)
+    if (time.perf_counter() - began) * (n_rows / size - 1) < TURN_S:
+        run(size, n_rows)
+    else:
+        _in_pool(work, n_threads)
 
 
 def _in_team(work: Callable[[], None], n_threads: int) -> None:
@@ -58,7 +120,8 @@ def _in_pool(work: Callable[[], None], n_threads: int) -> None:
         work()
     finally:
         for other in others:
-            other.result()
+            if not other.cancel():  # one that has not begun has nothing left to do
+                other.result()
 
 
 @cache

@@ -1,20 +1,25 @@
 """Models: an algorithm with its parameters and the problem it was made for; model files, and which model serves."""
 
-from .findings import Paths
-from .grids import rescaled, serving, unambiguous
-from .hdf5 import describe_model, is_model, read_model, shipped_models, write_model
-from .model import Estimate, Model, Solution
-from .scaling import noise_of_pilots, noise_of_y, normalise, normalise_group
-from .zoo import (
-    ESTIMATORS,
-    check_serves,
-    estimate,
-    fits,
-    load_model,
-    model_names,
-    pick_model,
-    pick_named,
-)
+from typing import TYPE_CHECKING
+
+from ..lazy import names_from
+
+if TYPE_CHECKING:
+    from .findings import Paths
+    from .grids import rescaled, serving, unambiguous
+    from .hdf5 import describe_model, is_model, read_model, shipped_models, summarise_model, write_model
+    from .model import Estimate, Model, Solution
+    from .scaling import noise_of_pilots, noise_of_y, normalise, normalise_group
+    from .zoo import (
+        ESTIMATORS,
+        check_serves,
+        estimate,
+        fits,
+        load_model,
+        model_names,
+        pick_model,
+        pick_named,
+    )
 
 __all__ = [
     "ESTIMATORS",
@@ -39,6 +44,28 @@ __all__ = [
     "rescaled",
     "serving",
     "shipped_models",
+    "summarise_model",
     "unambiguous",
     "write_model",
 ]
+
+__getattr__, __dir__ = names_from(
+    __name__,
+    {
+        "findings": ("Paths",),
+        "grids": ("rescaled", "serving", "unambiguous"),
+        "hdf5": ("describe_model", "is_model", "read_model", "shipped_models", "summarise_model", "write_model"),
+        "model": ("Estimate", "Model", "Solution"),
+        "scaling": ("noise_of_pilots", "noise_of_y", "normalise", "normalise_group"),
+        "zoo": (
+            "ESTIMATORS",
+            "check_serves",
+            "estimate",
+            "fits",
+            "load_model",
+            "model_names",
+            "pick_model",
+            "pick_named",
+        ),
+    },
+)

@@ -13,7 +13,7 @@ from ..errors import AlgorithmError, DeviceError, ObservationError
 from ..problems import PilotPattern, check_pilots
 from .grids import serving
 from .guard import kept, kept_share
-from .model import Estimate, Model, normalise
+from .model import Estimate, Model, at_pilots, normalise
 
 _aten = torch.ops.aten
 _LOOKS = {_aten._local_scalar_dense, _aten.nonzero, _aten.masked_select, _aten.equal, _aten.lift_fresh}
@@ -75,8 +75,10 @@ class CapturedEstimator:
         def run() -> None:
             y, scale = normalise(self._pilots)
             x = algorithm(y, phi).x
-            self._cir.copy_(kept(x, kept_share(phi.forward(x), band.forward(x), y)) * scale)
-            self._cfr.copy_(band.forward(self._cir) * band.n_measurements**0.5)
+            response = band.forward(x)
+            share = kept_share(at_pilots(response, phi, band), response, y)
+            self._cir.copy_(kept(x, share) * scale)
+            self._cfr.copy_(kept(response, share) * (scale * band.n_measurements**0.5))
 
         run()
         with _Watch(algorithm.name):

@@ -1,7 +1,9 @@
 """Model and Estimate: pilots in, channel out."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -10,7 +12,8 @@ from torch import Tensor
 
 from ..algorithms import Algorithm, CircleNASBL, Interpolator, JointPosterior, Posterior, Recovery
 from ..errors import ModelError, ObservationError, ScenarioError
-from ..operators import DenseOperator, PartialDFT, Superposed
+from ..kernels import following
+from ..operators import DenseOperator, PartialDFT, Superposed, cached
 from ..problems import (
     ForwardModel,
     Grid,
@@ -44,13 +47,26 @@ from .guard import kept, kept_share, unsure
 from .moving import Moves, found_in_motion, in_units, moves_of, received_units, slots_at_once
 from .precision import converted
 from .scaling import noise_of_y, normalise
-from .trust import Found
+from .trust import Found, leaves_open
 
 if TYPE_CHECKING:
     from .tracking import Tracker
 
 Array = Tensor | np.ndarray
 _Result = TypeVar("_Result")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _on_fitting_threads(method: _Method) -> _Method:
+    """The method with threads that follow the work, of which its observations (*batch, M) tell."""
+
+    @wraps(method)
+    def run(self: "Model", observations: Any, *others: Any, **how: Any) -> Any:
+        shape = getattr(observations, "shape", ())
+        with following(math.prod(shape) * shape[-1] if shape else 0):
+            return method(self, observations, *others, **how)
+
+    return run  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -330,6 +346,7 @@ class Model:
             if asked:
                 raise ModelError(f"model {self.name}: {self.algorithm.name} takes no {what}; take na-sbl-wide")
 
+    @_on_fitting_threads
     def recover(
         self,
         observations: Array,
@@ -374,6 +391,7 @@ class Model:
         found = self._solve(y, sensing, noise, n_iterations=n_iterations, record=record, error_variance=False)
         return in_kind(Recovery(found.values["x"], found.iterates, found.step_sizes, found.thresholds), observations)
 
+    @_on_fitting_threads
     def solve(
         self,
         observations: Tensor,
@@ -493,9 +511,7 @@ class Model:
         response = band.forward(recovery.x.unflatten(-1, (n_layers, -1)))
         if n_layers == 1:
             response = response.squeeze(-2)
-            at = torch.searchsorted(band.subcarriers, phi.subcarriers)
-            fitted = response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5
-            share = kept_share(fitted, response, y)
+            share = kept_share(at_pilots(response, phi, band), response, y)
         else:
             share = kept_share(phi.forward(recovery.x), None, y)
         whole = share.unsqueeze(-1) if n_layers > 1 else share
@@ -637,12 +653,17 @@ class Model:
             assert found.response is not None
             return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
         recovery, scale = found.recovery, forward.scale(rms)
-        share = kept_share(*_seen(recovery.x, forward), y)
-        x = kept(recovery.x, share)
-        values = forward.quantities(x * scale)
+        if forward.band is None:
+            share = kept_share(forward.phi.forward(recovery.x), None, y)
+            values = forward.quantities(kept(recovery.x, share) * scale)
+        else:
+            response = forward.band.forward(recovery.x)
+            share = kept_share(at_pilots(response, forward.phi, forward.band), response, y)
+            heard = kept(response, share) * (scale * forward.band.n_measurements**0.5)
+            values = {"cir": kept(recovery.x, share) * scale, "cfr": heard}
         if variance is not None:
             variance = unsure(variance, share, y)
-        if isinstance(sensing, PilotPattern):
+        if isinstance(sensing, PilotPattern) and leaves_open(sensing):
 
             def rows(values: Tensor) -> Tensor:
                 return values.reshape(-1, 1, values.shape[-1])
@@ -697,6 +718,12 @@ def _scaled_paths(found: Paths, groups: Groups) -> Paths:
 def _tensor(value: Any) -> Any:
     """NumPy arrays as tensors; everything else as it is."""
     return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def at_pilots(response: Tensor, phi: Any, band: Any) -> Tensor:
+    """Phi x, (*batch, M), where all pilots stand in the band, from Phi' x there, (*batch, M')."""
+    at = cached(phi, "in the band", lambda: torch.searchsorted(band.subcarriers, phi.subcarriers))
+    return response[..., at] * (band.n_measurements / phi.n_measurements) ** 0.5
 
 
 def _seen(x: Tensor, forward: ForwardModel) -> tuple[Tensor, Tensor | None]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..algorithms import Algorithm
+from ..kernels.adapters import tensors_of
 
 _Stamp = tuple[tuple[int, int], ...]
 _copies: WeakKeyDictionary[Algorithm, dict[tuple[torch.device, torch.dtype], tuple[_Stamp, Algorithm]]] = (
@@ -22,9 +23,10 @@ def converted(algorithm: Any, y: Tensor) -> Any:
     call alone depend on the algorithm's own.
     """
     dtype, device = y.dtype.to_real(), y.device
-    tensors = [*algorithm.parameters(), *algorithm.buffers()]
-    if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors[:1]):
+    first = next(tensors_of(algorithm), None)
+    if first is None or (first.dtype == dtype and first.device == device):
         return algorithm
+    tensors = list(tensors_of(algorithm))
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return _differentiable_copy(algorithm, device, dtype)
     copies = _copies.setdefault(algorithm, {})

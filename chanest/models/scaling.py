@@ -3,10 +3,12 @@
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..algorithms import namespace
+from ..kernels import adapters
 
 
 def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -24,6 +26,8 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     >>> float(torch.linalg.vector_norm(y)), f"{float(rms):.1e}"
     (1.0, '3.0e-30')
     """
+    if adapters.are_single(observations) and not (torch.is_grad_enabled() and observations.requires_grad):
+        return _normalised(observations)
     parts = torch.view_as_real(observations.resolve_conj()) if observations.is_complex() else observations.unsqueeze(-1)
     peak = parts.abs().amax((-2, -1)).unsqueeze(-1)
     audible = peak >= torch.finfo(peak.dtype).tiny  # below, division underflows: as good as silence
@@ -32,6 +36,16 @@ def normalise(observations: Tensor) -> tuple[Tensor, Tensor]:
     rms = relative.abs().square().mean(-1, keepdim=True).sqrt()
     y = relative / torch.where(rms > 0, rms, 1.0) / observations.shape[-1] ** 0.5
     return y, rms * peak
+
+
+def _normalised(observations: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by a compiled loop."""
+    from ..kernels.scaling import normalise
+
+    (observed,) = adapters.rows(observations)
+    y, rms = np.empty_like(observed), np.empty(len(observed), np.float32)
+    adapters.run(normalise, len(observed), observed, y, rms)
+    return torch.from_numpy(y).view(observations.shape), torch.from_numpy(rms).view(*observations.shape[:-1], 1)
 
 
 def normalise_group(observations: Tensor) -> tuple[Tensor, Tensor]:

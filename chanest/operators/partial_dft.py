@@ -9,11 +9,12 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from .. import kernels
 from ..errors import OperatorError
-from ..kernels.adapters import Array, run, suits
+from ..kernels.adapters import Array, are_plain, rows, run, suits
 from . import tap_domain
 from .base import JointMoments, LinearOperator, Moments, cached
-from .cholesky import diagonal_load
+from .cholesky import LOADING, diagonal_load
 
 _CACHED = 2**18  # entries that a cache holds
 
@@ -201,6 +202,57 @@ class PartialDFT(LinearOperator):
         run(solve, len(w), spectra, loads, observed, *self.folded_lags, *_one_symbol(observed), w, solved)
         return self.with_delay(torch.from_numpy(w).reshape(y.shape)) if solved.all() else None
 
+    def moments_of_rows(self, observed: Array, g: Array, s: Array) -> tuple[Array, Array, Array, Array] | None:
+        """What :meth:`posterior_moments` gives in arrays, in this thread; None where a pivot is not positive.
+
+        Args:
+            observed: (n, M) complex64, y without the delay.
+            g: (n, N) float32.
+            s: (n,) float32.
+
+        Returns:
+            q (n, N) complex64, d (n, N), fit (n,) and the noise variance of EM (n,), float32.
+        """
+        from ..kernels.posterior import collect, place_pilots, posterior
+
+        (n, m), joint = observed.shape, observed[:, None]
+        w, lags = np.empty_like(joint), np.zeros((n, self.length // 2 + 1), np.complex64)
+        diagonals, scalars = np.empty((2, n, m), np.float32), np.empty((3, n), np.float32)
+        given = *self._spectra_and_loads(g, s), joint, self.length, *self.folded_lags, *_one_symbol(joint)
+        posterior(*given, w, lags, np.empty((0, 0), np.complex64), diagonals, scalars, 0, n)
+        grid = np.empty((n, self.length), np.complex64)
+        place_pilots(w[:, 0], self._own_bins, grid)
+        taps = torch.fft.ifft(torch.from_numpy(grid), norm="forward").numpy()
+        sums = torch.fft.irfft(torch.from_numpy(lags), self.length, norm="forward").numpy()
+        q, d, fit, em = np.empty(g.shape, np.complex64), np.empty_like(g), np.empty_like(s), np.empty_like(s)
+        return (q, d, fit, em) if collect(taps, sums, scalars, s, m, q, d, fit, em) else None
+
+    def solution_of_rows(self, observed: Array, g: Array, s: Array) -> Array | None:
+        """The posterior mean in arrays, in this thread, as of :meth:`moments_of_rows`; None where a pivot is not
+        positive."""
+        from ..kernels.posterior import place_pilots, solve
+
+        n, joint = len(observed), observed[:, None]
+        w, solved = np.empty_like(joint), np.empty(n, bool)
+        solve(*self._spectra_and_loads(g, s), joint, *self.folded_lags, *_one_symbol(joint), w, solved, 0, n)
+        if not solved.all():
+            return None
+        grid = np.empty((n, self.length), np.complex64)
+        place_pilots(w[:, 0], self._own_bins, grid)
+        taps = torch.fft.ifft(torch.from_numpy(grid), norm="forward").numpy()[:, : self.n_coefficients]
+        return taps * (g * np.float32(self.n_measurements**-0.5))
+
+    def _spectra_and_loads(self, g: Array, s: Array) -> tuple[Array, Array]:
+        from ..kernels.posterior import place_loads
+
+        load = np.empty((len(g), self.n_measurements), np.float32)
+        place_loads(g, s, np.float32(LOADING), load)
+        return torch.fft.rfft(torch.from_numpy(g), self.length).numpy(), load
+
+    @cached_property
+    def _own_bins(self) -> Array:
+        return self.bins.numpy()
+
     def for_kernel(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> tuple[Array, Array, Array, torch.Size]:
         """y (n, R, M) without the delay, spectra of g (n, length // 2 + 1), loads (n, M), the shape of the batch."""
         batch, (r, m) = y.shape[:-2], y.shape[-2:]
@@ -258,7 +310,7 @@ class PartialDFT(LinearOperator):
         }
         return PartialDFT(**(own | changes))
 
-    @property
+    @cached_property
     def resolution_samples(self) -> float:
         """Delays nearer to each other than this look alike: n_fft over the span of the pilots."""
         return self.n_fft / (int(self.subcarriers.max() - self.subcarriers.min()) + 1)
@@ -320,6 +372,11 @@ class PartialDFT(LinearOperator):
         """(*batch_shape, M): exp(-2 pi i k first_tap / n_fft) / sqrt(M)."""
         return self._unit(-self.bins * self._first) / self.n_measurements**0.5
 
+    @property
+    def phases(self) -> Tensor:
+        """(*batch_shape, M) exp(-2 pi i k first_tap / n_fft), of a delay before the first tap."""
+        return self._phase * self.n_measurements**0.5
+
     @cached_property
     def _differences(self) -> Tensor:
         """(*batch_shape, M, M): (k_m - k_m') mod n_fft."""
@@ -331,10 +388,38 @@ class PartialDFT(LinearOperator):
 
         int32 k_i - k_j mod n_fft, folded into 0...n_fft // 2; float32 -1 where the folded entry is the conjugate.
         """
-        bins = self.bins.numpy()
-        difference = (bins[:, None] - bins) % self.length
+        return self._folded(self)
+
+    def _folded(self, other: "PartialDFT") -> tuple[Array, Array]:
+        difference = (self.bins.numpy()[:, None] - other.bins.numpy()) % self.length
         sign = np.where(2 * difference <= self.length, 1.0, -1.0)
         return np.minimum(difference, self.length - difference).astype(np.int32), sign.astype(np.float32)
+
+    def unexplained(self, band: "PartialDFT", g: Tensor, noise_variance: Tensor) -> Tensor | None:
+        """The variance of sqrt(M') (Phi' x) given y for the rows of a band over the same taps, by a compiled loop.
+
+        Args:
+            band: Phi', M' rows.
+            g: (n, N).
+            noise_variance: (n,).
+
+        Returns:
+            (n, M'); None where there is no such loop, or a pivot is not positive.
+        """
+        fits = not self.batch_shape and not band.batch_shape and band.length == self.length
+        single = self.dtype == torch.complex64 and g.dtype == noise_variance.dtype == torch.float32
+        if not (kernels.available() and fits and single and are_plain(g, noise_variance) and len(g)):
+            return None
+        from ..kernels.posterior import unexplained
+
+        (variances, s), one = rows(g, noise_variance), np.ones((len(g), 1, 1), np.float32)
+        if self.__dict__.get("_beside", (None,))[0] is not band:
+            self.__dict__["_beside"] = (band, self._folded(band))  # of the last band alone: there is one, mostly
+        spectra, loads = self._spectra_and_loads(variances, s)
+        found = np.empty((len(g), band.n_measurements), np.float32)
+        given = spectra, loads, *self.folded_lags, np.zeros(self.n_measurements, np.int32), one
+        run(unexplained, len(g), *given, *self.__dict__["_beside"][1], variances.sum(-1), found)
+        return None if np.isnan(found).any() else torch.from_numpy(found)
 
     @cached_property
     def _circulant(self) -> tuple[int, Tensor]:

@@ -150,6 +150,11 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
     return matter + FEWEST <= m or (matter <= 2 * m and float(noise.min()) * m < CLEAN)
 
 
+def never_pays(phi: Any) -> bool:
+    """Whether there are too few pilots for it, whatever the variances."""
+    return bool(phi.n_measurements < FEWEST)
+
+
 def few_taps(phi: Any) -> bool:
     """Whether Phi^H Phi is a smaller matrix than Phi Phi^H, where both are large."""
     return (

@@ -1,28 +1,48 @@
 """What every problem offers, whatever its setting: validated fields, seeded draws, an operator, oracles."""
 
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
 
 from ..errors import ObservationError, ScenarioError
-from ..operators import LinearOperator
+from ..lazy import torch
 from .random import BLOCK, seeded
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..operators import LinearOperator
+
 Range = tuple[float, float]
-Values = dict[str, Tensor]
+Values = dict[str, "Tensor"]
 Sensing = Any  # a PilotPattern, or a DenseOperator: what makes observations of a channel or vector
+
+
+def _described(schema: dict[str, Any], cls: type[BaseModel]) -> None:
+    """The docstrings of fields as their descriptions; pydantic itself reads the sources whenever it is imported."""
+    for one in reversed(cls.__mro__[: cls.__mro__.index(Frozen)]):
+        source = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
+        for field_, said in pairwise(getattr(source, "body", ())):
+            match field_, said:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    schema["properties"][name]["description"] = inspect.cleandoc(text)
 
 
 class Frozen(BaseModel):
     """Validated fields that cannot change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=_described)
 
 
 class Penalties(Frozen):
@@ -41,7 +61,7 @@ class Penalties(Frozen):
     """the same of FISTA"""
 
     @model_validator(mode="after")
-    def _check(self) -> "Penalties":
+    def _check(self) -> Penalties:
         for name in ("ista_error", "fista_error"):
             if len(getattr(self, name)) not in (0, 7):
                 raise ValueError(name, f"expected 7 numbers, got {len(getattr(self, name))}")
@@ -86,14 +106,14 @@ class Batch:
     def __len__(self) -> int:
         return len(self.observations)
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str) -> Batch:
         """The same data on another device."""
         return self._map(lambda tensor: tensor.to(device))
 
-    def __getitem__(self, samples: slice) -> "Batch":
+    def __getitem__(self, samples: slice) -> Batch:
         return self._map(lambda tensor: tensor[samples])
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         truth, paths = ({name: change(v) for name, v in values.items()} for values in (self.truth, self.paths))
         return Batch(change(self.observations), change(self.noise_variance), truth, paths)
 
@@ -140,7 +160,6 @@ class Problem(Frozen, ABC):
         quantities: what is estimated, the coefficients first.
         size_fields: the fields that say how large it is.
         peers: the estimators that are set beside each other where none is asked for.
-        dtype: of simulated observations.
         first_tap_samples: delay of the first coefficient; 0 where coefficients have no delay.
         sensing_word: what makes the observations: ``pilot pattern`` or ``matrix``.
         sample_word: what is estimated: ``channels`` or ``vectors``.
@@ -151,7 +170,6 @@ class Problem(Frozen, ABC):
     quantities: ClassVar[tuple[str, ...]]
     size_fields: ClassVar[tuple[str, ...]]
     peers: ClassVar[tuple[str, ...]]
-    dtype: ClassVar[torch.dtype]
     sensing_word: ClassVar[str]
     sample_word: ClassVar[str]
     support_word: ClassVar[str]
@@ -180,6 +198,11 @@ class Problem(Frozen, ABC):
         return validated(type(self), {**self.model_dump(), **fields}, f"scenario {self.name}")
 
     # drawing ----------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of simulated observations."""
 
     @abstractmethod
     def sensing(self, seed: int) -> Sensing:
@@ -236,11 +259,11 @@ class Problem(Frozen, ABC):
         """The forward model of a pilot pattern or matrix, with all that was prepared since it was last asked for."""
 
     @abstractmethod
-    def refuses(self, made_for: "Problem") -> str | None:
+    def refuses(self, made_for: Problem) -> str | None:
         """Why a model made for another problem cannot serve this one; None where it can."""
 
     @abstractmethod
-    def distance(self, made_for: "Problem", n_measurements: int) -> tuple[float, ...] | None:
+    def distance(self, made_for: Problem, n_measurements: int) -> tuple[float, ...] | None:
         """How far the problem of a trained model is from this one; None where the model does not serve."""
 
     @abstractmethod
@@ -398,7 +421,8 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
     if noise_variance is None:
         return
     variance = torch.as_tensor(noise_variance)
-    if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
+    low, high = variance.detach().aminmax() if variance.numel() else (variance, variance)
+    if variance.numel() and not bool((low >= 0) & (high < math.inf)):  # both false of NaN
         raise ObservationError("expected finite numbers, not negative", field="noise_variance")
     if variance.ndim and variance.shape != batch:
         raise ObservationError(

@@ -1,17 +1,17 @@
 """The synthetic setting of the paper (section 4.1): a Gaussian matrix, Bernoulli-Gaussian vectors."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from ..errors import ObservationError, ScenarioError
-from ..operators import DenseOperator, cached
+from ..lazy import torch
 from .base import (
     Batch,
     ForwardModel,
@@ -27,6 +27,11 @@ from .base import (
 )
 from .oracles import support_coefficients
 from .random import seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..operators import DenseOperator
 
 
 class GaussianTraining(Training):
@@ -61,7 +66,6 @@ class GaussianScenario(Problem):
     quantities: ClassVar[tuple[str, ...]] = ("x",)
     size_fields: ClassVar[tuple[str, ...]] = ("n_measurements", "n_coefficients")
     peers: ClassVar[tuple[str, ...]] = ("ista", "fista", "alista", "na-alista", "vamp")
-    dtype: ClassVar[torch.dtype] = torch.float32
     sensing_word: ClassVar[str] = "matrix"
     sample_word: ClassVar[str] = "vectors"
     support_word: ClassVar[str] = "support"
@@ -88,7 +92,7 @@ class GaussianScenario(Problem):
     """of ISTA and FISTA, see [penalties]"""
 
     @model_validator(mode="after")
-    def _check(self) -> "GaussianScenario":
+    def _check(self) -> GaussianScenario:
         if self.n_measurements >= self.n_coefficients:
             raise ValueError(
                 "n_measurements",
@@ -108,6 +112,10 @@ class GaussianScenario(Problem):
 
     # drawing ----------------------------------------------------------------------------------------------
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
     def sensing(self, seed: int) -> DenseOperator:
         """Phi: entries N(0, 1), columns scaled to unit norm, float32.
 
@@ -116,6 +124,8 @@ class GaussianScenario(Problem):
         >>> phi.matrix.shape, bool(torch.allclose(phi.column_norms(), torch.ones(1000)))
         (torch.Size([250, 1000]), True)
         """
+        from ..operators import DenseOperator
+
         matrix = torch.randn(
             (self.n_measurements, self.n_coefficients), generator=seeded(seed, "pattern"), dtype=torch.float64
         )
@@ -167,6 +177,7 @@ class GaussianScenario(Problem):
 
     def forward_model(self, sensing: DenseOperator, dtype: torch.dtype, device: torch.device | str) -> ForwardModel:
         """Columns are scaled to unit norm: those of a user's Phi may have any."""
+        from ..operators import DenseOperator, cached
 
         def make() -> ForwardModel:
             matrix = sensing.matrix.to(device, dtype)
@@ -233,6 +244,8 @@ class GaussianScenario(Problem):
         return (2 / (1 + log_ratio.exp())).float()
 
     def target(self, sensing: DenseOperator, batch: Batch) -> Target:
+        from ..operators import cached
+
         device = batch.observations.device
         phi = cached(sensing, ("target", str(device)), lambda: sensing.to(device))
         root = math.sqrt(phi.n_measurements)

@@ -1,7 +1,13 @@
 """Bounds, not estimators: least squares and MMSE for a receiver that is told the true delays, or the support."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def path_gains(

@@ -1,7 +1,10 @@
 """Seeded draws: a generator of its own for every (seed, stream, index)."""
 
+from __future__ import annotations
+
 import numpy as np
-import torch
+
+from ..lazy import torch
 
 BLOCK = 512  # samples per generator state, and the batch of the published code's noise levels
 _STREAMS = {"test": 0, "train": 1, "validate": 2, "initialise": 3, "pattern": 4, "noise": 5, "profile": 6}

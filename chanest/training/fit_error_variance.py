@@ -1,5 +1,6 @@
 """Fits the calibration of a model's error variance, once its estimates are final."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +19,19 @@ _FIRST_STEP = 2**40  # of channels that no training sees
 _BATCH, _SUBCARRIERS = 64, 24
 _GROUPS = 16  # of a batch of receivers: more of these tell more than more channels of each
 _LARGEST = 1e2  # errors over the base
-_STEPS, _ROWS = 3000, 20_000  # of the fit; rows are subcarriers of channels
+STEPS, _ROWS = 3000, 20_000  # of the fit; rows are subcarriers of channels
+_TOLD = 50  # steps of the fit, after which progress is told
+Progress = Callable[[int, int], None]
 
 
 def fit_error_variance(
-    model: Model, seed: int = 0, snr_groups: int = 8, device: torch.device | str = "cpu", n_batches: int = 768
+    model: Model,
+    seed: int = 0,
+    snr_groups: int = 8,
+    device: torch.device | str = "cpu",
+    n_batches: int = 768,
+    steps: int = STEPS,
+    progress: Progress | None = None,
 ) -> None:
     """Fit ``model.algorithm.calibration`` by the Gaussian likelihood of the CFR error, -log v - |error|^2 / v.
 
@@ -35,6 +44,8 @@ def fit_error_variance(
         snr_groups: different SNRs in a batch.
         device: where to estimate.
         n_batches: batches of 64 channels.
+        steps: of the fit; twice as many for NA-SBL for any receiver.
+        progress: called with how much of how much is done.
 
     >>> from chanest import load_model, load_scenario
     >>> model = load_model("alista-lte10-m75")
@@ -48,12 +59,27 @@ def fit_error_variance(
         return
     algorithm.to(device, torch.float32)
     calibration.initialise(seeded(seed, "initialise", 1))
-    read = [_read(model, calibration, seed, _FIRST_STEP + i - 1, snr_groups, device) for i in range(n_batches)]
+    steps *= 2 if algorithm.circle else 1
+    work = n_batches * 10 + steps  # a batch takes about as long as ten steps
+    read = []
+    for i in range(n_batches):
+        read.append(_read(model, calibration, seed, _FIRST_STEP + i - 1, snr_groups, device))
+        if progress is not None:
+            progress(10 * (i + 1), work)
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
-    fitted(calibration, base, features, error, seed, _STEPS * (2 if algorithm.circle else 1))
+    told = None if progress is None else lambda step: progress(10 * n_batches + step, work)
+    fitted(calibration, base, features, error, seed, steps, told)
 
 
-def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed: int, steps: int) -> None:
+def fitted(
+    calibration: Any,
+    base: Tensor,
+    features: Tensor,
+    error: Tensor,
+    seed: int,
+    steps: int,
+    progress: Callable[[int], None] | None = None,
+) -> None:
     """A calibration fitted to squared errors by Adam, in place.
 
     Args:
@@ -62,6 +88,7 @@ def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed
         features: (rows, n).
         seed: of the order of rows.
         steps: of the optimiser.
+        progress: called with the steps done, now and then.
     """
     trained = next(calibration.parameters()).requires_grad
     correction = getattr(calibration, "correction", calibration)
@@ -70,13 +97,15 @@ def fitted(calibration: Any, base: Tensor, features: Tensor, error: Tensor, seed
         optimiser = torch.optim.Adam(calibration.parameters(), lr=1e-2)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         order = seeded(seed, "validate", _FIRST_STEP)
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             rows = torch.randint(len(base), (_ROWS,), generator=order).to(base.device)
             optimiser.zero_grad()
             log_variance = base[rows] + correction(features[rows])
             (log_variance + error[rows] * (-log_variance).exp()).mean().backward()
             optimiser.step()
             schedule.step()
+            if progress is not None and (step % _TOLD == 0 or step == steps):
+                progress(step)
     calibration.requires_grad_(trained)
 
 

@@ -12,7 +12,7 @@ from ..models.arcs import Part, of_groups
 from ..models.groups import MOST_SNAPSHOTS, grouped
 from ..models.moving import found_in_motion, moves_of, read_error
 from ..problems import PilotPattern, Scenario, SlotPattern, moving_response, ofdm, seeded
-from .fit_error_variance import fitted
+from .fit_error_variance import STEPS, Progress, fitted
 
 _SLOTS, _SUBCARRIERS, _SYMBOLS = 16, 24, 4  # of a batch; of these a calibration sees so many
 _N_SYMBOLS, _SYMBOL_S = 14, 1 / 14e3
@@ -22,7 +22,9 @@ _TRACKED = 0.35  # of the batches
 _LARGEST = 8.0  # errors over the base: a few missed motions would outweigh the rest
 
 
-def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps: int = 6000) -> None:
+def fit_moving_variance(
+    model: Model, seed: int = 0, n_batches: int = 768, steps: int = 2 * STEPS, progress: Progress | None = None
+) -> None:
     """Fit ``model.algorithm.moving_calibration`` by the Gaussian likelihood of the CFR error.
 
     Slots of two to four symbols with pilots, random ones, combs, staggered combs; 1 to 8 antennas, users at rest and in
@@ -34,6 +36,7 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps
         seed: of the draws.
         n_batches: batches of 16 slots.
         steps: of the fit.
+        progress: called with how much of how much is done.
 
     >>> from chanest import load_model, load_scenario
     >>> model = load_model("na-sbl-wide")
@@ -47,9 +50,14 @@ def fit_moving_variance(model: Model, seed: int = 0, n_batches: int = 768, steps
     algorithm.to("cpu", torch.float32)
     calibration = algorithm.moving_calibration
     calibration.initialise(seeded(seed, "initialise", 2))
-    read = [_read(algorithm, ofdm(model.scenario), seed, i) for i in range(n_batches)]
+    read, work = [], n_batches * 20 + steps
+    for i in range(n_batches):
+        read.append(_read(algorithm, ofdm(model.scenario), seed, i))
+        if progress is not None:
+            progress(20 * (i + 1), work)
     base, features, error = (torch.cat(column) for column in zip(*read, strict=True))
-    fitted(calibration, base, features, error, seed, steps)
+    told = None if progress is None else lambda step: progress(20 * n_batches + step, work)
+    fitted(calibration, base, features, error, seed, steps, told)
 
 
 def drawn_pattern(scenario: Scenario, generator: np.random.Generator) -> SlotPattern:

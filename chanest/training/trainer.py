@@ -17,16 +17,19 @@ from torch import Tensor
 from ..algorithms import Algorithm
 from ..errors import FileError, TrainingError
 from ..evaluation.metrics import ErrorSums
+from ..kernels import following
 from ..models import Model, read_model, write_model
 from ..models.hdf5 import read_optimiser
 from ..problems import Problem, seeded
 from .batches import TrainingBatch, training_batch, validation_batch
 from .distributed import Processes
-from .fit_error_variance import fit_error_variance
+from .fit_error_variance import STEPS, fit_error_variance
 from .fit_moving_variance import fit_moving_variance
 from .loss import group_loss
 
 Progress = Callable[[int, float, float], None]
+_WHOLE = 3000  # steps of a training whose calibration is not shortened
+_LEAST_BATCHES, _LEAST_STEPS = 8, 100  # of a calibration
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class TrainingSettings:
             the groups' log NMSE, so that low SNRs do not drown high ones.
         checkpoint_every: steps between checkpoints.
         calibration_batches: batches of 64 channels, after the last step, that calibrate the error variance, of NA-SBL
-            for any receiver also so many of 16 slots of users in motion; 0 for none.
+            for any receiver also so many of 16 slots of users in motion; fewer after less than 3000 steps, in
+            proportion; 0 for none.
     """
 
     steps: int = 3000
@@ -85,6 +89,7 @@ def train(
     device: torch.device | str = "cpu",
     command: str = "",
     progress: Progress | None = None,
+    calibrating: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
 ) -> Model:
     """Train an algorithm for a scenario and write the model file.
@@ -102,6 +107,7 @@ def train(
         device: where to train; data are drawn on the CPU, the same for every device.
         command: recorded in the file.
         progress: called with (steps done, NMSE of the last batch in dB, learning rate).
+        calibrating: called, after the last step, with how much of the calibration's work is done, and all of it.
         processes: those that share every batch, see :func:`chanest.training.distributed.joined`; this one alone when
             not given. Each takes its rows of the batch, the first writes, all end with the same model.
 
@@ -131,9 +137,9 @@ def train(
         nmse = trainer.advance()
         if progress is not None:
             progress(trainer.step, nmse, trainer.learning_rate)
-        if trainer.step % settings.checkpoint_every == 0:
-            trainer.save(command)
-    return Model(algorithm, scenario, output.stem, trainer.finish(output, command))
+        if trainer.step % settings.checkpoint_every == 0 or trainer.step == settings.steps:
+            trainer.save(command)  # after the last one too: what is interrupted then has only to calibrate
+    return Model(algorithm, scenario, output.stem, trainer.finish(output, command, calibrating))
 
 
 class _Trainer:
@@ -174,8 +180,9 @@ class _Trainer:
             group["lr"] = self.learning_rate
         batch = self._batch(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss, nmse = group_loss(self.algorithm, batch, self.settings.snr_groups, self.processes)
-        loss.backward()
+        with following(batch.y.numel() * batch.y.shape[-1]):
+            loss, nmse = group_loss(self.algorithm, batch, self.settings.snr_groups, self.processes)
+            loss.backward()
         self.processes.sum_gradients(self.algorithm.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.algorithm.parameters(), 1.0)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
@@ -223,23 +230,42 @@ class _Trainer:
         assert scenario == self.scenario
         return algorithm.state_dict(), training, state
 
-    def finish(self, output: Path, command: str) -> dict[str, Any]:
+    def finish(self, output: Path, command: str, calibrating: Callable[[int, int], None] | None) -> dict[str, Any]:
         """Write the model, drop the checkpoint, and return what the file says of the training."""
-        tensors, record = self.processes.from_first(lambda: self._finish(output, command))
+        tensors, record = self.processes.from_first(lambda: self._finish(output, command, calibrating))
         self.algorithm.load_state_dict(tensors)
         return record
 
-    def _finish(self, output: Path, command: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        settings = self.settings
-        if settings.calibration_batches:
-            model = Model(self.algorithm, self.scenario)
-            fit_error_variance(model, settings.seed, settings.snr_groups, self.device, settings.calibration_batches)
-            fit_moving_variance(model, settings.seed, settings.calibration_batches)
-        record = self.record(command)
-        record["validation_nmse_db"] = self._validate()
+    def _finish(
+        self, output: Path, command: str, calibrating: Callable[[int, int], None] | None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        started = time.perf_counter()
+        if self.settings.calibration_batches:
+            self._calibrate(calibrating)
+        validation = self._validate()
+        self.seconds += time.perf_counter() - started
+        record = {**self.record(command), "validation_nmse_db": validation}
         write_model(output, self.algorithm, self.scenario, record)
         self.checkpoint.unlink(missing_ok=True)
         return {name: tensor.cpu() for name, tensor in self.algorithm.state_dict().items()}, record
+
+    def _calibrate(self, calibrating: Callable[[int, int], None] | None) -> None:
+        """The error variances, in a share of the time that does not depend on the number of steps."""
+        settings, model = self.settings, Model(self.algorithm, self.scenario)
+        share = min(1.0, settings.steps / _WHOLE)
+        batches = min(
+            settings.calibration_batches, max(_LEAST_BATCHES, math.ceil(share * settings.calibration_batches))
+        )
+        steps = max(_LEAST_STEPS, math.ceil(share * STEPS))
+        halves = 2 if self.algorithm.circle else 1  # at rest, and in motion
+
+        def told(half: int) -> Callable[[int, int], None] | None:
+            if calibrating is None:
+                return None
+            return lambda done, work: calibrating(half * work + done, halves * work)
+
+        fit_error_variance(model, settings.seed, settings.snr_groups, self.device, batches, steps, told(0))
+        fit_moving_variance(model, settings.seed, batches, 2 * steps, told(1))
 
     def record(self, command: str) -> dict[str, Any]:
         """What the model file says of the training."""

@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from chanest import PartialDFT, PilotPattern, kernels, load_model, load_scenario
 from chanest.algorithms import ALISTA, NAALISTA, NASBL, SBL, Algorithm
+from chanest.algorithms.gaussian import posterior_variance
 from chanest.kernels import elementwise as functions
 from chanest.kernels import na_sbl as tap_rules
 from chanest.kernels import threads
 from chanest.kernels.adapters import suits
+from chanest.models import guard, scaling
 from chanest.models.hdf5 import shipped_models
 from chanest.operators import DenseOperator
+from chanest.problems import whole_band
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
 
@@ -292,3 +295,42 @@ def test_an_error_in_a_thread_is_not_lost(monkeypatch):
     monkeypatch.setattr(threads, "_openmp", lambda: None)
     with pytest.raises(ValueError, match="in a thread"):
         kernels.over_rows(run, 100, 4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(-36, 30), st.integers(1, 20))
+def test_scaling_is_that_of_torch(seed, magnitude, n):
+    generator = torch.Generator().manual_seed(seed)
+    observed = torch.randn(2, n, dtype=torch.complex64, generator=generator) * 10.0**magnitude
+    observed[1] *= 0
+    y, rms = scaling.normalise(observed)
+    with kernels.plain():
+        expected_y, expected_rms = scaling.normalise(observed)
+    torch.testing.assert_close(y, expected_y, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(rms, expected_rms, rtol=1e-5, atol=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.3, 1.0, 1.7, 3.0, np.nan, np.inf, -1.0]), st.booleans())
+def test_the_share_that_is_kept_is_that_of_torch(seed, factor, with_band):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.nn.functional.normalize(torch.randn(3, 9, dtype=torch.complex64, generator=generator), dim=-1)
+    fitted = factor * y + 0.2 * torch.randn(y.shape, dtype=y.dtype, generator=generator)
+    response = abs(factor) * torch.randn(3, 20, dtype=y.dtype, generator=generator) / 20**0.5 if with_band else None
+    found = guard.kept_share(fitted, response, y)
+    with kernels.plain():
+        torch.testing.assert_close(found, guard.kept_share(fitted, response, y), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first_tap", [0, -8])
+def test_band_variances_are_those_of_torch(first_tap):
+    pattern = PilotPattern.random(75, seed=0)
+    generator = torch.Generator().manual_seed(0)
+    g = torch.rand(20, 64, generator=generator) ** 6
+    s = torch.rand(20, generator=generator) * 0.01 + 1e-3
+    phi, band = (p.operator(64, first_tap) for p in (pattern, whole_band(pattern.grid)))
+    exact = [p.operator(64, first_tap, torch.complex128) for p in (pattern, whole_band(pattern.grid))]
+    found = posterior_variance(phi, band, g, s)
+    expected = posterior_variance(*exact, g.double(), s.double())
+    torch.testing.assert_close(found.double(), expected, rtol=2e-3, atol=1e-5)
+    assert phi.unexplained(band, -g, s) is None  # no pivot is positive: torch takes over

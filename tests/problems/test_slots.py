@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chanest import Grid, PilotPattern, SlotPattern
@@ -13,6 +13,7 @@ from chanest.problems import cached_operator, jakes, moving_gains, moving_respon
 TIMES = np.arange(14) / 14e3
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 4))
 def test_any_order_gives_the_same_slot(seed: int, n_symbols: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """Training: deterministic, resumable to the bit, stopped by NaN."""
 
+import dataclasses
+
 import h5py
 import pytest
 import torch
@@ -135,3 +137,35 @@ def test_patterns_follow_the_training_range():
     assert len({LTE10.training_sensing(0, step) for step in range(-1, 9)}) == 10
     reference = load_scenario("lte10-reference")
     assert len({reference.training_sensing(0, step) for step in range(-1, 9)}) == 1
+
+
+def test_calibration_is_told_counted_and_resumed(tmp_path, monkeypatch):
+    """It counts in the seconds; where it is interrupted, only it is left to do."""
+    settings = TrainingSettings(steps=3, batch_size=16, snr_groups=2, calibration_batches=12)
+    scenario, output = load_scenario("lte10"), tmp_path / "m.h5"
+    done: list[tuple[int, int]] = []
+
+    def interrupt(so_far: int, work: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(ALISTA(4), scenario, settings, output, calibrating=interrupt)
+    assert not output.exists()
+    steps: list[int] = []
+    resumed = train(
+        ALISTA(4),
+        scenario,
+        settings,
+        output,
+        resume=True,
+        progress=lambda step, nmse, rate: steps.append(step),
+        calibrating=lambda so_far, work: done.append((so_far, work)),
+    )
+    assert steps == []
+    assert [so_far for so_far, _ in done] == sorted(so_far for so_far, _ in done)
+    assert len(done) >= 8
+    assert done[-1] == (done[0][1], done[0][1])
+    whole = train(ALISTA(4), scenario, settings, tmp_path / "whole.h5")
+    assert torch.equal(resumed.algorithm.calibration.linear.weight, whole.algorithm.calibration.linear.weight)
+    trained = train(ALISTA(4), scenario, dataclasses.replace(settings, calibration_batches=0), tmp_path / "no.h5")
+    assert whole.training["wall_seconds"] > trained.training["wall_seconds"]

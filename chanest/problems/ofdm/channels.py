@@ -1,19 +1,23 @@
 """The kinds of OFDM channels: how their paths are drawn, and their mean delay profiles."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import log
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
+from ...lazy import torch
 from ..base import Frozen, ascending
 from ..random import seeded
 from .recordings import load_recording
 
-Paths = tuple[Tensor, Tensor, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Paths = tuple["Tensor", "Tensor", "Tensor"]
 _N_DENSE = 32  # weak paths of dense multipath
 _Positive = Annotated[float, Field(gt=0)]
 _NotNegative = Annotated[float, Field(ge=0)]
@@ -50,11 +54,11 @@ class Channel(Frozen, ABC):
         gains = torch.randn(delays.shape, dtype=torch.complex64, generator=generator) * variances.sqrt()
         return delays, gains, variances
 
-    def scaled(self, factor: float) -> "Channel":
+    def scaled(self, factor: float) -> Channel:
         """The same where a DFT length has so many times the samples; itself where delays are in seconds, or taps."""
         return self
 
-    def separate(self) -> "Channel":
+    def separate(self) -> Channel:
         """The same with separate paths alone, where it draws others too."""
         return self
 
@@ -166,7 +170,7 @@ class PathChannel(Channel):
     """mean delay behind a cluster's head, samples, log-uniform"""
 
     @model_validator(mode="after")
-    def _check(self) -> "PathChannel":
+    def _check(self) -> PathChannel:
         for name in ("n_paths", "span_samples", "decay", "spread_db", "clustered", "dense_share", "cluster_samples"):
             ascending(name, getattr(self, name))
         if self.dense_share[0] == 0 < self.dense_share[1]:
@@ -203,11 +207,11 @@ class PathChannel(Channel):
             variances = torch.cat([(1 - share) * variances, share * dense / dense.sum(-1, keepdim=True)], -1)
         return delays, variances.float()
 
-    def scaled(self, factor: float) -> "PathChannel":
+    def scaled(self, factor: float) -> PathChannel:
         spans = {name: tuple(factor * n for n in getattr(self, name)) for name in ("span_samples", "cluster_samples")}
         return self.model_copy(update=spans)
 
-    def separate(self) -> "PathChannel":
+    def separate(self) -> PathChannel:
         """Without clusters and dense multipath, at most half as many paths.
 
         >>> channel = PathChannel(kind="paths", n_paths=(1, 24), span_samples=(2, 200), decay=(0, 6), clustered=(0, 1))
@@ -234,7 +238,7 @@ class ProfileChannel(Channel):
     """their mean powers, dB of any reference"""
 
     @model_validator(mode="after")
-    def _check(self) -> "ProfileChannel":
+    def _check(self) -> ProfileChannel:
         if len(self.delays_ns) != len(self.powers_db):
             raise ValueError(
                 "powers_db", f"expected one power per delay ({len(self.delays_ns)}), got {len(self.powers_db)}"

@@ -1,15 +1,21 @@
 """Which delays pilots tell apart, and the grid of taps laid over them."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from ...operators import PartialDFT
+from ...lazy import torch
 from .operator_cache import cached_operator
 from .pilots import PilotPattern
 from .slots import SlotPattern
+
+if TYPE_CHECKING:
+    from ...operators import PartialDFT
 
 TAPS_PER_CELL = 5.5  # about how many fine taps stand within what the pilots resolve
 MANY = 300  # pilots, of which more show paths so clearly that twice as many taps are worth it,
@@ -40,14 +46,17 @@ class DelayGrid:
     def operator(
         self,
         pattern: PilotPattern | SlotPattern,
-        dtype: torch.dtype = torch.complex64,
+        dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
     ) -> PartialDFT:
-        """Phi from these delays to some pilots, kept from call to call."""
+        """Phi from these delays to some pilots, in complex64 where nothing is said, kept from call to call."""
         taps, spacing = (self.n_taps, self.first_tap_samples), self.spacing_samples
-        return cached_operator(pattern, *taps, dtype, device, spacing, self.window_told, self.coarse_ratio)
+        return cached_operator(
+            pattern, *taps, dtype or torch.complex64, device, spacing, self.window_told, self.coarse_ratio
+        )
 
 
+@lru_cache(maxsize=512)
 def period_samples(pattern: PilotPattern) -> float:
     """T: delays so far apart look the same to the pilots, up to a phase per run of them.
 

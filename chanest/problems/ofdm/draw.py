@@ -9,13 +9,19 @@ which only the M pilots are non-zero, so a pilot sees SNR + 10 log10(n_fft/M) dB
 512 samples are broadcast along the wrong axis, so bin i carries the level of sample i // 2 of its block.
 """
 
-import numpy as np
-import torch
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...lazy import torch
 from ..random import BLOCK
 from .grid import Grid
 from .pilots import PilotPattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def frequency_response(delays: Tensor, gains: Tensor, grid: Grid) -> Tensor:

@@ -1,14 +1,18 @@
 """Channels of users in motion: how the gains of paths change from OFDM symbol to OFDM symbol."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy.special import j0
-from torch import Tensor
 
+from ...lazy import torch
 from .draw import frequency_response
 from .grid import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LOAD = 1e-9  # of a correlation whose symbols are alike
 
@@ -28,6 +32,8 @@ def jakes(doppler_hz: Sequence[float] | np.ndarray, times_s: np.ndarray, others_
     <BLANKLINE>
             [[1., 0.]]], dtype=torch.float64)
     """
+    from scipy.special import j0
+
     lags = np.abs(np.asarray(times_s)[:, None] - np.asarray(others_s))
     return torch.from_numpy(j0(2 * np.pi * np.asarray(doppler_hz)[:, None, None] * lags))
 

@@ -1,14 +1,19 @@
 """Operators of pilots and bands, kept from call to call."""
 
+from __future__ import annotations
+
 from functools import cache
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from ...operators import PartialDFT
+from ...lazy import torch
 from .grid import Grid
 from .pilots import PilotPattern
 from .slots import SlotPattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...operators import PartialDFT
 
 _MOST_OPERATORS = 16
 _operators: dict[tuple[object, ...], PartialDFT] = {}
@@ -35,6 +40,8 @@ def cached_operator(
     True
     """
     how = n_taps, first_tap_samples, pattern.n_fft, dtype, device, spacing_samples, window_told, coarse_ratio
+    from ...operators import PartialDFT
+
     if torch.compiler.is_exporting():
         return PartialDFT(torch.tensor(pattern.subcarriers), *how)
     key = (pattern, *how[:4], str(device), *how[5:], torch.is_inference_mode_enabled())

@@ -1,17 +1,28 @@
 """Pilot patterns: the distinct, ascending subcarriers that carry known symbols."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ...errors import PilotError
-from ...operators import PartialDFT
+from ...lazy import torch
 from .grid import Grid
+
+if TYPE_CHECKING:
+    from ...operators import PartialDFT
 
 _PUBLISHED_SEED = 322  # RandomState of the published OFDM runs (facts, not code, of the paper's repository)
 _LTE10 = Grid()
+
+
+@lru_cache(maxsize=64)
+def _array(grid: Grid) -> np.ndarray:
+    return np.asarray(grid.used_subcarriers, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,10 @@ class PilotPattern:
         if np.any(np.diff(pilots) < 0):
             raise PilotError("expected ascending order; sort them with the received pilots", field=name)
         object.__setattr__(self, "subcarriers", tuple(pilots.tolist()))
+        object.__setattr__(self, "_hash", hash((self.subcarriers, self.grid)))
+
+    def __hash__(self) -> int:
+        return self._hash  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return len(self.subcarriers)
@@ -78,7 +93,7 @@ class PilotPattern:
     @property
     def used_subcarriers(self) -> np.ndarray:
         """``(n_used,) int64``: the grid's."""
-        return np.asarray(self.grid.used_subcarriers, dtype=np.int64)
+        return _array(self.grid).copy()
 
     @property
     def bins(self) -> np.ndarray:
@@ -89,7 +104,7 @@ class PilotPattern:
         self,
         n_taps: int,
         first_tap_samples: float = 0,
-        dtype: torch.dtype = torch.complex64,
+        dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         spacing_samples: float = 1.0,
         window_told: bool = False,
@@ -99,7 +114,7 @@ class PilotPattern:
 
         Args:
             n_taps, first_tap_samples, dtype, device, spacing_samples, window_told, coarse_ratio: as of
-                :class:`PartialDFT`.
+                :class:`PartialDFT`; complex64 where no dtype is given.
 
         Raises:
             OperatorError: more taps than n_fft.
@@ -107,13 +122,15 @@ class PilotPattern:
         >>> PilotPattern.random(75, seed=0).operator(256).forward(torch.zeros(3, 256) + 0j).shape
         torch.Size([3, 75])
         """
-        taps = n_taps, first_tap_samples, self.n_fft
+        from ...operators import PartialDFT
+
+        taps, dtype = (n_taps, first_tap_samples, self.n_fft), dtype or torch.complex64
         return PartialDFT(
             torch.tensor(self.subcarriers), *taps, dtype, device, spacing_samples, window_told, coarse_ratio
         )
 
     @classmethod
-    def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> "PilotPattern":
+    def random(cls, n_pilots: int, seed: int, grid: Grid = _LTE10) -> PilotPattern:
         """``n_pilots`` distinct subcarriers drawn uniformly from the used ones.
 
         Args:
@@ -128,7 +145,7 @@ class PilotPattern:
         return cls._at(np.random.default_rng([seed, n_pilots]).choice(grid.n_used, n_pilots, replace=False), grid)
 
     @classmethod
-    def comb(cls, spacing: int, offset: int = 0, grid: Grid = _LTE10) -> "PilotPattern":
+    def comb(cls, spacing: int, offset: int = 0, grid: Grid = _LTE10) -> PilotPattern:
         """Every ``spacing``-th used subcarrier, beginning with the ``offset``-th: what LTE and NR transmit.
 
         Args:
@@ -146,7 +163,7 @@ class PilotPattern:
     @classmethod
     def lte_crs(
         cls, grid: Grid = _LTE10, shift: int = 0, port: int = 0, symbol: int = 0, slot: int = 0
-    ) -> "PilotPattern":
+    ) -> PilotPattern:
         """Cell-specific reference signals of LTE: every sixth subcarrier (3GPP TS 36.211, 6.10.1.2).
 
         Args:
@@ -165,7 +182,7 @@ class PilotPattern:
         return cls.comb(6, (v + shift) % 6, grid)
 
     @classmethod
-    def nr_dmrs(cls, grid: Grid, kind: int = 1, port: int = 0) -> "PilotPattern":
+    def nr_dmrs(cls, grid: Grid, kind: int = 1, port: int = 0) -> PilotPattern:
         """Demodulation reference signals of NR on all resource blocks of a grid (3GPP TS 38.211, 7.4.1.1.2).
 
         Ports of one CDM group lie on the same subcarriers: superposed layers.
@@ -187,7 +204,7 @@ class PilotPattern:
         return cls._at(at[(at % 6) // 2 == port // 2], grid)
 
     @classmethod
-    def wifi_ltf(cls, grid: Grid) -> "PilotPattern":
+    def wifi_ltf(cls, grid: Grid) -> PilotPattern:
         """The long training field of Wi-Fi: every used subcarrier.
 
         >>> len(PilotPattern.wifi_ltf(Grid.wifi(20, legacy=True)))
@@ -196,7 +213,7 @@ class PilotPattern:
         return cls.comb(1, 0, grid)
 
     @classmethod
-    def published(cls, n_pilots: int, grid: Grid = _LTE10) -> "PilotPattern":
+    def published(cls, n_pilots: int, grid: Grid = _LTE10) -> PilotPattern:
         """The pattern of the published OFDM runs: ``n_pilots`` draws with replacement, made distinct.
 
         Args:
@@ -212,7 +229,7 @@ class PilotPattern:
         return cls(tuple(subcarriers[subcarriers != 0]), grid)
 
     @classmethod
-    def _at(cls, positions: Sequence[int] | np.ndarray, grid: Grid) -> "PilotPattern":
+    def _at(cls, positions: Sequence[int] | np.ndarray, grid: Grid) -> PilotPattern:
         return cls(tuple(np.asarray(grid.used_subcarriers)[np.sort(positions)]), grid)
 
 

@@ -1,22 +1,27 @@
 """Receivers of every kind, for training: grids, patterns, timing, antennas, layers, noise that differs, jammers."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from ...operators import PartialDFT, Superposed
+from ...lazy import torch
 from ..base import Batch, Frozen
 from .delays import DelayGrid, delay_grid, period_samples, sample_window
 from .draw import frequency_response
 from .grid import Grid
 from .pilots import PilotPattern
 
-Paths = tuple[Tensor, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...operators import PartialDFT, Superposed
+
+Paths = tuple["Tensor", "Tensor"]
 _Share = Annotated[float, Field(ge=0, le=1)]
 N_FFT = 1024  # only k/n_fft counts
 LONGEST = 250.0  # samples that the channels of a scenario may span
@@ -86,7 +91,7 @@ class Receiver:
     def __len__(self) -> int:
         return len(self.pattern)
 
-    def alone(self, first_tap_samples: int, n_taps: int) -> "Receiver":
+    def alone(self, first_tap_samples: int, n_taps: int) -> Receiver:
         """The same pilots for estimators of one vector: one antenna, one layer, one noise level, first path at delay 0.
 
         Args:
@@ -109,11 +114,15 @@ class Receiver:
 
     def operator(self, device: torch.device | str = "cpu") -> PartialDFT | Superposed:
         """Phi from the taps of all layers to the pilots."""
+        from ...operators import Superposed
+
         phi = self.delays.operator(self.pattern, device=device)
         return phi if len(self.symbols) == 1 else Superposed(phi, self.symbols)
 
     def band(self, subcarriers: Tensor, device: torch.device | str = "cpu") -> PartialDFT:
         """From the taps of one layer to some subcarriers, (n,) int64."""
+        from ...operators import PartialDFT
+
         d = self.delays
         n_fft = self.pattern.n_fft
         return PartialDFT(

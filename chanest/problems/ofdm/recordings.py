@@ -1,16 +1,20 @@
 """Files of recorded channels: path gains and exact delays, measured or ray-traced."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
-import torch
-from torch import Tensor
 
 from ...errors import FileError
+from ...lazy import torch
 from ..shipped import shipped
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "chanest-channels"
 
@@ -48,6 +52,8 @@ def load_recording(name: str) -> Recording:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, modified_ns: int) -> Recording:
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             found = file.attrs.get("format")

@@ -1,17 +1,17 @@
 """OFDM scenarios: what is transmitted, over which channels, at which noise level."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from ...errors import PilotError, ScenarioError
-from ...operators import PartialDFT, power_start
+from ...lazy import torch
 from ..base import (
     Batch,
     ForwardModel,
@@ -36,6 +36,11 @@ from .operator_cache import cached_operator, cfr_of, whole_band
 from .pilots import PilotPattern
 from .receivers import Receiver, Receivers, draw_received, draw_receiver
 from .slots import SlotPattern
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...operators import PartialDFT
 
 _EP_SPARSITY, _EP_DECAY = 48.0, 1.5  # EP's prior where taps do not lie on the sample grid: tools/tune_classical.py
 _ANY_CHANNEL = Penalties(
@@ -65,7 +70,7 @@ class TrainingRange(Training):
     """train for receivers of every kind; see [training.receivers]"""
 
     @model_validator(mode="after")
-    def _check(self) -> "TrainingRange":
+    def _check(self) -> TrainingRange:
         if self.n_pilots is not None:
             ascending("n_pilots", self.n_pilots)
         return self
@@ -95,7 +100,6 @@ class Scenario(Problem):
         *("ista", "fista", "alista", "na-alista", "na-sbl", "omp", "sbl", "ep"),
         *("lmmse-true", "lmmse-exponential", "lmmse-flat", "spline", "linear"),
     )
-    dtype: ClassVar[torch.dtype] = torch.complex64
     sensing_word: ClassVar[str] = "pilot pattern"
     sample_word: ClassVar[str] = "channels"
     support_word: ClassVar[str] = "delays"
@@ -134,7 +138,7 @@ class Scenario(Problem):
     """of ISTA and FISTA, see [penalties]; those of the scenario wide when missing"""
 
     @model_validator(mode="after")
-    def _check(self) -> "Scenario":
+    def _check(self) -> Scenario:
         if self.grid_name:
             try:
                 named = Grid.named(self.grid_name)
@@ -168,7 +172,7 @@ class Scenario(Problem):
         """DFT length and band."""
         return Grid.named(self.grid_name) if self.grid_name else _grid(self.n_used, self.n_fft)
 
-    def on(self, grid_name: str) -> "Scenario":
+    def on(self, grid_name: str) -> Scenario:
         """The scenario on another grid, by its name: delays in samples keep their share of the DFT length.
 
         >>> from chanest import load_scenario
@@ -216,6 +220,10 @@ class Scenario(Problem):
         return self.channel.prior is not None
 
     # drawing ----------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.complex64
 
     def sensing(self, seed: int) -> PilotPattern:
         """The pilot pattern of a run: drawn from the seed, or the published one where the scenario says so.
@@ -489,6 +497,8 @@ class Scenario(Problem):
         return used | {"first_tap_samples": np.asarray(self.first_tap_samples)}
 
     def constants(self) -> dict[str, Tensor]:
+        from ...operators import power_start
+
         return {"power_start": power_start(self.n_taps)}
 
     # words ------------------------------------------------------------------------------------------------

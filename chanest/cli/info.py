@@ -4,13 +4,13 @@ import math
 from pathlib import Path
 from typing import Annotated
 
-import h5py
 import numpy as np
 import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
 from ..models import describe_model, is_model, shipped_models
+from ..parsers import is_hdf5
 from ..problems import load_scenario, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
 from .models import formatted
@@ -38,7 +38,7 @@ def info(
         print(load_scenario(path))
     elif not path.exists():
         raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
-    elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
+    elif is_hdf5(path) and is_model(path):
         print(_model_words(path))
     else:
         print(_array_words(path))

@@ -397,7 +397,7 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
     """
     if noise_variance is None:
         return
-    variance = torch.as_tensor(noise_variance)
+    variance = torch.as_tensor(noise_variance, dtype=torch.float64)  # a square, which float32 may not hold
     if not bool((torch.isfinite(variance) & (variance >= 0)).all()):
         raise ObservationError("expected finite numbers, not negative", field="noise_variance")
     if variance.ndim and variance.shape != batch:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FileError
-from ..files import refuse_existing
+from ..files import readable, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,8 +41,9 @@ def _picture(
         axis.grid(alpha=0.3)
         axis.set_visible(axis.has_data() or bool(axis.get_title()))
     if title:
-        figure.suptitle(title)
-    figure.savefig(path, dpi=130)
+        figure.suptitle(readable(title))
+    with replacing(path, force) as partial:
+        figure.savefig(partial, dpi=130, format=path.suffix[1:])
 
 
 def _abreast(n: int, most: int = 3) -> tuple[int, int]:

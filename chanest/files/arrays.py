@@ -19,7 +19,7 @@ import scipy.io
 
 from ..errors import FileError
 from ..parsers import WHOLE_FILE_LIMIT, ForeignArrays, check_file, is_hdf5, is_readable_kind, plain, too_large
-from .atomic import disk_errors, refuse_existing, replacing
+from .atomic import Unfailing, readable, refuse_existing, replacing
 
 SUFFIXES = (".h5", ".npz", ".mat")
 
@@ -181,7 +181,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, force: bool = False) -> None:
         check_output(path, force)
-        self.path = path
+        self.path, self._force = path, force
         self._arrays: Any = {}  # by name; those of the open file where it is HDF5
         self._attributes: Any = {}
         self._file: h5py.File | None = None
@@ -189,21 +189,22 @@ class ArrayWriter:
 
     def __enter__(self) -> "ArrayWriter":
         with self._stack:
-            self._partial = self._stack.enter_context(replacing(self.path))
-            self._partial.touch()
+            self._partial = self._stack.enter_context(replacing(self.path, self._force))
             if self.path.suffix == ".h5":
-                self._arrays = self._file = h5py.File(self._partial, "w")
+                raw = self._stack.enter_context(self._partial.open("w+b", buffering=0))
+                self._disk = Unfailing(raw)
+                self._arrays = self._file = h5py.File(self._disk, "w")
                 self._attributes = self._file.attrs
             self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._stack:
-            with disk_errors():
-                if self._file is not None:
-                    self._file.close()
-                if error is None:
-                    self._save()
+            if self._file is not None:
+                self._file.close()
+                self._disk.check()
+            if error is None:
+                self._save()
             if error is not None:
                 raise error
 
@@ -217,7 +218,7 @@ class ArrayWriter:
 
     def header(self, attributes: Mapping[str, str | float], arrays: Mapping[str, np.ndarray]) -> None:
         """Write whole arrays, in the place of those of their names, and what the file says of itself."""
-        self._attributes.update(attributes)
+        self._attributes.update({n: readable(v) if isinstance(v, str) else v for n, v in attributes.items()})
         for name in arrays:
             if name in self._arrays:
                 del self._arrays[name]
@@ -248,6 +249,8 @@ class ArrayWriter:
             self._widen(name, values.shape[-1], padding)
             at = (*at, *(slice(0, n) for n in values.shape[len(at) :]))
         self._arrays[name][at] = values
+        if self._file is not None:
+            self._disk.check()
 
     def _widen(self, name: str, width: int, padding: complex) -> None:
         """Let the last axis of an array have at least this length."""

@@ -17,7 +17,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """numba's cache on the disk, without which loops are compiled: where a file of it is torn, or the disk is full."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -38,7 +38,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     made = numba.njit(**_OPTIONS)(function)
     with suppress(RuntimeError):  # no folder for the cache that can be written
         made._cache = _Cache(function)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

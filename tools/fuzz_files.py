@@ -3,8 +3,9 @@
     python tools/fuzz_files.py [--cases 10000] [--seed 0] [--only CASE] [--keep FOLDER]
 
 Each case takes a good file (pilots and measurements in .h5, .npz, .mat v5 and v7.3, estimates, models, checkpoints,
-scenarios, recorded channels, a sweep's CSV), damages it (bytes, blocks, lengths, links, groups, sizes, types), and gives
-it to a command, which runs in a worker that was forked with everything imported. A case depends on (seed, case) alone.
+scenarios, recorded channels, a sweep's CSV), damages it (bytes, blocks, lengths, links, groups, sizes, types), and
+gives it to a command, which runs in a worker that was forked with everything imported. A case depends on (seed, case)
+alone.
 Counted are tracebacks (or more than a line), crashes of the worker, hangs and too much memory, and wrong answers: what
 was estimated is compared with the same call in Python on the arrays as they are read one by one, and what a model gives
 with what it gave before (its digest says whether it is the same). Exits with 1 when one is found.
@@ -41,6 +42,7 @@ from chanest.errors import ChanestError
 from chanest.files import ArrayReader
 from chanest.models import pick_model, write_model
 from chanest.parsers import reader
+from chanest.problems import ofdm
 from chanest.training import TrainingSettings, train
 
 SECONDS, MOST = 5.0, 1 << 30  # to refuse
@@ -55,7 +57,7 @@ NUMBERS = (0, 1, 2, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2
 
 def write_good_files(folder: Path) -> dict[str, list[Path]]:
     """Small files by kind."""
-    lte10, rng = load_scenario("lte10"), np.random.default_rng(0)
+    lte10, rng = ofdm("lte10"), np.random.default_rng(0)
     pattern = PilotPattern.random(20, seed=1)
     data = lte10.draw(pattern, 3, 3)
     symbols = np.exp(2j * np.pi * rng.random(20))
@@ -71,7 +73,9 @@ def write_good_files(folder: Path) -> dict[str, list[Path]]:
     vectors = {"phi": phi, "observations": rng.standard_normal((3, 6)).astype(np.float32), "noise_variance": 0.1}
     found: dict[str, list[Path]] = {}
     for kind, arrays in (("pilots", pilots), ("vectors", vectors)):
-        found[kind] = [_save(folder / f"{kind}{suffix}", arrays, suffix) for suffix in (".h5", ".npz", ".mat", "73.mat")]
+        found[kind] = [
+            _save(folder / f"{kind}{suffix}", arrays, suffix) for suffix in (".h5", ".npz", ".mat", "73.mat")
+        ]
     for suffix in (".h5", ".npz", ".mat"):
         _good(["estimate", "--input", str(found["pilots"][0]), "--output", str(folder / f"estimates{suffix}")])
         found.setdefault("estimates", []).append(folder / f"estimates{suffix}")
@@ -160,7 +164,7 @@ def _flip(data: bytearray, rng: np.random.Generator) -> bytearray:
 
 def _set(data: bytearray, rng: np.random.Generator) -> bytearray:
     for _ in range(rng.integers(1, 3)):
-        data[_place(data, rng)] = int(rng.choice((0, 1, 127, 128, 255, rng.integers(256))))
+        data[_place(data, rng)] = int(rng.choice([0, 1, 127, 128, 255, int(rng.integers(256))]))
     return data
 
 
@@ -316,7 +320,7 @@ def tried(case: int, seed: int, good: dict[str, list[Path]], before: dict[str, b
     damage = path.read_bytes()
     _reset_peak()
     resting, started = _memory(), time.process_time()
-    code, out, err = run(command)
+    code, _, err = run(command)
     seconds, grown = time.process_time() - started, _memory() - resting
     said = f"{source.name} {way} {command[0]}"
     lines = [line for line in err.splitlines() if not line.startswith("chanest: warning: ")]
@@ -357,7 +361,7 @@ def _wrong_channels(path: Path, found: Path, algorithm: str) -> str | None:
     batch = given["received_pilots"].size // k.size
     symbols = given.get("pilot_symbols")
     noise = given.get("noise_variance")
-    more = {"n_fft": int(given["n_fft"].reshape(-1)[0])} if "n_fft" in given else {}
+    more: dict[str, Any] = {"n_fft": int(given["n_fft"].reshape(-1)[0])} if "n_fft" in given else {}
     used = given.get("used_subcarriers")
     model = "na-sbl-wide" if algorithm == "na-sbl" else pick_model(algorithm, load_scenario("wide"), k.size)
     try:
@@ -366,7 +370,11 @@ def _wrong_channels(path: Path, found: Path, algorithm: str) -> str | None:
             k,
             None if noise is None else noise.reshape(-1) if noise.size == batch > 1 else float(noise.reshape(-1)[0]),
             used_subcarriers=None if used is None else np.sort(used.reshape(-1)),
-            pilot_symbols=None if symbols is None else symbols.reshape(-1) if symbols.size > 1 else complex(symbols.item()),
+            pilot_symbols=None
+            if symbols is None
+            else symbols.reshape(-1)
+            if symbols.size > 1
+            else complex(symbols.item()),
             model=model,
             **more,
         ).cfr
@@ -456,9 +464,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as name:
-        good = write_good_files((Path(name) / "good").absolute()) if (Path(name) / "good").mkdir() is None else {}
         folder = Path(name) / "work"
-        folder.mkdir()
+        for made in (Path(name) / "good", folder):
+            made.mkdir()
+        good = write_good_files(Path(name) / "good")
         run([*SIMULATED, "--model", str(good["model"][0]), "--output", str(folder / "out.h5")])
         with h5py.File(folder / "out.h5") as file:
             before = {"model": file["cfr"][()].tobytes()}

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
+from ..files.arrays import row_slices
 from ..models import describe_model, is_model, shipped_models
 from ..parsers import is_hdf5
 from ..problems import load_scenario, scenario_names, words_of_range
@@ -16,6 +17,7 @@ from .findings import words_of_delays, words_of_findings
 from .models import formatted
 
 _MOST_VALUES = 2_000_000  # of impulse responses that are looked at
+_MOST_GROUPS = 20_000_000
 
 
 def info(
@@ -69,17 +71,29 @@ def _delay_words(reader: ArrayReader, sample_rate_hz: float | None) -> str:
     if "cir" not in reader or "cfr" not in reader:
         return ""
     shape = reader.shape("cir")
-    rows = max(1, _MOST_VALUES // max(1, math.prod(shape[1:])))
-    cir = reader.read("cir", (slice(0, rows),) if len(shape) > 1 else ())
-    spacing = float(np.ravel(reader.read("tap_spacing_samples"))[0]) if "tap_spacing_samples" in reader else 1.0
-    return words_of_delays(cir, spacing, reader.read("n_paths") if "n_paths" in reader else None, sample_rate_hz)
+    if not shape or not math.prod(shape) or shape[-1] > _MOST_VALUES:
+        raise FileError(f"expected (*batch, n_taps), found {shape}", path=reader.path, field="cir")
+    reader.check_written("cir")
+    at = next(row_slices(shape, _MOST_VALUES))
+    spacing = reader.number("tap_spacing_samples")
+    paths = _few(reader, "n_paths") if "n_paths" in reader else None
+    return words_of_delays(reader.numbers("cir", at), 1.0 if spacing is None else spacing, paths, sample_rate_hz)
+
+
+def _few(reader: ArrayReader, name: str) -> np.ndarray:
+    """One number of every group."""
+    shape = reader.shape(name)
+    if not 1 <= math.prod(shape) <= _MOST_GROUPS:
+        raise FileError(f"expected 1...{_MOST_GROUPS} numbers, found {shape}", path=reader.path, field=name)
+    reader.check_written(name)
+    return reader.numbers(name)
 
 
 def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
         model = reader.text("model")
-        found = {name: reader.read(name) for name in (*FINDINGS, *MOTION) if name in reader}
+        found = {name: _few(reader, name) for name in (*FINDINGS, *MOTION) if name in reader}
         rate, warned = reader.number("sample_rate_hz"), reader.text("warnings")
         delays = _delay_words(reader, rate)
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())

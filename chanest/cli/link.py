@@ -131,7 +131,8 @@ def link(
         for ebno_db in ebnos
     ]
     with executor(dask) as where, progress_bar("simulating", len(tasks)) as bar:
-        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume)
+        needed = ("ebno_db", "ber", "bler", "goodput")
+        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume, numbers=needed)
         sweep.run(tasks, where, bar.advance, bar.note)
     wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{x:.6g}") for case in cases for x in ebnos}
     rows = [row for row in sweep.rows() if tuple(row[name] for name in KEY) in wanted]

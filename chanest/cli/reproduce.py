@@ -96,7 +96,14 @@ def reproduce(
     if figure == "7":  # the course of training, from its beginning
         chain = [(point, None) for point, _ in chain]
     with executor(dask) as where, progress_bar(f"figure {figure}", len(chain)) as bar:
-        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": samples, "seed": seed, "device": str(on)}, anew=force)
+        sweep = Sweep(
+            table,
+            KEY,
+            COLUMNS,
+            {"n_samples": samples, "seed": seed, "device": str(on)},
+            anew=force,
+            numbers=("nmse_db",),
+        )
         left = [point for point, _ in chain if not sweep.done(point.key)]
         sweep.run(_tasks(bench, chain, left, budget), where, bar.advance, bar.note)
     rows = sweep.rows()

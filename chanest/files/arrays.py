@@ -111,6 +111,17 @@ class ArrayReader:
         array = self._arrays[name]
         return np.asarray(array[at] if at else array[()])
 
+    def numbers(self, name: str, at: Slices = ()) -> np.ndarray:
+        """A slice of an array as :meth:`read` gives it, of which estimates are made.
+
+        Raises:
+            FileError: text.
+        """
+        values = self.read(name, at)
+        if values.dtype.kind == "U":
+            raise FileError(f"expected numbers, found {values.dtype}", path=self.path, field=name)
+        return values
+
     def text(self, name: str) -> str | None:
         """A word that the file says of itself, in an attribute or an array; None when it does not.
 

@@ -30,7 +30,7 @@ from .options import (
     chosen_device,
     chosen_problem,
 )
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 _MOST_POINTS = 10_000
 
@@ -193,4 +193,4 @@ def _print_tables(rows: Sequence[dict[str, str]]) -> None:
             seconds = [float(row["seconds_per_estimate"]) for row in own.values()]
             cells = [f"{float(own[snr][nmse]):.2f}" if snr in own and own[snr][nmse] else "" for snr in snrs]
             table.add_row(name, *cells, f"{sorted(seconds)[len(seconds) // 2] * 1e6:.1f}")
-        console().print(table)
+        show(table)

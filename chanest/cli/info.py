@@ -62,6 +62,7 @@ def _model_words(path: Path) -> str:
         f"{formatted(training.get('wall_seconds'), '.0f')} s, "
         f"validation NMSE {formatted(training.get('validation_nmse_db'), '.2f')} dB\n"
         f"  command: {training.get('command', '?')}\n"
+        f"  digest: {facts['digest'] or 'none; made before chanest wrote any'}\n"
         f"  tensors:\n{tensors}"
     )
 

@@ -29,7 +29,7 @@ from .options import (
     chosen_problem,
     naming_options,
 )
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
@@ -181,7 +181,7 @@ def _print_tables(rows: Rows) -> None:
                 if column == "bler":
                     cells.append(_crossing(ebno_at(own.values(), _LEVEL), ebnos))
                 table.add_row(name, *cells)
-            console().print(table)
+            show(table)
 
 
 def _crossing(ebno_db: float | None, ebnos: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from rich.table import Column, Table
 
 from ..models import describe_model, shipped_models
 from ..problems import words_of_range
-from .terminal import console
+from .terminal import show
 
 
 def models() -> None:
@@ -29,7 +29,7 @@ def models() -> None:
             f"{n_parameters:,}",
             formatted(facts["training"].get("validation_nmse_db"), ".2f"),
         )
-    console().print(table)
+    show(table)
 
 
 def formatted(value: object, form: str) -> str:

@@ -31,7 +31,7 @@ from ..reproduction import (
     summary,
 )
 from .options import DaskOption, DeviceOption, ForceOption, SeedOption, check_samples, chosen_device
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 Curve = list[tuple[float, float]]
 _NAMED = {"table1": "Table 1", "others": "Published, but in no figure"}
@@ -200,7 +200,7 @@ def _print(axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[
             table.add_row(
                 panel.title, name, str(point.n_iterations), f"{float(row['nmse_db']):.2f}", *theirs, row["steps"]
             )
-    console().print(table)
+    show(table)
 
 
 def _make_folder(path: Path) -> None:

@@ -10,7 +10,8 @@ error variances too. Exits with 1 where something is not.
 
 Both are promised of the numbers, not of their last bits: an estimator that picks paths (OMP), counts them or stops may
 go another way where two are equal to the last bits of float32. A difference is therefore looked at again in double
-precision, and counted as *undecided* where it is gone there.
+precision, and counted as *undecided* where it is gone there; and as *misled* where it is there for those entries alone
+that were told a noise variance of 0, or a millionth of a millionth of what it is, which nobody can estimate by.
 """
 
 import argparse
@@ -76,8 +77,12 @@ def drawn_pattern(rng: np.random.Generator) -> PilotPattern:
     return PilotPattern(tuple(np.sort(rng.choice(used, count, replace=False)).tolist()), Grid())
 
 
-def drawn(seed: int, index: int, names: list[str]) -> tuple[str, PilotPattern, Tensor, Tensor | None, Tensor, str]:
-    """Estimator, pilots, observations of unit power, noise variances told, amplitudes, and what is told in words."""
+Drawn = tuple[str, PilotPattern, Tensor, Tensor | None, Tensor, Tensor, str]
+
+
+def drawn(seed: int, index: int, names: list[str]) -> Drawn:
+    """Estimator, pilots, observations of unit power, noise variances told, amplitudes, whether what is told is not far too
+    little, and what it is in words."""
     rng = np.random.default_rng((seed, index))
     name = names[index % len(names)]
     pattern = drawn_pattern(rng)
@@ -94,7 +99,11 @@ def drawn(seed: int, index: int, names: list[str]) -> tuple[str, PilotPattern, T
         told = noise * torch.from_numpy(rng.choice(list(factors.values()), BATCH))
     elif how != "untold":
         told = noise * factors[how]
-    return name, pattern, y, told, torch.from_numpy(10 ** rng.uniform(-30, 30, BATCH)), how
+    well_told = torch.ones(BATCH, dtype=torch.bool)
+    if told is not None:
+        well_told = told > 0.1 * noise
+        well_told[1] = False  # noise alone, of another variance
+    return name, pattern, y, told, torch.from_numpy(10 ** rng.uniform(-30, 30, BATCH)), well_told, how
 
 
 def solved(model: Model, y: Tensor, pattern: PilotPattern, told: Tensor | None) -> dict[str, Tensor]:
@@ -120,32 +129,34 @@ def scaled(found: dict[str, Tensor], by: Tensor) -> dict[str, Tensor]:
 
 
 def differences(
-    model: Model, pattern: PilotPattern, y: Tensor, told: Tensor | None, amplitudes: Tensor, index: int
-) -> tuple[list[str], int]:
-    """What differs in a round, in words, and how many estimates were made."""
+    model: Model, pattern: PilotPattern, y: Tensor, told: Tensor | None, amplitudes: Tensor, well_told: Tensor
+) -> tuple[list[str], list[str], int]:
+    """What differs in a round, in words: of entries that were told no untruth, of the others; and how many estimates
+    were made."""
     n = len(y)
     there = solved(model, y, pattern, told)
     loud = (y * amplitudes.unsqueeze(-1)).to(y.dtype)
-    mixed = solved(model, loud, pattern, None if told is None else told * amplitudes.square())
-    picks = torch.from_numpy(np.random.default_rng(index).permutation(n))
-    alone = [
-        (int(i), solved(model, y[i : i + 1], pattern, None if told is None else told[i : i + 1])) for i in picks[:ALONE]
-    ]
+    told_loud = None if told is None else told * amplitudes.square()
+    mixed = solved(model, loud, pattern, told_loud)
+    picks = torch.randperm(n, generator=seeded(len(pattern), "test"))
     half = picks[: n // 2]
-    part = solved(model, loud[half], pattern, None if told is None else (told * amplitudes.square())[half])
-    counted = n + n + ALONE + n // 2
     seen: list[str] = []
-    for name, values in (*there.items(), *mixed.items()):
+    misled: list[str] = []
+    part = solved(model, loud[half], pattern, None if told_loud is None else told_loud[half])
+    checks = [("of another amplitude", apart(scaled(mixed, amplitudes), there), torch.arange(n))]
+    checks.append(("in another batch", apart({k: v[half] for k, v in mixed.items()}, part), half))
+    for i in picks[:ALONE].unsqueeze(-1):
+        one = solved(model, y[i], pattern, None if told is None else told[i])
+        checks.append(("alone", apart({k: v[i] for k, v in there.items()}, one), i))
+    for name, values in (*there.items(), *mixed.items(), *part.items()):
         if not bool(values.isfinite().all()):
             seen.append(f"{name} is not finite")
-    checks = [("of another amplitude", apart(scaled(mixed, amplitudes), there))]
-    checks.append(("in another batch", apart({k: v[half] for k, v in mixed.items()}, part)))
-    checks += [("alone", apart({k: v[i : i + 1] for k, v in there.items()}, one)) for i, one in alone]
-    for what, gaps in checks:
+    for what, gaps, entries in checks:
         for name, gap in gaps.items():
-            if float(gap.max()) > CLOSE:
-                seen.append(f"{name} {what}: {float(gap.max()):.1e}")
-    return seen, counted
+            for into, mask in ((seen, well_told[entries]), (misled, ~well_told[entries])):
+                if bool(mask.any()) and not float(gap[mask].max()) <= CLOSE:
+                    into.append(f"{name} {what}: {float(gap[mask].max()):.1e}")
+    return seen, misled, n + n + len(half) + ALONE
 
 
 def main() -> None:
@@ -166,24 +177,27 @@ def main() -> None:
         while done < options.estimates and time.monotonic() < until:
             if options.only is not None:
                 index = options.only
-            name, pattern, y, told, amplitudes, how = drawn(options.seed, index, names)
+            name, pattern, y, told, amplitudes, well_told, how = drawn(options.seed, index, names)
             model = model_of(name, len(pattern), pattern if name in TIED else None)
-            seen, made = differences(model, pattern, y, told, amplitudes, index)
+            seen, misled, made = differences(model, pattern, y, told, amplitudes, well_told)
             done += made
             counts[name] += made
-            if seen:
-                again, _ = differences(model, pattern, y.to(torch.complex128), told, amplitudes, index)
-                kind = "wrong" if again or any("finite" in one for one in seen) else "undecided"
+            if seen or misled:
+                twice, twice_misled, _ = differences(
+                    model, pattern, y.to(torch.complex128), told, amplitudes, well_told
+                )
+                never = [one for one in seen if "finite" in one]
+                kind = "wrong" if never or twice else "undecided" if seen else "misled" if twice_misled else "undecided"
                 counts[kind] += 1
                 where = f"seed {options.seed} round {index}: {name}, {len(pattern)} pilots, noise {how}"
-                print(f"{kind}: {where}: {'; '.join(again or seen)}", flush=True)
+                print(f"{kind}: {where}: {'; '.join(never or twice or seen or twice_misled or misled)}", flush=True)
             index += 1
             if options.only is not None:
                 break
     estimators = len([name for name in names if counts[name]])
     print(
         f"{done} estimates by {estimators} estimators in {index} rounds, seed {options.seed}: "
-        f"{counts['wrong']} wrong, {counts['undecided']} undecided in float32"
+        f"{counts['wrong']} wrong; {counts['undecided']} undecided in float32, {counts['misled']} misled"
     )
     sys.exit(counts["wrong"] > 0)
 

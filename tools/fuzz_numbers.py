@@ -81,8 +81,8 @@ Drawn = tuple[str, PilotPattern, Tensor, Tensor | None, Tensor, Tensor, str]
 
 
 def drawn(seed: int, index: int, names: list[str]) -> Drawn:
-    """Estimator, pilots, observations of unit power, noise variances told, amplitudes, whether what is told is not far too
-    little, and what it is in words."""
+    """Estimator, pilots, observations of unit power, noise variances told, amplitudes, whether what is told is not far
+    too little, and what it is in words."""
     rng = np.random.default_rng((seed, index))
     name = names[index % len(names)]
     pattern = drawn_pattern(rng)

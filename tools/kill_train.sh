@@ -13,9 +13,9 @@ mkdir -p "$folder" && cd "$folder"
 export OMP_NUM_THREADS=1
 run() { "$python" -m chanest "$@" >out.txt 2>err.txt; }
 
-train=(train --algorithm alista --iterations 3 --pilots 20 --steps 600 --batch 32 --seed 1)
-compare=(compare --algorithms ista,omp --scenarios lte10 --pilots 20,40 --snr 0:20:5 --samples 600)
-reproduce=(reproduce 4 --algorithms ista,fista --samples 256 --seed 1)
+train=(train --algorithm alista --iterations 3 --pilots 20 --steps 300 --batch 32 --seed 1)
+compare=(compare --algorithms ista,omp --scenarios lte10 --pilots 20,40 --snr 0:20:10 --samples 400)
+reproduce=(reproduce 4 --algorithms ista --samples 64 --seed 1)
 link=(link --algorithms linear --pilots 75 --ebno 8:10:1 --slots 192)
 torn=0 done_kills=0 finished=0
 
@@ -56,6 +56,7 @@ killed() {
     local pid=$!
     sleep "$(awk -v s=$RANDOM -v m="$longest" 'BEGIN { printf "%.2f", m * s / 32768 }')"
     if kill -"$signal" "$pid" 2>/dev/null; then done_kills=$((done_kills + 1)); fi
+    if [ -t 1 ]; then printf '%d kills\r' "$done_kills"; else echo "$done_kills $signal $1" >>kills.txt; fi
     local code=0
     wait "$pid" 2>/dev/null || code=$?
     case $code in
@@ -73,7 +74,7 @@ commands=(train estimate compare reproduce)
 if "$python" -c 'import sionna.phy' 2>/dev/null; then commands+=(link); fi
 echo "uninterrupted runs"
 run "${train[@]}" --output whole.h5
-run simulate --scenario lte10 --pilots 20 --samples 20000 --output pilots.h5
+run simulate --scenario lte10 --pilots 20 --samples 4000 --output pilots.h5
 run estimate --input pilots.h5 --algorithm ista --output whole-estimates.h5
 run "${compare[@]}" --output whole.csv
 run "${reproduce[@]}" --output whole-figures

@@ -5,6 +5,8 @@ g * Phi^H C^-1 y, and the diagonal d of Phi^H C^-1 Phi, from which the variances
 give all of these (:meth:`LinearOperator.posterior_moments`).
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -51,10 +53,19 @@ def posterior_variance(phi: LinearOperator, band: LinearOperator, g: Tensor, noi
     Returns:
         (*batch, M') real, not negative.
     """
-    batch = g.shape[:-1]
-    rows_g, rows_s = g, noise_variance.expand(batch)
-    if isinstance(phi, PartialDFT) and isinstance(band, PartialDFT) and tap_domain.pays(phi, g, rows_s.unsqueeze(-1)):
-        return tap_domain.band_variance(phi, band, g, rows_s.unsqueeze(-1))
+    noise_variance = noise_variance.expand(g.shape[:-1])
+    if not (isinstance(phi, PartialDFT) and isinstance(band, PartialDFT)):
+        return _of_pilots(phi, band, g, noise_variance)
+
+    def taps(g: Tensor, noise_variance: Tensor) -> Tensor:
+        return tap_domain.band_variance(phi, band, g, noise_variance.unsqueeze(-1))
+
+    return tap_domain.where_it_pays(phi, (g, noise_variance), (1, 0), taps, partial(_of_pilots, phi, band))
+
+
+def _of_pilots(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """:func:`posterior_variance` from matrices of the pilots."""
+    batch, rows_g, rows_s = g.shape[:-1], g, noise_variance
     if torch.compiler.is_exporting():  # a batch of unknown size cannot be cut
         return _explained_away(phi, band, rows_g, rows_s)
     size = max(1, len(rows_g)) if g.ndim > 1 else 1

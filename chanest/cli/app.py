@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from ..errors import ChanestError
+
 COMMANDS = {
     "estimate": "Estimate channels from simulated pilots, or from received ones with --input.",
     "simulate": "Write a file of received pilots, with the true channels beside them.",
@@ -39,6 +41,12 @@ class _Commands(TyperGroup):
         one = typer.Typer(add_completion=False, **_PLAIN)
         one.command(cmd_name)(getattr(import_module(f".{cmd_name}", __package__), cmd_name))
         return typer.main.get_command(one)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:  # click takes it for an answer that nobody gives
+            raise ChanestError(f"unexpected end of a file ({error})") from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         self._listing = True

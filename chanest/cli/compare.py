@@ -30,7 +30,7 @@ from .options import (
     chosen_device,
     chosen_problem,
 )
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 _MOST_POINTS = 10_000
 
@@ -78,7 +78,11 @@ def compare(
         for point, problem in points.items()
     ]
     with executor(dask) as where, progress_bar("comparing", len(tasks)) as bar:
-        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume)
+        numbers = {
+            "numbers": ("snr_db", "seconds_per_estimate"),
+            "numbers_or_nothing": ("cir_nmse_db", "cfr_nmse_db", "expected_cfr_nmse_db"),
+        }
+        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume, **numbers)
         sweep.run(tasks, where, bar.advance)
     wanted = {(name, "" if n_pilots is None else str(n_pilots), f"{snr:.6g}") for name, n_pilots, snr in points}
     rows = [row for row in sweep.rows() if (row["scenario"], row["n_pilots"], row["snr_db"]) in wanted]
@@ -189,4 +193,4 @@ def _print_tables(rows: Sequence[dict[str, str]]) -> None:
             seconds = [float(row["seconds_per_estimate"]) for row in own.values()]
             cells = [f"{float(own[snr][nmse]):.2f}" if snr in own and own[snr][nmse] else "" for snr in snrs]
             table.add_row(name, *cells, f"{sorted(seconds)[len(seconds) // 2] * 1e6:.1f}")
-        console().print(table)
+        show(table)

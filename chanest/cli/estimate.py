@@ -41,7 +41,7 @@ from .options import (
     naming_options,
 )
 from .pictures import plot_received, plot_simulated
-from .terminal import console, progress_bar, progress_bars
+from .terminal import progress_bar, progress_bars, show
 
 _SAME_ITERATIONS = ("ista", "fista", "na-alista")  # peers that --iterations is for, too
 _QUANTITIES = {"cir": "CIR NMSE (dB)", "cfr": "CFR NMSE (dB)", "x": "NMSE (dB)"}
@@ -360,7 +360,7 @@ def _report(
     if request.json:
         print(json_format.dumps(facts))
         return
-    console().print(_table(problem, facts, scores, iterations))
+    show(_table(problem, facts, scores, iterations))
     if any(name in REFERENCES for name in scores):
         print(f"oracle-ls and oracle-mmse are told the true {problem.support_word}: bounds, not estimators")
     print(said)

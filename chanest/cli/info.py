@@ -4,13 +4,14 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import h5py
 import numpy as np
 import typer
 
 from ..errors import FileError
 from ..files import FINDINGS, MOTION, ArrayReader, open_measurements
+from ..files.arrays import row_slices
 from ..models import describe_model, is_model, read_model, shipped_models
+from ..parsers import is_hdf5
 from ..problems import load_scenario, ofdm, scenario_names, words_of_range
 from .findings import words_of_delays, words_of_findings
 from .models import formatted
@@ -21,6 +22,7 @@ _WHAT = {
     "na-alista": "iterative shrinkage whose steps a recurrent network sets for every channel (Behrens et al. 2021)",
     "na-sbl": "sparse Bayesian learning whose updates small networks correct (docs/models.md)",
 }
+_MOST_GROUPS = 20_000_000
 
 
 def info(
@@ -45,7 +47,7 @@ def info(
         print(load_scenario(path))
     elif not path.exists():
         raise FileError(f"no such file, and not one of {', '.join([*scenario_names(), *shipped])}", path=name)
-    elif path.is_file() and h5py.is_hdf5(path) and is_model(path):
+    elif is_hdf5(path) and is_model(path):
         read_model(path)  # a damaged one is named
         print(_model_words(path, tensors))
     else:
@@ -80,7 +82,8 @@ def _model_words(path: Path, tensors: bool) -> str:
         return words + "\n  more        --tensors"
     settings = ", ".join(f"{key} = {value}" for key, value in facts["hyperparameters"].items())
     listed = "\n".join(f"    {tensor} {tuple(shape)}" for tensor, shape in facts["tensors"].items())
-    return f"{words}\n  hyperparameters: {settings}\n  tensors:\n{listed}"
+    digest = facts["digest"] or "none; made before chanest wrote any"
+    return f"{words}\n  hyperparameters: {settings}\n  digest: {digest}\n  tensors:\n{listed}"
 
 
 def _trained_words(facts: dict[str, Any]) -> dict[str, str]:
@@ -110,17 +113,29 @@ def _delay_words(reader: ArrayReader, sample_rate_hz: float | None) -> str:
     if "cir" not in reader or "cfr" not in reader:
         return ""
     shape = reader.shape("cir")
-    rows = max(1, _MOST_VALUES // max(1, math.prod(shape[1:])))
-    cir = reader.read("cir", (slice(0, rows),) if len(shape) > 1 else ())
-    spacing = float(np.ravel(reader.read("tap_spacing_samples"))[0]) if "tap_spacing_samples" in reader else 1.0
-    return words_of_delays(cir, spacing, reader.read("n_paths") if "n_paths" in reader else None, sample_rate_hz)
+    if not shape or not math.prod(shape) or shape[-1] > _MOST_VALUES:
+        raise FileError(f"expected (*batch, n_taps), found {shape}", path=reader.path, field="cir")
+    reader.check_written("cir")
+    at = next(row_slices(shape, _MOST_VALUES))
+    spacing = reader.number("tap_spacing_samples")
+    paths = _few(reader, "n_paths") if "n_paths" in reader else None
+    return words_of_delays(reader.numbers("cir", at), 1.0 if spacing is None else spacing, paths, sample_rate_hz)
+
+
+def _few(reader: ArrayReader, name: str) -> np.ndarray:
+    """One number of every group."""
+    shape = reader.shape(name)
+    if not 1 <= math.prod(shape) <= _MOST_GROUPS:
+        raise FileError(f"expected 1...{_MOST_GROUPS} numbers, found {shape}", path=reader.path, field=name)
+    reader.check_written(name)
+    return reader.numbers(name)
 
 
 def _array_words(path: Path) -> str:
     with ArrayReader(path) as reader:
         fields = {name: reader.shape(name) for name in reader.names()}
         model = reader.text("model")
-        found = {name: reader.read(name) for name in (*FINDINGS, *MOTION) if name in reader}
+        found = {name: _few(reader, name) for name in (*FINDINGS, *MOTION) if name in reader}
         rate, warned = reader.number("sample_rate_hz"), reader.text("warnings")
         delays = _delay_words(reader, rate)
     listed = "\n".join(f"    {name} {shape}" for name, shape in fields.items())

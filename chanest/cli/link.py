@@ -29,7 +29,7 @@ from .options import (
     chosen_problem,
     naming_options,
 )
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 _MOST_POINTS, _MOST_SLOTS, _LEVEL = 10_000, 10_000_000, 0.1
 _EBNO_DB = (-50.0, 100.0)
@@ -131,7 +131,8 @@ def link(
         for ebno_db in ebnos
     ]
     with executor(dask) as where, progress_bar("simulating", len(tasks)) as bar:
-        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume)
+        needed = ("ebno_db", "ber", "bler", "goodput")
+        sweep = Sweep(output, KEY, COLUMNS, settings, anew=force and not resume, numbers=needed)
         sweep.run(tasks, where, bar.advance, bar.note)
     wanted = {(case[0].name, str(case[0].n_pilots), case[1], f"{x:.6g}") for case in cases for x in ebnos}
     rows = [row for row in sweep.rows() if tuple(row[name] for name in KEY) in wanted]
@@ -180,7 +181,7 @@ def _print_tables(rows: Rows) -> None:
                 if column == "bler":
                     cells.append(_crossing(ebno_at(own.values(), _LEVEL), ebnos))
                 table.add_row(name, *cells)
-            console().print(table)
+            show(table)
 
 
 def _crossing(ebno_db: float | None, ebnos: Sequence[str]) -> str:

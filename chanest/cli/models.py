@@ -4,7 +4,7 @@ from rich.table import Column, Table
 
 from ..models import shipped_models, summarise_model
 from ..problems import words_of_range
-from .terminal import console
+from .terminal import show
 
 
 def models() -> None:
@@ -24,7 +24,7 @@ def models() -> None:
             f"{facts['n_parameters']:,}",
             formatted(facts["validation_nmse_db"], ".2f"),
         )
-    console().print(table)
+    show(table)
 
 
 def formatted(value: object, form: str) -> str:

@@ -31,7 +31,7 @@ from ..reproduction import (
     summary,
 )
 from .options import DaskOption, DeviceOption, ForceOption, SeedOption, check_samples, chosen_device
-from .terminal import console, progress_bar
+from .terminal import progress_bar, show
 
 Curve = list[tuple[float, float]]
 _NAMED = {"table1": "Table 1", "others": "Published, but in no figure"}
@@ -96,7 +96,14 @@ def reproduce(
     if figure == "7":  # the course of training, from its beginning
         chain = [(point, None) for point, _ in chain]
     with executor(dask) as where, progress_bar(f"figure {figure}", len(chain)) as bar:
-        sweep = Sweep(table, KEY, COLUMNS, {"n_samples": samples, "seed": seed, "device": str(on)}, anew=force)
+        sweep = Sweep(
+            table,
+            KEY,
+            COLUMNS,
+            {"n_samples": samples, "seed": seed, "device": str(on)},
+            anew=force,
+            numbers=("nmse_db",),
+        )
         left = [point for point, _ in chain if not sweep.done(point.key)]
         sweep.run(_tasks(bench, chain, left, budget), where, bar.advance, bar.note)
     rows = sweep.rows()
@@ -193,7 +200,7 @@ def _print(axes: tuple[Panel, ...], rows: list[dict[str, str]], published: dict[
             table.add_row(
                 panel.title, name, str(point.n_iterations), f"{float(row['nmse_db']):.2f}", *theirs, row["steps"]
             )
-    console().print(table)
+    show(table)
 
 
 def _make_folder(path: Path) -> None:

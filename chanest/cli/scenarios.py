@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from rich.table import Table
 
 from ..problems import GaussianScenario, Scenario, load_scenario, scenario_names
-from .terminal import console
+from .terminal import show
 
 _RANGES = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
 
@@ -31,9 +31,9 @@ def scenarios(
             table = Table("field", "values", "default", "what it is", title=title, title_justify="left")
             for row in fields:
                 table.add_row(*row)
-            console().print(table)
+            show(table)
     else:
-        console().print(_shipped())
+        show(_shipped())
 
 
 def _shipped() -> Table:

@@ -5,12 +5,39 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 
 def console() -> Console:
     """Where tables go: as wide as the terminal, 120 columns in a pipe."""
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False, emoji=False)
+
+
+def show(table: Table) -> None:
+    """Print a table; where the terminal is too narrow for it, row by row, a line for each cell.
+
+    >>> show(Table("model", "K"))
+    ┏━━━━━━━┳━━━┓
+    ┃ model ┃ K ┃
+    ┡━━━━━━━╇━━━┩
+    └───────┴───┘
+    """
+    out = console()
+    if Measurement.get(out, out.options.update(width=10_000), table).maximum <= out.width:
+        out.print(table)
+        return
+    if table.title:
+        out.print(table.title)
+    headings = [str(column.header) for column in table.columns]
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        first, *rest = (cell.plain if isinstance(cell, Text) else str(cell) for cell in cells)
+        out.print(first, overflow="fold")
+        for heading, cell in zip(headings[1:], rest, strict=True):
+            if cell:
+                out.print(f"  {heading}: {cell}", overflow="fold")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FileError
-from ..files import refuse_existing
+from ..files import readable, refuse_existing, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,8 +74,9 @@ def _picture(
         for axis in axes:
             axis.set_visible(axis.has_data() or bool(axis.get_title()))
         if title:
-            figure.suptitle(title)
-        figure.savefig(path)
+            figure.suptitle(readable(title))
+        with replacing(path, force) as partial:
+            figure.savefig(partial, format=path.suffix[1:])
 
 
 def _legend(axis: "Axes", across: int = 3) -> None:

@@ -1,7 +1,8 @@
 """Grids of points, each measured once: rows in a CSV that an interrupted sweep continues."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import FileError
@@ -18,6 +19,8 @@ class Sweep:
         columns: all columns, the key first.
         settings: columns that must be the same in every row; a file with others is not continued.
         anew: remove a file that is there, instead of continuing it.
+        numbers: columns of finite numbers.
+        numbers_or_nothing: those that may be empty.
 
     Raises:
         FileError: the file is no CSV of such a sweep, or was made with other settings.
@@ -37,7 +40,10 @@ class Sweep:
         columns: Sequence[str],
         settings: Mapping[str, object],
         anew: bool = False,
+        numbers: Collection[str] = (),
+        numbers_or_nothing: Collection[str] = (),
     ) -> None:
+        self._numbers, self._or_nothing = tuple(numbers), tuple(numbers_or_nothing)
         self.path, self.key, self.columns = path, tuple(key), tuple(columns)
         self.settings = {name: text(value) for name, value in settings.items()}
         if anew:
@@ -94,7 +100,14 @@ class Sweep:
             raise FileError(f"cannot be read as CSV ({error})", path=self.path) from None
         if found != self.columns:
             raise FileError(f"expected the columns {', '.join(self.columns)}; continue another file", path=self.path)
-        for row in rows:
+        for index, row in enumerate(rows):
+            if None in row or None in row.values():
+                raise FileError(f"expected {len(found)} cells", path=self.path, field="row", index=(index + 1,))
+            for name in (*self._numbers, *self._or_nothing):
+                if not _is_number(row[name]) and (row[name] or name in self._numbers):
+                    raise FileError(
+                        f"expected a number, found {row[name]!r:.40}", path=self.path, field=name, index=(index + 1,)
+                    )
             for name, value in self.settings.items():
                 if row[name] != value:
                     raise FileError(
@@ -104,3 +117,10 @@ class Sweep:
                         field=name,
                     )
         return rows
+
+
+def _is_number(said: str) -> bool:
+    try:
+        return math.isfinite(float(said))
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
 """Files: named arrays, measurements, estimates; and the one way to write."""
 
 from .arrays import ArrayReader, ArrayWriter, Slices, check_output
-from .atomic import refuse_existing, replacing, write_csv
+from .atomic import readable, refuse_existing, replacing, write_csv
 from .estimates import FINDINGS, MOTION, EstimateWriter
 from .measurements import Chunk, MeasurementFile, PilotFile, VectorFile, open_measurements, write_measurements
 
@@ -18,6 +18,7 @@ __all__ = [
     "VectorFile",
     "check_output",
     "open_measurements",
+    "readable",
     "refuse_existing",
     "replacing",
     "write_csv",

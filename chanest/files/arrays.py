@@ -6,7 +6,6 @@ its empty arrays count as absent.
 """
 
 import math
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -19,16 +18,21 @@ import numpy as np
 import scipy  # its parts load when they are used
 
 from ..errors import FileError
-from .atomic import disk_errors, refuse_existing, replacing
+from ..parsers import WHOLE_FILE_LIMIT, ForeignArrays, check_file, is_hdf5, is_readable_kind, plain, too_large
+from .atomic import Unfailing, readable, refuse_existing, replacing
 
 SUFFIXES = (".h5", ".npz", ".mat")
-WHOLE_FILE_LIMIT = 1 << 30  # bytes that .npz and .mat may take in memory
+
+_MOST_TEXT = 1 << 16  # characters
 
 Slices = tuple[slice, ...]
 
 
 class ArrayReader:
     """Named arrays of a file: shapes at once, values slice by slice.
+
+    A name that is there, but is no array that can be read (a group, a link to nothing or to another file, values that
+    lie outside of the file), is not absent: asking for it is an error.
 
     Attributes:
         path: of the file.
@@ -41,135 +45,139 @@ class ArrayReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: h5py.File | None = None
-        self._arrays: dict[str, Any] = {}
+        self._foreign: ForeignArrays | None = None  # in HDF5 and MATLAB's files
+        self._arrays: dict[str, np.ndarray] = {}  # in .npz
+        self._unreadable: dict[str, str] = {}
+        self._reversed = False  # MATLAB stores its axes last to first, in .mat v7.3 and in the .h5 it writes itself
         self.attributes: dict[str, Any] = {}
         self.matlab = path.suffix == ".mat"
-        if not path.exists():
-            raise FileError("no such file", path=path)
-        if path.is_dir():
-            raise FileError("expected a file, found a folder", path=path)
+        check_file(path)
         if path.suffix not in SUFFIXES:
             raise FileError(f"expected a file ending in {', '.join(SUFFIXES)}, found {path.name}", path=path)
-        if not path.stat().st_size:
-            raise FileError("expected arrays, found an empty file", path=path)
-        try:
-            if path.suffix == ".npz":
+        if path.suffix == ".npz":
+            try:
                 self._load_npz()
-            elif path.suffix == ".mat" and not h5py.is_hdf5(path):
-                self._load_mat()
-            else:
-                self._open_hdf5()
-        except FileError:
-            raise
-        except Exception as error:  # a damaged file makes three parsers raise whatever they like
-            self.__exit__()
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise FileError(f"not a readable {path.suffix} file, or truncated ({reason})", path=path) from None
+            except FileError:
+                raise
+            except Exception as error:  # a damaged archive makes its parsers raise whatever they like
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise FileError(f"not a readable .npz file, or truncated ({reason})", path=path) from None
+        else:
+            hdf5 = is_hdf5(path)
+            if path.suffix == ".h5" and not hdf5:
+                raise FileError("expected HDF5, found something else", path=path)
+            self._foreign = ForeignArrays(path, not hdf5, WHOLE_FILE_LIMIT)
+            self.attributes, self._unreadable = self._foreign.attributes, self._foreign.unreadable
+            self.matlab |= self._foreign.matlab
+            self._reversed = self.matlab and hdf5
 
     def __enter__(self) -> "ArrayReader":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        if self._foreign is not None:
+            self._foreign.close()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._arrays
+        if name in self._unreadable:
+            raise FileError(self._unreadable[name], path=self.path, field=name)
+        return name in self._stored
+
+    @property
+    def _stored(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes, in the file's order of axes."""
+        if self._foreign is not None:
+            return self._foreign.shapes
+        return {name: array.shape for name, array in self._arrays.items()}
 
     def names(self) -> list[str]:
         """The arrays in the file."""
-        return sorted(self._arrays)
+        return sorted(self._stored)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape in our axis order."""
-        shape = tuple(self._arrays[name].shape)
+        shape = self._stored[name]
         return shape[::-1] if self._reversed else shape
+
+    def check_written(self, name: str) -> None:
+        """Raise FileError where some of an array was never written: HDF5 reads zeros in its place."""
+        if self._foreign is not None and self._foreign.unwritten(name):
+            raise FileError("never written, or only in part", path=self.path, field=name)
 
     def read(self, name: str, at: Slices = ()) -> np.ndarray:
         """A slice of an array over its leading axes; the whole array when ``at`` is empty."""
+        if self._foreign is not None:
+            return self._foreign.read(name, at, self._reversed)
         array = self._arrays[name]
-        try:
-            if self._reversed:
-                rest = (slice(None),) * (array.ndim - len(at))
-                values = np.asarray(array[rest + at[::-1]]).T
-            else:
-                values = np.asarray(array[at] if at else array[()])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FileError(f"damaged ({str(error).splitlines()[0]})", path=self.path, field=name) from None
-        parts = sorted(values.dtype.names or (), key=str.lower)
-        if [part.lower() for part in parts] in (["imag", "real"], ["i", "r"]):  # of complex numbers
-            imag, real = (values[part] for part in parts)
-            values = np.empty(values.shape, np.result_type(real, np.complex64))
-            values.real, values.imag = real, imag
-        return values.astype(values.dtype.newbyteorder("="), copy=False)
+        return np.asarray(array[at] if at else array[()])
+
+    def numbers(self, name: str, at: Slices = ()) -> np.ndarray:
+        """A slice of an array as :meth:`read` gives it, of which estimates are made.
+
+        Raises:
+            FileError: text.
+        """
+        values = self.read(name, at)
+        if values.dtype.kind == "U":
+            raise FileError(f"expected numbers, found {values.dtype}", path=self.path, field=name)
+        return values
 
     def text(self, name: str) -> str | None:
-        """A word that the file says of itself, in an attribute or an array; None when it does not."""
-        value: Any = self.attributes.get(name)
+        """A word that the file says of itself, in an attribute or an array; None when it does not.
+
+        Raises:
+            FileError: there is something of that name, but no text.
+        """
+        value = self.attributes.get(name)
         if value is None and name in self:
+            if math.prod(self.shape(name)) > _MOST_TEXT:
+                raise FileError(f"expected text, found shape {self.shape(name)}", path=self.path, field=name)
             value = self.read(name)
+        if value is None:
+            return None
         if isinstance(value, np.ndarray) and value.dtype == np.uint16:  # MATLAB's characters in HDF5
-            return "".join(map(chr, value.reshape(-1).tolist()))
+            value = "".join(map(chr, value.reshape(-1).tolist()))
         if isinstance(value, np.ndarray):
-            value = value.reshape(-1)[0] if value.size else None
-        if isinstance(value, bytes):
-            return value.decode("utf-8", "replace")
-        return str(value) if isinstance(value, str) else None
+            value = value.reshape(-1)[0] if value.size else ""
+        if not isinstance(value, str):
+            raise FileError(f"expected text, found {_short(value)}", path=self.path, field=name)
+        return str(value)
 
     def number(self, name: str) -> float | None:
-        """A finite number that the file says of itself, in an attribute or an array; None when it does not."""
-        value: Any = self.attributes.get(name)
-        if value is None and name in self and math.prod(self.shape(name)) == 1:
+        """A finite number that the file says of itself, in an attribute or an array; None when it does not.
+
+        Raises:
+            FileError: there is something of that name, but no finite number.
+        """
+        value = self.attributes.get(name)
+        if value is None and name in self:
+            if math.prod(self.shape(name)) != 1:
+                raise FileError(f"expected a number, found shape {self.shape(name)}", path=self.path, field=name)
             value = self.read(name)
+        if value is None:
+            return None
         try:
             number = float(np.asarray(value).reshape(()))
-        except (TypeError, ValueError):
-            return None
-        return number if math.isfinite(number) else None
-
-    @property
-    def _reversed(self) -> bool:
-        """MATLAB stores its axes last to first, in .mat v7.3 and in the .h5 it writes itself."""
-        return self.matlab and self._file is not None
-
-    def _open_hdf5(self) -> None:
-        if not h5py.is_hdf5(self.path):
-            raise FileError("expected HDF5, found something else", path=self.path)
-        self._file = h5py.File(self.path, "r")
-        self.attributes = dict(self._file.attrs)
-        for name, item in self._file.items():
-            if "OCTAVE_NEW_FORMAT" in item.attrs:
-                raise FileError("Octave's own kind of HDF5; save it with the option '-v7'", path=self.path)
-            if isinstance(item, h5py.Dataset) and item.shape is not None and "MATLAB_empty" not in item.attrs:
-                self._arrays[name] = item
-                parts = tuple(map(str.lower, item.dtype.names or ()))
-                self.matlab |= "MATLAB_class" in item.attrs or parts == ("real", "imag")
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise FileError(f"expected a finite number, found {_short(value)}", path=self.path, field=name)
+        return number
 
     def _load_npz(self) -> None:
         if not zipfile.is_zipfile(self.path):
             raise FileError("expected a NumPy .npz archive, found something else", path=self.path)
         with zipfile.ZipFile(self.path) as archive:
-            self._refuse_large(sum(entry.file_size for entry in archive.infolist()))
-        with np.load(self.path, allow_pickle=False) as archive:
-            self._arrays = {name: value for name, value in archive.items() if isinstance(value, np.ndarray)}
-
-    def _load_mat(self) -> None:
-        with warnings.catch_warnings(action="ignore"):
-            self._refuse_large(sum(16 * math.prod(shape) for _, shape, _ in scipy.io.whosmat(self.path)))
-            loaded = scipy.io.loadmat(self.path)
-        for name, value in loaded.items():
-            dense = value.toarray() if scipy.sparse.issparse(value) else value
-            if isinstance(dense, np.ndarray) and dense.size:
-                self._arrays[name] = dense
-
-    def _refuse_large(self, size: int) -> None:
+            size = sum(entry.file_size for entry in archive.infolist())
         if size > WHOLE_FILE_LIMIT:
-            raise FileError(
-                f"{size / 2**30:.3g} GiB, but {self.path.suffix} loads whole and may take "
-                f"at most {WHOLE_FILE_LIMIT / 2**30:.3g} GiB; store it as .h5, which is read in chunks",
-                path=self.path,
-            )
+            raise too_large(size, WHOLE_FILE_LIMIT, self.path)
+        with np.load(self.path, allow_pickle=False) as arrays:
+            for name, values in arrays.items():
+                if isinstance(values, np.ndarray) and is_readable_kind(values.dtype):
+                    self._arrays[name] = plain(values)
+                else:
+                    found = values.dtype if isinstance(values, np.ndarray) else "bytes"
+                    self._unreadable[name] = f"expected numbers, found {found}"
 
 
 class ArrayWriter:
@@ -184,7 +192,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, force: bool = False) -> None:
         check_output(path, force)
-        self.path = path
+        self.path, self._force = path, force
         self._arrays: Any = {}  # by name; those of the open file where it is HDF5
         self._attributes: Any = {}
         self._file: h5py.File | None = None
@@ -192,21 +200,22 @@ class ArrayWriter:
 
     def __enter__(self) -> "ArrayWriter":
         with self._stack:
-            self._partial = self._stack.enter_context(replacing(self.path))
-            self._partial.touch()
+            self._partial = self._stack.enter_context(replacing(self.path, self._force))
             if self.path.suffix == ".h5":
-                self._arrays = self._file = h5py.File(self._partial, "w")
+                raw = self._stack.enter_context(self._partial.open("w+b", buffering=0))
+                self._disk = Unfailing(raw)
+                self._arrays = self._file = h5py.File(self._disk, "w")
                 self._attributes = self._file.attrs
             self._stack = self._stack.pop_all()
         return self
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._stack:
-            with disk_errors():
-                if self._file is not None:
-                    self._file.close()
-                if error is None:
-                    self._save()
+            if self._file is not None:
+                self._file.close()
+                self._disk.check()
+            if error is None:
+                self._save()
             if error is not None:
                 raise error
 
@@ -220,7 +229,7 @@ class ArrayWriter:
 
     def header(self, attributes: Mapping[str, str | float], arrays: Mapping[str, np.ndarray]) -> None:
         """Write whole arrays, in the place of those of their names, and what the file says of itself."""
-        self._attributes.update(attributes)
+        self._attributes.update({n: readable(v) if isinstance(v, str) else v for n, v in attributes.items()})
         for name in arrays:
             if name in self._arrays:
                 del self._arrays[name]
@@ -251,6 +260,8 @@ class ArrayWriter:
             self._widen(name, values.shape[-1], padding)
             at = (*at, *(slice(0, n) for n in values.shape[len(at) :]))
         self._arrays[name][at] = values
+        if self._file is not None:
+            self._disk.check()
 
     def _widen(self, name: str, width: int, padding: complex) -> None:
         """Let the last axis of an array have at least this length."""
@@ -261,6 +272,11 @@ class ArrayWriter:
         elif missing > 0:
             wider = [(0, 0)] * (array.ndim - 1) + [(0, missing)]
             self._arrays[name] = np.pad(array, wider, constant_values=padding)
+
+
+def _short(value: object) -> str:
+    said = repr(value)
+    return said if len(said) <= 40 else f"{said[:37]}..."
 
 
 def check_output(path: Path, force: bool) -> None:

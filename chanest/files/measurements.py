@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..operators import DenseOperator
+MOST_PILOTS = 1 << 20  # subcarriers, pilots or symbols
+_MOST_ENTRIES = 1 << 27  # of a matrix, and of what is read at once
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class MeasurementFile(ABC):
     """
 
     observed: ClassVar[str]
+    known: ClassVar[tuple[str, ...]]  # what else a file may say
     _needed: ClassVar[tuple[str, str]]
     _kind: ClassVar[tuple[str, str]]  # of the observations' numbers, as NumPy and as words have it
     _measured_at: ClassVar[str]  # what an observation has a number for, in words
@@ -180,6 +183,9 @@ class MeasurementFile(ABC):
         for name in self._needed:
             if name not in reader:
                 raise FileError(f"missing; the file has {', '.join(reader.names()) or 'nothing'}", field=name)
+        for name in (*self._needed, *self.known):
+            if name in reader:
+                reader.check_written(name)
         self._check_kind(self.observed, *self._kind)
         self.sensing, width = self._read_sensing()
         shape = reader.shape(self.observed)
@@ -248,6 +254,8 @@ class MeasurementFile(ABC):
     def _vector(self, name: str) -> np.ndarray:
         """A whole vector, or a number, as a vector of finite numbers."""
         shape = self._reader.shape(name)
+        if math.prod(shape) > MOST_PILOTS:
+            raise ObservationError(f"expected at most {MOST_PILOTS} of them, got shape {shape}", field=name)
         if math.prod(shape) != max(shape, default=1):
             raise ObservationError(f"expected a vector, got shape {shape}", field=name)
         self._check_kind(name, "iufc", "numbers")
@@ -313,6 +321,22 @@ class PilotFile(MeasurementFile):
     """
 
     observed = "received_pilots"
+    known = (
+        "n_fft",
+        "used_subcarriers",
+        "subcarrier_spacing_hz",
+        "pilot_symbols",
+        "noise_variance",
+        "pilot_valid",
+        "snapshot_axes",
+        "pilot_symbol_index",
+        "symbol_times_s",
+        "output_times_s",
+        "cir",
+        "cfr",
+        "first_tap_samples",
+        "scenario",
+    )
     default_scenario = "wide"
     _needed = ("pilot_subcarriers", "received_pilots")
     _kind = ("c", "complex numbers")
@@ -608,6 +632,7 @@ class VectorFile(MeasurementFile):
     """Measurements of sparse vectors; ``sensing`` is their matrix."""
 
     observed = "observations"
+    known = ("noise_variance", "x", "scenario", "snr_db", "sparsity")
     default_scenario = "synthetic"
     _needed = ("phi", "observations")
     _kind = ("iuf", "real numbers")
@@ -639,6 +664,9 @@ class VectorFile(MeasurementFile):
         from ..operators import DenseOperator
 
         self._check_kind("phi", "iuf", "real numbers")
+        shape = self._reader.shape("phi")
+        if math.prod(shape) > _MOST_ENTRIES:
+            raise ObservationError(f"expected at most {_MOST_ENTRIES} entries, got shape {shape}", field="phi")
         matrix = torch.from_numpy(_float(self._reader.read("phi")))
         check_measurements(torch.zeros(matrix.shape[0] if matrix.ndim else 0, dtype=matrix.dtype), matrix, None)
         return DenseOperator(matrix), len(matrix)

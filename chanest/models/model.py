@@ -82,8 +82,7 @@ class Estimate:
         used_subcarriers: (n_used,) int64.
         first_tap_samples: delay of the first tap.
         tap_spacing_samples: from one tap to the next.
-        error_variance: (*batch, n_used) float64, expected |error|^2 of the CFR, when asked for; float32 of the
-            estimators that know no snapshots.
+        error_variance: (*batch, n_used) float64, expected |error|^2 of the CFR, when asked for.
         iterates: the CIR after every iteration, when recorded.
         step_sizes, thresholds: of every iteration, (K, *batch) or (K,), when recorded; thresholds are
             relative to observations of unit RMS.
@@ -429,9 +428,57 @@ class Model:
         >>> list(model.solve(torch.ones(2, 75) + 0j, model.scenario.sensing(seed=0)).values)
         ['cir', 'cfr']
         """
-        how: dict[str, Any] = {"n_iterations": n_iterations, "record": record, "error_variance": error_variance}
+        found = self._found(
+            observations,
+            sensing,
+            noise_variance,
+            pilot_symbols,
+            pilot_valid,
+            snapshot_axes,
+            window_samples,
+            doppler_hz,
+            cfo_hz,
+            {"n_iterations": n_iterations, "record": record, "error_variance": error_variance},
+            {"findings": findings, "paths": paths, "covariance": covariance},
+        )
+        self._check_finite(found)
+        return found
+
+    def _check_finite(self, found: Solution) -> None:
+        """Raise ModelError where an answer is not finite; it names the first sample."""
+        facts = {
+            name: getattr(found, name) for name in ("error_variance", "noise_variance", "snr_db", "covariance_factor")
+        }
+        for name, values in {**found.values, **facts}.items():
+            finite = None if values is None else values.isfinite()
+            if finite is not None and not bool(finite.all()):
+                bad = tuple((~finite).nonzero()[0].tolist())
+                raise ModelError(
+                    f"model {self.name}: the answer is not finite; the observations may be too large for their type "
+                    "(give complex128), or the model's numbers are nonsense",
+                    field=name,
+                    index=bad[:-1] if name in ("error_variance", *found.values) else bad[:1],
+                )
+
+    def _found(
+        self,
+        observations: Tensor,
+        sensing: Sensing | SlotPattern,
+        noise_variance: Tensor | float | None,
+        pilot_symbols: Tensor | complex | None,
+        pilot_valid: Tensor | None,
+        snapshot_axes: int,
+        window_samples: tuple[float, float] | None,
+        doppler_hz: float | None,
+        cfo_hz: float | None,
+        how: dict[str, Any],
+        asked: dict[str, bool],
+    ) -> Solution:
+        """What :meth:`solve` finds, whether it is finite or not."""
+        error_variance, findings = how["error_variance"], asked["findings"]
+        more = asked["paths"] or asked["covariance"]
         if isinstance(sensing, SlotPattern):
-            self._check_slot(n_iterations, record, paths or covariance)
+            self._check_slot(how["n_iterations"], how["record"], more)
             check_pilots(observations, sensing, None)
             groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
             moves = moves_of(sensing, doppler_hz, cfo_hz)
@@ -441,9 +488,8 @@ class Model:
         if self.algorithm.circle:
             check_pilots(observations, sensing, None)
             groups = grouped(observations, noise_variance, pilot_symbols, pilot_valid, snapshot_axes)
-            asked = {"findings": findings, "paths": paths, "covariance": covariance}
             return self._solve_groups(groups, sensing, window_samples, **asked, **how)
-        self._check_plain(pilot_symbols, pilot_valid, noise_variance, observations, paths or covariance)
+        self._check_plain(pilot_symbols, pilot_valid, noise_variance, observations, more)
         self.scenario.check(observations, sensing, noise_variance)
         if not isinstance(sensing, PilotPattern):
             return self._solve(observations, sensing, noise_variance, **how)
@@ -629,7 +675,7 @@ class Model:
         seen = Found(recovery.x, y, noise, forward.phi, forward.band, pattern, algorithm.weighs_delays)
         found["cfr"], variance = seen.doubted(found["cfr"], variance)
         values = {name: groups.of_snapshots(v) for name, v in found.items()}
-        variance = None if variance is None else groups.of_snapshots(variance * scale.square())
+        variance = None if variance is None else groups.of_snapshots(variance.double() * scale.double().square())
         iterates = tuple(groups.of_snapshots(x * scale) for x in recovery.iterates)
         return Solution(values, variance, self.scenario.first_tap_samples, iterates)
 
@@ -649,9 +695,11 @@ class Model:
             y, forward.phi, forward.band, noise, error_variance=error_variance, **how
         )
         variance, first = found.error_variance, self.scenario.first_tap_samples
+        power = rms.double().square()  # of large units it leaves float32
         if found.recovery is None:
             assert found.response is not None
-            return Solution({"cfr": found.response * rms}, None if variance is None else variance * rms.square(), first)
+            variance = None if variance is None else variance.double() * power
+            return Solution({"cfr": found.response * rms}, variance, first)
         recovery, scale = found.recovery, forward.scale(rms)
         if forward.band is None:
             share = kept_share(forward.phi.forward(recovery.x), None, y)
@@ -676,7 +724,7 @@ class Model:
             variance = None if variance is None or doubt is None else doubt.reshape(variance.shape)
         return Solution(
             values,
-            None if variance is None else variance * rms.square(),
+            None if variance is None else variance.double() * power,
             first,
             tuple(x * scale for x in recovery.iterates),
             recovery.step_sizes,

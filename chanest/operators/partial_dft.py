@@ -1,7 +1,7 @@
 """The OFDM operator: rows of a DFT at the pilot subcarriers, columns at the delays, applied by FFT only."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -139,8 +139,10 @@ class PartialDFT(LinearOperator):
         return self._taps(grid).real / self.n_measurements
 
     def posterior_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
-        if tap_domain.pays(self, g, noise_variance.unsqueeze(-1)):
-            return tap_domain.posterior_moments(self, y, g, noise_variance)
+        taps = partial(tap_domain.posterior_moments, self)
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (1, 1, 0), taps, self._moments_of_pilots)
+
+    def _moments_of_pilots(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Moments:
         if not suits(y, self, g):
             return super().posterior_moments(y, g, noise_variance)
         found = self._compiled_posterior(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1), joint=False)
@@ -152,8 +154,10 @@ class PartialDFT(LinearOperator):
         return Moments(g * q, q, d, fit, noise_variance * (1 + noise_variance * (misfit - trace)))
 
     def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
-        if tap_domain.pays(self, g, noise_variance):
-            return tap_domain.joint_moments(self, y, g, noise_variance, reach)
+        taps = partial(tap_domain.joint_moments, self, reach=reach)
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (2, 1, 1), taps, self._joint_of_pilots)
+
+    def _joint_of_pilots(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> JointMoments:
         if not suits(y, self, g):
             return super().joint_moments(y, g, noise_variance)
         found = self._compiled_posterior(y, g, noise_variance, joint=True)
@@ -164,16 +168,22 @@ class PartialDFT(LinearOperator):
         return JointMoments(q2, self.along_lags(lags), scalars[2] / self.n_measurements, surprise, information)
 
     def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
-        if tap_domain.pays(self, g, noise_variance):
-            return tap_domain.joint_solution(self, y, g, noise_variance)
+        taps = partial(tap_domain.joint_solution, self)
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (2, 1, 1), taps, self._solution_of_pilots)
+
+    def _solution_of_pilots(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         if not suits(y, self, g):
             return super().joint_solution(y, g, noise_variance)
         w = self._compiled_solution(y, g, noise_variance)
         return super().joint_solution(y, g, noise_variance) if w is None else w
 
     def _solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
-        if tap_domain.pays(self, g, noise_variance.unsqueeze(-1)):
+        def taps(y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
             return tap_domain.joint_solution(self, y.unsqueeze(-2), g, noise_variance.unsqueeze(-1)).squeeze(-2)
+
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (1, 1, 0), taps, self._one_of_pilots)
+
+    def _one_of_pilots(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
         if not suits(y, self, g):
             return super()._solution(y, g, noise_variance)
         w = self._compiled_solution(y.unsqueeze(-2), g, noise_variance.unsqueeze(-1))
@@ -229,7 +239,8 @@ class PartialDFT(LinearOperator):
 
     def solution_of_rows(self, observed: Array, g: Array, s: Array) -> Array | None:
         """The posterior mean in arrays, in this thread, as of :meth:`moments_of_rows`; None where a pivot is not
-        positive."""
+        positive.
+        """
         from ..kernels.posterior import place_pilots, solve
 
         n, joint = len(observed), observed[:, None]

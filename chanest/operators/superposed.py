@@ -1,5 +1,7 @@
 """Several layers on the same pilots: each layer's taps through its own pilot symbols, summed."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -61,14 +63,12 @@ class Superposed(LinearOperator):
         return (self.layer.cross_covariance(other.layer, self.of_layers(g)) * code).sum(-3)
 
     def joint_moments(self, y: Tensor, g: Tensor, noise_variance: Tensor, reach: int | None = None) -> JointMoments:
-        if tap_domain.pays(self, g, noise_variance):
-            return tap_domain.joint_moments(self, y, g, noise_variance, reach)
-        return super().joint_moments(y, g, noise_variance)
+        taps = partial(tap_domain.joint_moments, self, reach=reach)
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (2, 1, 1), taps, super().joint_moments)
 
     def joint_solution(self, y: Tensor, g: Tensor, noise_variance: Tensor) -> Tensor:
-        if tap_domain.pays(self, g, noise_variance):
-            return tap_domain.joint_solution(self, y, g, noise_variance)
-        return super().joint_solution(y, g, noise_variance)
+        taps = partial(tap_domain.joint_solution, self)
+        return tap_domain.where_it_pays(self, (y, g, noise_variance), (2, 1, 1), taps, super().joint_solution)
 
     def _eigenvectors(self) -> tuple[Tensor, Tensor]:
         return tap_domain.eigenvectors(self) if tap_domain.few_taps(self) else super()._eigenvectors()

@@ -4,9 +4,9 @@ With S the noise of the pilots, T = Phi^H S^-1 Phi, D^2 = diag(g_a) of the taps 
 of these is P = D (I + D T_aa D)^-1 D; T is (block-)Toeplitz, from one FFT per pair of layers. All in double precision.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..kernels.adapters import run
 from .base import JointMoments, Moments, squared
 from .cholesky import diagonal_load
 
+T = TypeVar("T")
 MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 CLEAN = 5e-4  # noise over the power, below which single precision loses so many pilots' way
@@ -133,8 +134,10 @@ def chosen_taps(g: Tensor, least: Tensor | float = 0.0) -> Iterator[tuple[Tensor
         start = end
 
 
-def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
-    """Whether moments are to be found in this domain: where it is faster, many pilots and few taps, or more exact.
+def pays(phi: Any, g: Tensor, noise: Tensor) -> Tensor | None:
+    """Whether moments of an entry are to be found in this domain, (*batch,) bool; None where they never are.
+
+    That is where it is faster, many pilots and few taps, or more exact.
 
     Args:
         phi: :class:`PartialDFT` or :class:`Superposed`.
@@ -144,10 +147,46 @@ def pays(phi: Any, g: Tensor, noise: Tensor) -> bool:
     m = phi.n_measurements
     traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(g)
     if m < FEWEST or phi.batch_shape or traced or g.numel() == 0:
-        return False
+        return None
     noise = noise.detach()
-    matter = float((g.detach() > _least(phi, 1 / noise)).sum(-1).double().mean())
-    return matter + FEWEST <= m or (matter <= 2 * m and float(noise.min()) * m < CLEAN)
+    matter = (g.detach() > _least(phi, 1 / noise)).sum(-1)
+    return (matter + FEWEST <= m) | ((matter <= 2 * m) & (noise.amin(-1) * m < CLEAN))
+
+
+def where_it_pays(
+    phi: Any, values: tuple[Tensor, ...], axes: tuple[int, ...], taps: Callable[..., T], pilots: Callable[..., T]
+) -> T:
+    """Entries in the domain that each pays in by itself, whatever it stands beside in its batch.
+
+    Args:
+        phi: the operator.
+        values: arguments of both; g (*batch, N) and the noise, (*batch,) or (*batch, M), are the last two.
+        axes: how many axes of each are its own.
+        taps, pilots: moments, or a tensor (*batch, ...), in this domain and in that of the pilots.
+    """
+    g, noise = values[-2:]
+    which = pays(phi, g, noise if axes[-1] else noise.unsqueeze(-1))
+    count = 0 if which is None else int(which.sum())
+    if which is None or count == 0:
+        return pilots(*values)
+    if count == which.numel():
+        return taps(*values)
+    batch = torch.broadcast_shapes(*(v.shape[: v.ndim - own] for v, own in zip(values, axes, strict=True)))
+    which = which.expand(batch).reshape(-1)
+    rows = [
+        v.expand(*batch, *v.shape[v.ndim - own :]).reshape(-1, *v.shape[v.ndim - own :])
+        for v, own in zip(values, axes, strict=True)
+    ]
+    some, rest = taps(*(v[which] for v in rows)), pilots(*(v[~which] for v in rows))
+    order = torch.cat([which.nonzero(), (~which).nonzero()]).squeeze(-1).argsort()
+
+    def joined(one: Tensor, other: Tensor) -> Tensor:
+        return torch.cat([one, other])[order].reshape(*batch, *one.shape[1:])
+
+    if isinstance(some, Tensor):
+        return joined(some, rest)  # type: ignore[arg-type, return-value]
+    names = [f.name for f in fields(some)]  # type: ignore[arg-type]
+    return replace(some, **{name: joined(getattr(some, name), getattr(rest, name)) for name in names})  # type: ignore
 
 
 def never_pays(phi: Any) -> bool:
@@ -216,12 +255,15 @@ def joint_solution(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Te
 
 @dataclass(frozen=True)
 class _Part:
-    """Groups (n,) of a batch: y (n, R, M), g (n, N), weight (n, M), T and P of them, and w = C^-1 y (n, R, M)."""
+    """Groups (n,) of a batch: y (n, R, M), g (n, N), and of the taps that matter alone, weight (n, M), T and P of them,
+    and w = C^-1 y (n, R, M).
+    """
 
     groups: Tensor
     phi: Any
     y: Tensor
     g: Tensor
+    kept: Tensor
     weight: Tensor
     t: Correlations
     active: ActiveTaps
@@ -234,16 +276,18 @@ def _parts(phi: Any, y: Tensor, g: Tensor, noise_variance: Tensor) -> Iterator[_
     weights, phi = _weights(phi, g, noise_variance), phi.to(torch.complex128)
     g, y = g.reshape(-1, g.shape[-1]), y.reshape(-1, *y.shape[-2:])
     y = y.to(phi.dtype)
-    for some, taps in chosen_taps(g, _least(phi, weights)):
+    least = _least(phi, weights)
+    kept = torch.where(g > least, g, 0.0)  # others of as many taps as a neighbour in the batch has do not count
+    for some, taps in chosen_taps(g, least):
         weight, observed = weights[some], y[some]
         t = Correlations(phi, weight)
-        active = active_taps(t, g[some], taps)
+        active = active_taps(t, kept[some], taps)
         # S^-1 (y - Phi mu), mu = P Phi_a^H S^-1 y
         matched = phi.adjoint(observed * weight.unsqueeze(-2))
         at = taps.unsqueeze(-2).expand(-1, y.shape[-2], -1)
         mean = matched.gather(-1, at) @ active.covariance.mT
         w = (observed - phi.forward(torch.zeros_like(matched).scatter(-1, at, mean))) * weight.unsqueeze(-2)
-        yield _Part(some, phi, observed, g[some], weight, t, active, w)
+        yield _Part(some, phi, observed, g[some], kept[some], weight, t, active, w)
 
 
 def gram_matrix(phi: Any) -> Tensor:
@@ -275,7 +319,7 @@ def eigenvectors(phi: Any) -> tuple[Tensor, Tensor]:
 def _diagonal(part: _Part, reach: int | None) -> Tensor:
     """d = diag(T - T_:a P T_a:), (batch, L N): of the active taps (1 - P_aa/g_a)/g_a, but of the weakest of them."""
     t, taps, p = part.t, part.active.taps, part.active.covariance
-    d, own = t.diagonal, part.g.gather(-1, taps).double()
+    d, own = t.diagonal, part.kept.gather(-1, taps).double()
     strong = own * d.gather(-1, taps) > _ROUNDED
     others = _others(part.g, torch.zeros_like(part.g, dtype=torch.bool).scatter(-1, taps, strong), reach, t.n)
     if others.shape[-1]:
@@ -315,9 +359,11 @@ def band_variance(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Ten
     """
     batch, n, made, order = g.shape[:-1], g.shape[-1], [], []
     rows, weights = g.reshape(-1, n), _weights(phi, g, noise_variance)
-    for some, taps in chosen_taps(rows, _least(phi, weights)):
-        active = active_taps(Correlations(phi, weights[some]), rows[some], taps)
-        left = rows[some].sum(-1) - rows[some].gather(-1, taps).sum(-1)
+    least = _least(phi, weights)
+    for some, taps in chosen_taps(rows, least):
+        kept = torch.where(rows[some] > least[some], rows[some], 0.0)
+        active = active_taps(Correlations(phi, weights[some]), kept, taps)
+        left = rows[some].sum(-1) - kept.sum(-1)
         sums = sums_along_lags(active, n, band.length, 1)[:, 0, 0]
         made.append(real_spectrum(sums)[..., band.bins].clamp_min(0) + left.clamp_min(0).unsqueeze(-1))
         order.append(some)

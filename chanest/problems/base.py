@@ -420,7 +420,7 @@ def check_noise(noise_variance: Tensor | float | None, batch: torch.Size) -> Non
     """
     if noise_variance is None:
         return
-    variance = torch.as_tensor(noise_variance)
+    variance = torch.as_tensor(noise_variance, dtype=torch.float64)  # a square, which float32 may not hold
     low, high = variance.detach().aminmax() if variance.numel() else (variance, variance)
     if variance.numel() and not bool((low >= 0) & (high < math.inf)):  # both false of NaN
         raise ObservationError("expected finite numbers, not negative", field="noise_variance")

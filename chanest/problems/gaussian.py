@@ -181,9 +181,14 @@ class GaussianScenario(Problem):
 
         def make() -> ForwardModel:
             matrix = sensing.matrix.to(device, dtype)
+            exponents = torch.frexp(matrix.abs().amax(-2)).exponent.clamp(-120, 120)
+            unit = torch.ldexp(torch.ones_like(matrix[0]), -exponents)  # powers of two: squares stay inside float32
+            matrix = matrix * unit
             norms = torch.linalg.vector_norm(matrix, dim=-2)
             root = math.sqrt(len(matrix))
-            return ForwardModel(DenseOperator(matrix / norms), lambda rms: rms * root / norms, lambda x: {"x": x})
+            return ForwardModel(
+                DenseOperator(matrix / norms), lambda rms: rms * root / norms * unit, lambda x: {"x": x}
+            )
 
         return cached(sensing, ("forward model", dtype, str(device)), make)
 

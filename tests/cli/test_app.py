@@ -69,3 +69,21 @@ def test_the_shell_completes_commands_and_options():
 
     assert completed("chanest esti", 1) == ["estimate"]
     assert "--pilots" in completed("chanest estimate --pi", 2)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_cut_nothing_on_narrow_terminals(monkeypatch, capsys, width):
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from chanest.cli import terminal
+    from chanest.cli.models import models
+    from chanest.models import model_names
+
+    monkeypatch.setattr(terminal, "console", lambda: Console(width=width, highlight=False, markup=False, emoji=False))
+    models()
+    terminal.show(Table("estimator", Column("what it says of itself, at length", justify="right"), title="a table"))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    assert "…" not in printed
+    assert all(name in printed.split() for name in model_names())

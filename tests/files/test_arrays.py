@@ -87,13 +87,16 @@ def test_text_is_read_from_arrays_and_attributes(tmp_path, format):
     path = write_format(tmp_path, format, {"x": np.ones(2), "scenario": "lte10"})
     with ArrayReader(path) as reader:
         assert reader.text("scenario") == "lte10"
-        assert reader.text("x") is None
         assert reader.text("absent") is None
+        with pytest.raises(FileError, match="x: expected text, found"):
+            reader.text("x")
     if format == ".h5":
         with h5py.File(path, "a") as file:
             file.attrs["fixed"], file.attrs["strange"] = np.bytes_("wide"), [1, 2]
         with ArrayReader(path) as reader:
-            assert (reader.text("fixed"), reader.text("strange")) == ("wide", None)
+            assert reader.text("fixed") == "wide"
+            with pytest.raises(FileError, match=r"strange: expected text, found \[1, 2\]"):
+                reader.text("strange")
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -307,7 +307,7 @@ BAD = {
     "number": (changed(received_pilots=np.ones((), complex)), ObservationError, "expected shape (*batch, 20)"),
     "real": (changed(received_pilots=np.ones((6, 20))), ObservationError, "expected complex numbers, got float64"),
     "whole": (changed(received_pilots=np.ones((6, 20), int)), ObservationError, "expected complex numbers, got int64"),
-    "text": (changed(received_pilots=np.full((6, 20), b"1+2j")), ObservationError, "expected complex numbers, got |S4"),
+    "text": (changed(received_pilots=np.full((6, 20), b"1+2j")), ObservationError, "expected complex numbers, got <U4"),
     "NaN": (poked("received_pilots", (4, 13), np.nan), ObservationError, "received_pilots[4, 13]: NaN or Inf"),
     "Inf": (poked("received_pilots", (0, 2), complex(0, np.inf)), ObservationError, "received_pilots[0, 2]: NaN"),
     "NaN cir": (poked("cir", (5, 255), np.nan), ObservationError, "cir[5, 255]: NaN or Inf"),
@@ -315,7 +315,7 @@ BAD = {
     "cir batch": (changed(cir=np.ones((5, 256))), ObservationError, "cir: expected shape (6, 1...1024), got (5, 256)"),
     "long cir": (changed(cir=np.ones((6, 1025))), ObservationError, "cir: expected shape (6, 1...1024)"),
     "short cfr": (changed(cfr=np.ones((6, 599))), ObservationError, "cfr: expected shape (6, 600), got (6, 599)"),
-    "text cfr": (changed(cfr=np.full((6, 600), b"x")), ObservationError, "cfr: expected numbers, got |S1"),
+    "text cfr": (changed(cfr=np.full((6, 600), b"x")), ObservationError, "cfr: expected numbers, got <U1"),
     "two symbols": (
         changed(pilot_symbols=np.ones(2)),
         ObservationError,

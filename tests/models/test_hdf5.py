@@ -231,7 +231,12 @@ BAD = {
     ),
     "unknown inputs": (attribute("hyperparameters", "lstm_inputs", "x"), 'lstm_inputs: expected "r", "u" or "r,u"'),
     "inputs by number": (attribute("hyperparameters", "lstm_inputs", 1), "lstm_inputs: expected text, found 1"),
-    "huge": (attribute("hyperparameters", "lstm_hidden", 10**7), "expected (10000000,), the file has (8,)"),
+    "large": (attribute("hyperparameters", "lstm_hidden", 10**6), "expected (1000000,), the file has (8,)"),
+    "huge": (
+        attribute("hyperparameters", "lstm_hidden", 10**7),
+        "lstm_hidden: expected at most 1048576, found",
+    ),
+    "endless": (attribute("hyperparameters", "n_iterations", 2**31), "n_iterations: expected at most 10000, found"),
     "beyond huge": (attribute("hyperparameters", "lstm_hidden", 2**62), "hyperparameters: "),
     "scenario field": (attribute("scenario", "colour", "red"), "scenario: colour: unknown field"),
     "scenario value": (attribute("scenario", "n_taps", 0), "scenario: n_taps: input should be greater than"),

@@ -121,8 +121,25 @@ def test_the_operator_chooses() -> None:
     few, many = operator(SUBSET := RANDOM[:100]), operator(RANDOM)
     for phi, alive, expected in ((few, 0.02, False), (many, 0.02, True), (many, 3.0, False)):
         y, g, noise = drawn(phi, alive)
-        assert tap_domain.pays(phi, g, noise) is expected, (len(SUBSET), alive)
+        found = tap_domain.pays(phi, g, noise)
+        assert (found is not None and bool(found.all())) == expected, (len(SUBSET), alive)
         assert_same(phi.joint_moments(y, g, noise), LinearOperator.joint_moments(phi, y, g, noise), rtol=1e-2)
+
+
+def test_every_entry_chooses_for_itself() -> None:
+    phi = operator(RANDOM)
+    y, few, noise = drawn(phi, 0.02)
+    g = torch.where(torch.arange(len(y)).unsqueeze(-1) % 2 == 0, few, drawn(phi, 3.0)[1])
+    found = tap_domain.pays(phi, g, noise)
+    assert found is not None
+    assert found.tolist() == [i % 2 == 0 for i in range(len(y))]
+    together, alone = (
+        phi.joint_moments(y, g, noise),
+        [phi.joint_moments(y[i : i + 1], g[i : i + 1], noise[i : i + 1]) for i in range(len(y))],
+    )
+    for name in ("q2", "d", "fit", "surprise", "information"):
+        expected = torch.cat([getattr(one, name) for one in alone])
+        torch.testing.assert_close(getattr(together, name), expected, rtol=1e-9, atol=0)
 
 
 def test_comb_of_a_carrier() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...errors import FileError
 from ...lazy import torch
+from ...parsers import read_tree
 from ..shipped import shipped
 
 if TYPE_CHECKING:
@@ -52,16 +53,21 @@ def load_recording(name: str) -> Recording:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, modified_ns: int) -> Recording:
-    import h5py
 
     try:
-        with h5py.File(path, "r") as file:
-            found = file.attrs.get("format")
-            if found not in (FORMAT, FORMAT.encode()):
-                raise FileError(f"expected {FORMAT}, found {found}", path=path, field="format")
-            delays, gains = (np.asarray(file[field][()]) for field in ("delays_s", "gains"))
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise FileError(f"expected recorded channels in HDF5 ({error})", path=path) from None
+        file = read_tree(path, trusted=path.parent == shipped("scenarios").resolve())
+    except FileError as error:
+        raise FileError(f"expected recorded channels in HDF5 ({error.what})", path=path) from None
+    found = file.attributes.get("format")
+    if found != FORMAT:
+        raise FileError(f"expected {FORMAT}, found {found}", path=path, field="format")
+    read: list[np.ndarray] = []
+    for field in ("delays_s", "gains"):
+        values = file.datasets[field].values if field in file.datasets else None
+        if values is None:
+            raise FileError("expected recorded channels, missing or no numbers", path=path, field=field)
+        read.append(values)
+    delays, gains = read
     if delays.dtype.kind not in "fiu":
         raise FileError(f"expected real numbers, found {delays.dtype}", path=path, field="delays_s")
     if gains.dtype.kind != "c":

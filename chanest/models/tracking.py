@@ -4,7 +4,7 @@ NA-SBL takes the last slots for snapshots of one channel: what they share, the p
 gains are of the present slot alone. A slot that the profile of the past does not explain starts anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,9 +17,8 @@ from ..operators import PartialDFT, Superposed
 from ..operators.cholesky import cholesky
 from ..problems import PilotPattern, SlotPattern, check_noise, check_pilots, delay_grid
 from .arcs import ENOUGH
-from .groups import MOST_SNAPSHOTS, grouped
-from .model import Estimate, Model, in_kind
-from .moving import moves_of
+from .groups import MOST_SNAPSHOTS, Groups, grouped
+from .results import Estimate, Solution, in_kind
 
 BETTER = 8.0  # log likelihood that a slot gains by a profile of its own, beyond what it usually does
 USUAL = 3  # slots, of which this is known; before them
@@ -88,36 +87,26 @@ class Tracker:
     than slots of one profile are stands alone; where the next one is, too, these two begin a profile anew.
 
     Args:
-        model, pattern, pilot_symbols, snapshot_axes, window_samples, doppler_hz, cfo_hz, memory_slots, error_variance:
-            as of :meth:`Model.track`.
+        solve: what finds the channel in the last so many snapshots of groups.
+        pattern, pilot_symbols, snapshot_axes, window_samples, memory_slots: as of :meth:`Model.track`.
 
     Raises:
-        ModelError, ObservationError: as of :meth:`Model.track`.
+        ObservationError: memory_slots below 1.
     """
 
     def __init__(
         self,
-        model: Model,
+        solve: Callable[[Groups, int], Solution],
         pattern: PilotPattern | SlotPattern,
         pilot_symbols: Any,
         snapshot_axes: int,
         window_samples: tuple[float, float] | None,
-        doppler_hz: float | None,
-        cfo_hz: float | None,
         memory_slots: int | None,
-        error_variance: bool,
     ) -> None:
-        if not model.algorithm.circle:
-            raise ModelError(f"model {model.name}: {model.algorithm.name} does not track users; take na-sbl-wide")
         if memory_slots is not None:
             ObservationError.unless(memory_slots >= 1, "at least 1", memory_slots, "memory_slots")
-        self.model, self.pattern, self.snapshot_axes = model, pattern, snapshot_axes
+        self._solve, self.pattern, self.snapshot_axes = solve, pattern, snapshot_axes
         self._symbols, self._window, self._memory = pilot_symbols, window_samples, memory_slots
-        self._error_variance = error_variance
-        if isinstance(pattern, SlotPattern):
-            self._moves = moves_of(pattern, doppler_hz, cfo_hz)
-        elif doppler_hz is not None or cfo_hz is not None:
-            raise ModelError("doppler_hz and cfo_hz: expected pilots of several symbols; give a SlotPattern")
         self.reset()
 
     def reset(self) -> None:
@@ -248,13 +237,7 @@ class Tracker:
     def _solved(self, rows: Tensor, present: int, told: bool) -> Found:
         """What is found of the last snapshots of groups (n, R, M), by name, and the profile."""
         groups = grouped(rows, 1.0 if told else None, self._symbols, None, 1)
-        how: dict[str, Any] = {"error_variance": self._error_variance, "findings": True, "present": present}
-        if isinstance(self.pattern, SlotPattern):
-            solution = self.model._solve_slots(groups, self.pattern, self._moves, self._window, **how)
-        else:
-            solution = self.model._solve_groups(
-                groups, self.pattern, self._window, n_iterations=None, record=False, **how
-            )
+        solution = self._solve(groups, present)
         self._taps = solution.first_tap_samples, solution.tap_spacing_samples
         found = solution.values | {
             f.name: values for f in fields(solution) if isinstance(values := getattr(solution, f.name), Tensor)

@@ -89,7 +89,7 @@ def recovered(
                 continue
             turned = run(_turned(_some(whole, clear), first[clear], arc))
             with torch.no_grad():
-                found = ~_outside(turned, phi)
+                found = ~(_outside(turned, phi) | _unplaceable(turned, phi))
             if bool(found.any()):
                 parts.append(turned if bool(found.all()) else _some(turned, found))
                 left[turned.rows[found]] = False
@@ -130,10 +130,7 @@ def arcs_of(
 
 def on_circle(parts: list[Part], phi: Any) -> Recovery:
     """What was recovered of all groups, in their order, on the delays of ``phi``."""
-    made = [
-        part.recovery if part.turned_samples is None else _placed(part.recovery, part.phi, phi, part.turned_samples)
-        for part in parts
-    ]
+    made = [part.recovery if part.turned_samples is None else _placed(part, phi) for part in parts]
     if len(parts) == 1:
         return made[0]
     order = _order(parts)
@@ -233,15 +230,45 @@ def _outside(part: Part, phi: Any) -> Tensor:
     return chance * cells < rules.FALSE_ALARMS
 
 
-def _placed(recovery: Recovery, arc: PartialDFT, phi: PartialDFT, turned: Tensor) -> Recovery:
+def _around(phi: Any) -> Tensor:
+    """(M,) complex128: what a tap that is moved around the circle once is multiplied by, as the pilots see it.
+
+    1 where the circle is the whole symbol, alike for all pilots of a comb, of one value in each run of two that are.
+    """
+    turn = phi.subcarriers.double() * (phi.n_coefficients * phi.spacing_samples / phi.n_fft)
+    return torch.polar(torch.ones_like(turn), -2 * torch.pi * turn)
+
+
+def _places(part: Part, phi: Any) -> tuple[Tensor, Tensor]:
+    """(n, taps of the arc) which tap of the circle each is, and how many times around it."""
+    assert part.turned_samples is not None
+    arc, n = part.phi, phi.n_coefficients
+    first = (part.turned_samples + arc.first_tap_samples - phi.first_tap_samples) / phi.spacing_samples
+    at = first.round().long().unsqueeze(-1) + torch.arange(arc.n_coefficients, device=first.device)
+    return at % n, at.div(n, rounding_mode="floor")
+
+
+def _unplaceable(part: Part, phi: Any) -> Tensor:
+    """(n,) bool: whether a tap that is alive would go around a circle of which the pilots do not all see the same."""
+    posterior = part.recovery.posterior
+    assert isinstance(posterior, JointPosterior)
+    around = _around(phi)
+    if bool(((around - around[0]).abs() < 1e-6).all()):
+        return torch.zeros(len(part.rows), dtype=torch.bool, device=part.rows.device)
+    return ((posterior.variances > 0) & (_places(part, phi)[1] != 0)).any(-1)
+
+
+def _placed(part: Part, phi: Any) -> Recovery:
     """What was recovered on an arc, on the circle."""
-    spacing, n = phi.spacing_samples, phi.n_coefficients
-    at = ((turned + arc.first_tap_samples - phi.first_tap_samples) / spacing).round().long().unsqueeze(-1)
-    at = (at + torch.arange(arc.n_coefficients, device=at.device)) % n
+    recovery, n = part.recovery, phi.n_coefficients
+    at, times = _places(part, phi)
+    turns = _around(phi)[0] ** times
 
     def placed(values: Tensor) -> Tensor:
-        index = at.view(len(at), *(1,) * (values.ndim - 2), -1).expand(values.shape)
-        return values.new_zeros(*values.shape[:-1], n).scatter(-1, index, values)
+        shape = len(at), *(1,) * (values.ndim - 2), -1
+        if values.is_complex():
+            values = values * turns.to(values.dtype).view(shape)
+        return values.new_zeros(*values.shape[:-1], n).scatter(-1, at.view(shape).expand(values.shape), values)
 
     posterior = recovery.posterior
     assert isinstance(posterior, JointPosterior)

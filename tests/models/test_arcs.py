@@ -91,3 +91,21 @@ def test_arcs_of_other_grids(subcarriers, n_fft, count):
     pattern = PilotPattern(tuple(subcarriers), Grid(n_fft, tuple(range(min(subcarriers), max(subcarriers) + 1))))
     arcs = arcs_of(delay_grid(pattern), pattern, (-8 * n_fft / 1024, 264 * n_fft / 1024))
     assert len(arcs) == count
+
+
+@pytest.mark.parametrize("offset", range(4))
+@pytest.mark.parametrize("shift", [0.0, -70.0, 150.0])
+def test_a_comb_of_any_offset_is_looked_at_around_the_end_of_its_circle(offset, shift):
+    """A tap that goes around the circle of 256 samples turns all pilots of a comb by i to the power of the offset."""
+    grid = Grid(1024, tuple(range(-312, 312)))
+    pattern = PilotPattern.comb(4, offset, grid)
+    rng = np.random.default_rng(offset)
+    delays = np.array([0.3, 9.1, 16.4, 34.8]) + shift
+    delays = (delays + 64) % 256 - 64  # the circle that is looked at
+    gains = rng.standard_normal((8, 4)) + 1j * rng.standard_normal((8, 4))
+    cfr = gains @ np.exp(-2j * np.pi * np.outer(delays, np.arange(-312, 312)) / 1024)
+    seen = cfr[:, offset::4]
+    noise = 0.1 * (rng.standard_normal(seen.shape) + 1j * rng.standard_normal(seen.shape))
+    found = load_model("na-sbl-wide").estimate(seen + noise, pattern, 0.02, error_variance=True)
+    assert nmse_db(found.cfr, cfr) < -25
+    assert float(found.error_variance.mean()) < 0.1

@@ -12,14 +12,14 @@ import torch
 HERE = Path(__file__).parent
 FACTOR = {"cholesky.cholesky"}  # a factorisation that may fail
 STEP = {"loss.group_loss", "trainer.advance"}  # the NMSE that is reported, and whether it is finite
-CHECKS = {"base.check_noise", "frontend.check_pilots"}
+CHECKS = {"base.check_noise", "frontend.check_pilots", "model._check_finite"}
 CIRCLE = {"na_sbl_circle._infer", "na_sbl_circle._moments", "na_sbl_circle._step", "partial_dft.resolution_samples"}
 READS = {  # all others: none
     "estimate omp": FACTOR | {"omp._pursue"},  # whether all have stopped
     **dict.fromkeys(("estimate sbl", "estimate na-sbl", "estimate ep"), FACTOR),
     "train na-sbl": FACTOR,
     "train na-sbl circle": FACTOR | CIRCLE,  # which taps are alive
-    "serve na-alista-synthetic-40db": {"gaussian.check_measurements"},
+    "serve na-alista-synthetic-40db": {"gaussian.check_measurements", "model._check_finite"},
     "serve na-sbl-lte10-m75": FACTOR | CHECKS,
     "serve na-sbl-wide": FACTOR | CHECKS | CIRCLE | {"arcs._precisely", "groups._alike", "tap_domain.chosen_taps"},
 }

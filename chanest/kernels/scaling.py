@@ -28,15 +28,16 @@ def normalise(observed: Array, y: Array, rms: Array, start: int, end: int) -> No
             for j in range(m):
                 y[i, j] = 0.0
             continue
-        total = np.float32(0.0)
+        wide = np.float64(peak)  # whose reciprocal float32 may not hold
+        total = 0.0
         for j in range(m):
-            re, im = observed[i, j].real / peak, observed[i, j].imag / peak
+            re, im = observed[i, j].real / wide, observed[i, j].imag / wide
             total += re * re + im * im
-        relative = np.float32(math.sqrt(total / np.float32(m)))
+        relative = np.float32(math.sqrt(total / m))
         rms[i] = relative * peak
         root = relative * np.float32(math.sqrt(m))
         for j in range(m):
-            y[i, j] = complex(observed[i, j].real / peak / root, observed[i, j].imag / peak / root)
+            y[i, j] = complex(observed[i, j].real / wide / root, observed[i, j].imag / wide / root)
 
 
 @compiled

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .hdf5 import describe_model, is_model, read_model, shipped_models, summarise_model, write_model
     from .model import Estimate, Model, Solution
     from .scaling import noise_of_pilots, noise_of_y, normalise, normalise_group
+    from .tracking import Tracker
     from .zoo import (
         ESTIMATORS,
         check_serves,
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "Paths",
     "Solution",
+    "Tracker",
     "check_serves",
     "describe_model",
     "estimate",
@@ -57,6 +59,7 @@ __getattr__, __dir__ = names_from(
         "hdf5": ("describe_model", "is_model", "read_model", "shipped_models", "summarise_model", "write_model"),
         "model": ("Estimate", "Model", "Solution"),
         "scaling": ("noise_of_pilots", "noise_of_y", "normalise", "normalise_group"),
+        "tracking": ("Tracker",),
         "zoo": (
             "ESTIMATORS",
             "check_serves",

@@ -30,8 +30,9 @@ from chanest.algorithms import ALGORITHMS, INTERPOLATORS, Algorithm, CircleNASBL
 from chanest.training.distributed import Processes
 from chanest.training.trainer import TrainingSettings, _Trainer
 
-_setup_privateuseone_for_python_backend("gpu")
-GPU, PACKAGE = torch.device("gpu:0"), str(Path(sys.modules["chanest"].__file__ or "").parent)
+if __name__ == "__main__":  # a process that reads this file for its doctests knows no such device
+    _setup_privateuseone_for_python_backend("gpu")
+GPU, PACKAGE = "gpu:0", str(Path(sys.modules["chanest"].__file__ or "").parent)
 TRUE = ("advance", "check_noise", "__init__")  # functions that go on where what they ask is true
 SOME = 7  # entries that are not zero, wherever somebody asks
 SERVED = ("alista-lte10-m75", "na-alista-wide", "na-alista-synthetic-40db", "na-sbl-lte10-m75", "na-sbl-wide")

@@ -125,6 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--check", action="store_true")
     told = parser.parse_args(arguments)
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # no dates in pictures
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # its chanest
     for name in told.names or tutorials():
         script, start = ROOT / "examples" / f"{name}.py", _cpu_seconds()
         with tempfile.TemporaryDirectory() as folder:

@@ -168,12 +168,20 @@ def _turned(part: Part, delays: Tensor, arc: PartialDFT) -> Part:
     )
 
 
+def enough_pilots(n_pilots: int, device: torch.device) -> Tensor:
+    """Which pilots are looked at where :data:`ENOUGH` of them do: ascending, the same from call to call."""
+    if n_pilots <= ENOUGH:
+        return torch.arange(n_pilots, device=device)
+    chosen = torch.randperm(n_pilots, generator=torch.Generator().manual_seed(0))[:ENOUGH]
+    return chosen.sort().values.to(device)
+
+
 def _coarsely(algorithm: CircleNASBL, part: Part) -> tuple[rules.State, PartialDFT]:
     """Where the coarse iterations end, of as many pilots as are enough, and their operator."""
     phi, m = part.phi, part.phi.n_measurements
     y, noise, ratio = part.y, part.noise, part.ratio
     if m > ENOUGH and (isinstance(phi, Repeated) or not isinstance(phi, TimeVarying)):
-        at = torch.randperm(m, generator=torch.Generator().manual_seed(0))[:ENOUGH].sort().values.to(y.device)
+        at = enough_pilots(m, y.device)
         if isinstance(phi, Repeated):
             phi, at = phi.thinned(at)
         else:

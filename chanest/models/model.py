@@ -241,12 +241,16 @@ class Model:
         how: dict[str, Any] = {"error_variance": error_variance, "findings": True}
 
         def solve(groups: Groups, present: int) -> Solution:
-            if slots is not None and moves is not None:
-                return self._solve_slots(groups, slots, moves, window_samples, present=present, **how)
-            assert isinstance(pattern, PilotPattern)
-            return self._solve_groups(
-                groups, pattern, window_samples, n_iterations=None, record=False, present=present, **how
-            )
+            with following(groups.y.numel() * groups.y.shape[-1]):
+                if slots is not None and moves is not None:
+                    found = self._solve_slots(groups, slots, moves, window_samples, present=present, **how)
+                else:
+                    assert isinstance(pattern, PilotPattern)
+                    found = self._solve_groups(
+                        groups, pattern, window_samples, n_iterations=None, record=False, present=present, **how
+                    )
+            self._check_finite(found)
+            return found
 
         return Tracker(solve, pattern, _tensor(pilot_symbols), snapshot_axes, window_samples, memory_slots)
 

@@ -16,7 +16,7 @@ from ..errors import ModelError, ObservationError
 from ..operators import PartialDFT, Superposed
 from ..operators.cholesky import cholesky
 from ..problems import PilotPattern, SlotPattern, check_noise, check_pilots, delay_grid
-from .arcs import ENOUGH
+from .arcs import enough_pilots
 from .groups import MOST_SNAPSHOTS, Groups, grouped
 from .results import Estimate, Solution, in_kind
 
@@ -170,7 +170,7 @@ class Tracker:
         past = past[:, -int(count.max()) :]
         self._state = State(before.users, past, now, count, profile, noise, gains, doubted, before.told)
         self._shared = shared
-        return self._estimate(found, received_pilots, received, level)
+        return self._estimate(found, received_pilots, received, users, level)
 
     def state_dict(self) -> Found:
         """What is known of all users: tensors, for ``torch.save`` and :meth:`load_state_dict`."""
@@ -284,24 +284,23 @@ class Tracker:
         delays = delay_grid(merged, self._window, 1 if symbols is None else len(symbols), MOST_SNAPSHOTS)
         made, before = [], 0
         for pattern in patterns:
-            at = torch.arange(len(pattern), device=device)
-            if len(at) > ENOUGH:
-                at = torch.randperm(len(at), generator=torch.Generator().manual_seed(0))[:ENOUGH].sort().values
-                at = at.to(device)
+            at = enough_pilots(len(pattern), device)
             phi: Any = delays.operator(pattern, torch.complex128, device)
             phi = phi if len(at) == len(pattern) else phi.seen_at(phi.subcarriers[at])
             made.append((phi if symbols is None else Superposed(phi, symbols[:, before + at]), before + at))
             before += len(pattern)
         return made
 
-    def _estimate(self, found: Found, given: Any, received: Tensor, level: Tensor | None) -> Estimate:
+    def _estimate(
+        self, found: Found, given: Any, received: Tensor, users: torch.Size, level: Tensor | None
+    ) -> Estimate:
         """Everything in the shape of the batch and the units of the received pilots."""
-        users = received.shape[: received.ndim - 1 - self.snapshot_axes]
         shaped: dict[str, Any] = {}
         for name, values in found.items():
             power = _POWERS.get(name, 0.0)
             if level is not None and power:
-                values = values * level.to(values.real.dtype).view(-1, *(1,) * (values.ndim - 1)) ** power
+                units = (level**power).to(values.real.dtype)  # a square, which float32 may not hold
+                values = values * units.view(-1, *(1,) * (values.ndim - 1))
             own = received.shape[:-1] if name in ("cir", "cfr", "error_variance") else users
             start = 2 if name in ("cir", "cfr", "error_variance") else 1
             shaped[name] = values.reshape((*own, *values.shape[start:]))

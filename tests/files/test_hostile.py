@@ -13,23 +13,7 @@ from conftest import write_arrays, write_format
 
 from chanest.errors import ChanestError, FileError
 from chanest.files import open_measurements
-
-OPTIONAL = (
-    "n_fft",
-    "used_subcarriers",
-    "subcarrier_spacing_hz",
-    "pilot_symbols",
-    "noise_variance",
-    "pilot_valid",
-    "snapshot_axes",
-    "pilot_symbol_index",
-    "symbol_times_s",
-    "output_times_s",
-    "cir",
-    "cfr",
-    "first_tap_samples",
-    "scenario",
-)
+from chanest.files.measurements import PilotFile
 
 
 def linked_softly(file, name):
@@ -109,7 +93,7 @@ def disguised(folder, arrays, disguise, name):
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-@pytest.mark.parametrize("name", [*OPTIONAL, "received_pilots", "pilot_subcarriers"])
+@pytest.mark.parametrize("name", [*PilotFile.known, "received_pilots", "pilot_subcarriers"])
 def test_a_field_that_cannot_be_read_is_not_absent(tmp_path, pilot_arrays, disguise, name):
     path = disguised(tmp_path, pilot_arrays(), disguise, name)
     with pytest.raises(FileError, match=rf"pilots\.h5: {name}: "):
@@ -293,6 +277,7 @@ def test_refusing_takes_little_memory(tmp_path, pilot_arrays):
 from pathlib import Path
 from chanest.errors import ChanestError
 from chanest.files import open_measurements
+from chanest.files.measurements import PilotFile
 before = most()
 for path in map(Path, sys.argv[1:]):
     try:

@@ -88,8 +88,9 @@ def test_near_to_who_is_told_everything(model, kmh, antennas, behind_db):
     assert found.cfr.shape == case.cfr.shape == found.error_variance.shape
     assert nmse_db(found.cfr, case.cfr) < case.told_db + behind_db
     error = (found.cfr - case.cfr).abs().square()
+    most = 3 if (kmh, antennas) == (150.0, 1) else 2.5  # dB; the hardest case since users are tracked
     for where in (slice(None), [2, 10], [6], [13]):
-        assert abs(db(found.error_variance[..., where, :].mean() / error[..., where, :].mean())) < 3
+        assert abs(db(found.error_variance[..., where, :].mean() / error[..., where, :].mean())) < most
     if kmh >= 60:
         off = (found.doppler_hz - case.doppler).square().mean().sqrt() / case.doppler
         assert float(off) < (0.6 if antennas == 1 else 0.3)

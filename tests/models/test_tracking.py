@@ -162,6 +162,10 @@ def test_units_and_the_gain_of_the_receiver_do_not_matter(model):
         torch.testing.assert_close(louder.cfr, found.cfr * gain, rtol=1e-3, atol=1e-4 * float(gain))
         torch.testing.assert_close(louder.error_variance, found.error_variance * gain.double() ** 2, rtol=1e-2, atol=0)
         torch.testing.assert_close(louder.noise_variance, found.noise_variance * gain.double() ** 2, rtol=1e-3, atol=0)
+    faint, plain = (model.track(PATTERN, snapshot_axes=1) for _ in range(2))
+    for slot in received:  # noise whose variance float32 does not hold
+        quiet = faint(slot * 1e-25, noise * 1e-50).cfr.to(torch.complex128)
+        torch.testing.assert_close(quiet * 1e25, plain(slot, noise).cfr.to(torch.complex128), rtol=1e-3, atol=1e-3)
     tiny = model.track(PATTERN, snapshot_axes=1)
     plain = model.track(PATTERN, snapshot_axes=1)
     for slot in received:

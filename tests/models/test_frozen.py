@@ -71,7 +71,7 @@ def test_estimates_are_those_of_before(setting, name):
     for key, value in expected.items():
         assert found[key].dtype == (np.float64 if "error_variance" in key else value.dtype)
         # compiled loops sum in the order of the machine's vectors, and SBL's family magnifies what they round
-        single = 1e-1 if name.startswith("na-sbl") else 2e-3  # weak taps, most of these, live or die by it
+        single = 5e-2 if name.startswith("na-sbl") else 2e-3  # taps at the threshold live or die by the rounding
         assert apart(found[key], value) < (single if key.startswith("single") else 1e-6), key
 
 

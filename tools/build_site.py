@@ -8,6 +8,7 @@ Needs ``pip install -e '.[docs]'``.
 import argparse
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -36,7 +37,9 @@ class _Page(HTMLParser):
 
 
 def build(output: Path) -> None:
-    """Build with Sphinx; any warning ends the program."""
+    """Build with Sphinx; any warning ends the program. An older site goes: pages that are no more would stay."""
+    if (output / ".buildinfo").is_file():
+        shutil.rmtree(output)
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", str(output)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}, check=False)
     if done.returncode:

@@ -1,7 +1,8 @@
 """Every export is compared with the model it came from, through the reader of its format, before it is kept."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,21 @@ class Inputs:
 
     def estimate(self, model: Model) -> Outputs:
         """What a model makes of them."""
-        with kernels.plain():  # what is exported is torch's program, whose rounding NA-SBL may enlarge
+        with _one_thread(), kernels.plain():  # what is exported is torch's program, whose rounding NA-SBL may enlarge
             found = model.solve(self.received_pilots, self.pattern, self.noise_variance, error_variance=True)
         values = (found.values.get("cfr"), found.values.get("cir", found.values.get("x")), found.error_variance)
         return tuple(t for t in values if t is not None)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch's matrix products round by the number of its threads, which follows what else the machine does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def verified(
@@ -104,12 +116,8 @@ def verified(
     try:
         _remove(partial)
         write(partial)
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as a model takes for so little; float32 sums differ with their number
-        try:
+        with _one_thread():
             found = run(partial)
-        finally:
-            torch.set_num_threads(threads)
         names = OUTPUTS if len(expected) > 1 else ("x",)
         errors = {name: relative_error(f, e) for name, f, e in zip(names, found, expected, strict=False)}
         for (name, error), tolerance in zip(errors.items(), tolerances, strict=False):

@@ -26,7 +26,7 @@ _inside: set[int] = set()  # threads of this process that estimate now
 
 
 @contextmanager
-def following(work: int) -> Iterator[None]:
+def following(work: int, steady: bool = False) -> Iterator[None]:
     """torch on as many threads as some work deserves and as other programs leave cores idle.
 
     Where they leave none, torch has one thread, whose operations need not wait for others at their end; compiled loops
@@ -35,6 +35,8 @@ def following(work: int) -> Iterator[None]:
 
     Args:
         work: rows times the square of the pilots of each.
+        steady: matrix products and factorisations on one thread, for algorithms that magnify their rounding, which
+            goes by the number of threads.
 
     >>> with following(1):
     ...     torch.get_num_threads()
@@ -48,9 +50,13 @@ def following(work: int) -> Iterator[None]:
     most = min(before, allowed_cores()) if work >= SMALL else 1
     token = _most.set(most)
     torch.set_num_threads(most if most == 1 else max(1, idle_cores(most) // len(_inside)))
+    set_mkl = _mkl_threads() if steady and most > 1 else None
+    mkl_before = set_mkl(1) if set_mkl else 0
     try:
         yield
     finally:
+        if set_mkl:
+            set_mkl(mkl_before)
         torch.set_num_threads(before)
         _most.reset(token)
         _inside.discard(me)
@@ -132,6 +138,19 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 _MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _mkl_threads() -> Any:
+    """What sets the threads of torch's own MKL for the calling thread, and returns what it had; None elsewhere."""
+    for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
+        try:
+            function = ctypes.CDLL(str(path)).MKL_Set_Num_Threads_Local
+        except (OSError, AttributeError):
+            continue
+        function.argtypes, function.restype = [ctypes.c_int], ctypes.c_int
+        return function
+    return None
 
 
 @cache

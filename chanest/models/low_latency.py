@@ -99,7 +99,7 @@ class PreparedEstimator:
         noise = None
         if noise_variance is not None and (self._loop is None or self._wants_variance):
             noise = noise_of_y(noise_variance, self._rms, y.shape[1])
-        with following(0 if len(y) < 2 else y.size * y.shape[1]):
+        with following(0 if len(y) < 2 else y.size * y.shape[1], self._algorithm.weighs_delays):
             if self._loop is None:
                 recovery = self._algorithm(self._y, self._phi, noise_variance=noise)
             else:

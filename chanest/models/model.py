@@ -60,7 +60,7 @@ def _on_fitting_threads(method: _Method) -> _Method:
     @wraps(method)
     def run(self: "Model", observations: Any, *others: Any, **how: Any) -> Any:
         shape = getattr(observations, "shape", ())
-        with following(math.prod(shape) * shape[-1] if shape else 0):
+        with following(math.prod(shape) * shape[-1] if shape else 0, steady=self.algorithm.weighs_delays):
             return method(self, observations, *others, **how)
 
     return run  # type: ignore[return-value]
@@ -241,7 +241,7 @@ class Model:
         how: dict[str, Any] = {"error_variance": error_variance, "findings": True}
 
         def solve(groups: Groups, present: int) -> Solution:
-            with following(groups.y.numel() * groups.y.shape[-1]):
+            with following(groups.y.numel() * groups.y.shape[-1], steady=True):
                 if slots is not None and moves is not None:
                     found = self._solve_slots(groups, slots, moves, window_samples, present=present, **how)
                 else:

@@ -1,14 +1,16 @@
 """# Out to MATLAB, TensorFlow, Python and C++
 
 Where chanest does not run, its results and models do. Estimates go out as `.mat`; a model goes out as a program for
-PyTorch without chanest (`.pt2`), as a SavedModel for TensorFlow, as ONNX, or as a struct of numbers for a receiver in
-any language. Every export is run by its own reader and compared with the model before it is kept. Needs `pip install
-'chanest[tensorflow,onnx]'`.
+PyTorch without chanest (`.pt2`), as a SavedModel for TensorFlow and C++, as ONNX, or as a struct of numbers for a
+receiver in any language. Every export is run by its own reader and compared with the model before it is kept. Needs
+`pip install 'chanest[tensorflow,onnx]'`, and for C++ a compiler.
 """
 
 # %%
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -46,7 +48,8 @@ print(list(model), model["hyperparameters"])
 # ## A receiver in Python without chanest
 #
 # `.pt2` is a program of torch.export: 75 pilots on any subcarriers, any batch, any number of channels at a time. The
-# receiver below imports torch and nothing else.
+# receiver below imports torch and nothing else. (torch 2.13's ahead-of-time compiler, which would make a package for
+# C++ of it, stops on its complex operations: C++ takes the SavedModel below.)
 
 # %%
 print(chanest("export na-alista-lte10-m75 --to torch-export --pilots 75"))
@@ -75,9 +78,10 @@ def agrees(cfr):
 print("agrees with chanest:", agrees(torch.load("cfr.pt")))
 
 # %% [markdown]
-# ## C++
+# ## ONNX
 #
-# ONNX: one pattern of pilots, complex numbers as a last axis of two, run by onnxruntime. Here from Python:
+# One pattern of pilots, complex numbers as a last axis of two, run by onnxruntime, which has interfaces for many
+# languages.
 
 # %%
 print(chanest("export na-alista-lte10-m75 --to onnx --pilots 75 --seed 5").splitlines()[0])
@@ -90,26 +94,6 @@ cfr, cir, error_variance = session.run(["cfr", "cir", "error_variance"], inputs)
 print("agrees with chanest:", agrees(cfr[..., 0] + 1j * cfr[..., 1]))
 
 # %% [markdown]
-# and the same from C++ (not run here):
-#
-# ```cpp
-# #include <onnxruntime_cxx_api.h>
-#
-# Ort::Env env;
-# Ort::Session session(env, "na-alista-lte10-m75.onnx", Ort::SessionOptions{});
-# auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-# std::vector<float> pilots(4 * 75 * 2), noise(4, 0.1f);  // yours
-# int64_t of_pilots[] = {4, 75, 2}, of_noise[] = {4};
-# Ort::Value inputs[] = {
-#     Ort::Value::CreateTensor<float>(memory, pilots.data(), pilots.size(), of_pilots, 3),
-#     Ort::Value::CreateTensor<float>(memory, noise.data(), noise.size(), of_noise, 1)};
-# const char *in[] = {"received_pilots", "noise_variance"}, *out[] = {"cfr", "cir", "error_variance"};
-# auto found = session.Run(Ort::RunOptions{nullptr}, in, inputs, 2, out, 3);
-# ```
-#
-# A `.pt2` runs in programs that have Python: torch 2.13's ahead-of-time compiler, which would make a package for C++ of
-# it, stops on its complex operations. NA-SBL goes to C++ through TensorFlow's SavedModel.
-#
 # ## TensorFlow
 #
 # A SavedModel takes any number of pilots on any subcarriers, and needs TensorFlow alone.
@@ -137,12 +121,82 @@ print(subprocess.run([sys.executable, "-c", receiver], capture_output=True, text
 print("agrees with chanest:", agrees(np.load("cfr.npy")))
 
 # %% [markdown]
+# ## C++
+#
+# The same SavedModel from C++, by TensorFlow's C library: TensorFlow's Python wheel has its header and both libraries
+# (so has the `libtensorflow` archive, without Python). Any model may stand in its place, also `na-sbl-wide`.
+
+# %%
+program = """
+#include <tensorflow/c/c_api.h>
+#include <complex>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+template <class T> std::vector<T> read(const char *path) {
+    std::vector<T> values;
+    std::FILE *file = std::fopen(path, "rb");
+    for (T one; file && std::fread(&one, sizeof one, 1, file);) values.push_back(one);
+    return values;
+}
+
+template <class T> TF_Tensor *tensor(TF_DataType type, std::vector<int64_t> shape, const std::vector<T> &values) {
+    TF_Tensor *made = TF_AllocateTensor(type, shape.data(), shape.size(), values.size() * sizeof(T));
+    std::memcpy(TF_TensorData(made), values.data(), values.size() * sizeof(T));
+    return made;
+}
+
+int main() {
+    auto received = read<std::complex<float>>("received.bin");  // (batch, M)
+    auto subcarriers = read<int32_t>("subcarriers.bin");        // (M,)
+    auto noise = read<float>("noise.bin");                      // (batch,)
+    int64_t m = subcarriers.size(), batch = noise.size();
+
+    TF_Status *status = TF_NewStatus();
+    TF_Graph *graph = TF_NewGraph();
+    const char *tags[] = {"serve"}, *model = "na-alista-lte10-m75.savedmodel";
+    TF_Session *session =
+        TF_LoadSessionFromSavedModel(TF_NewSessionOptions(), nullptr, model, tags, 1, graph, nullptr, status);
+    TF_Tensor *cfr = nullptr;
+    if (TF_GetCode(status) == TF_OK) {
+        auto at = [&](const char *name) { return TF_Output{TF_GraphOperationByName(graph, name), 0}; };
+        TF_Output in[] = {at("serving_default_received_pilots"), at("serving_default_pilot_subcarriers"),
+                          at("serving_default_noise_variance")};
+        TF_Tensor *given[] = {tensor(TF_COMPLEX64, {batch, m}, received), tensor(TF_INT32, {m}, subcarriers),
+                              tensor(TF_FLOAT, {batch}, noise)};
+        TF_Output out = at("StatefulPartitionedCall");  // its outputs go by name: cfr is the first
+        TF_SessionRun(session, nullptr, in, given, 3, &out, &cfr, 1, nullptr, 0, nullptr, status);
+    }
+    if (TF_GetCode(status) != TF_OK) {
+        std::fprintf(stderr, "%s\\n", TF_Message(status));
+        return 1;
+    }
+    std::FILE *file = std::fopen("cfr.bin", "wb");
+    std::fwrite(TF_TensorData(cfr), 1, TF_TensorByteSize(cfr), file);
+    std::fclose(file);
+    std::printf("cfr (%ld, %ld)\\n", long(TF_Dim(cfr, 0)), long(TF_Dim(cfr, 1)));
+}
+"""
+Path("receiver.cpp").write_text(program)
+data.observations.numpy().tofile("received.bin")
+np.array(pattern.subcarriers, np.int32).tofile("subcarriers.bin")
+data.noise_variance.numpy().astype(np.float32).tofile("noise.bin")
+wheel = Path(find_spec("tensorflow").origin).parent
+libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2", f"-Wl,-rpath,{wheel}"]
+command = f"g++ -std=c++17 -fuse-ld=gold receiver.cpp -o receiver -I{wheel}/include -L{wheel}"
+subprocess.run([*command.split(), *libraries], check=True)  # the default linker takes longer
+print(subprocess.run(["./receiver"], capture_output=True, text=True, check=True).stdout.strip())
+print("agrees with chanest:", agrees(np.fromfile("cfr.bin", np.complex64).reshape(4, -1)))
+
+# %% [markdown]
 # ## What goes where
 #
 # | | NA-ALISTA | NA-SBL of a number of pilots | `na-sbl-wide` |
 # |---|---|---|---|
 # | `.h5`, `.mat`: the numbers | yes | yes | yes |
-# | SavedModel | yes | yes | yes |
+# | SavedModel: TensorFlow, C, C++ | yes | yes | yes |
 # | `.pt2` | yes | yes | not yet |
 # | ONNX, one pilot pattern | yes | no | no |
 #

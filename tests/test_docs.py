@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,8 @@ def test_a_tutorial_prints_what_its_page_shows(name, tmp_path):
     for extra in EXTRAS:
         if re.search(rf"^(?:from|import) {extra}", script, re.MULTILINE) and importlib.util.find_spec(extra) is None:
             pytest.skip(f"needs {extra}")
+    if "g++" in script and shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
     run([str(ROOT / "tools" / "run_tutorials.py"), "--check", name], tmp_path)
 
 

@@ -1,12 +1,12 @@
 """Random estimates by every estimator: each as if it were alone, and a·H for a·Y, whatever the units and the noise.
 
-    python tools/fuzz_numbers.py [--estimates 200000] [--seed 0] [--only ROUND] [--estimators ista,na-sbl]
+    python tools/fuzz_numbers.py [--estimates 200000] [--seed 0] [--workers 1] [--only ROUND] [--estimators ista,na-sbl]
 
-Each round draws an estimator, 2 to 600 pilots (anywhere, on a comb, in a block) and a batch of channels, silence and
-pure noise. Of the noise variance the estimator is told nothing, 0, next to nothing, the truth or far too much, or
-another of these for each entry. It estimates them in one batch in which amplitudes from 1e-30 to 1e30 are mixed, in
-batches of equal amplitude, and some of them alone. Everything must be finite, and the same to 1e-3 of the largest,
-error variances too. Exits with 1 where something is not.
+Each round draws an estimator, 2 to 600 pilots (anywhere, on a comb, in a block) and a batch of 8 to 256 channels (fewer
+where the pilots are many), silence and pure noise. Of the noise variance the estimator is told nothing, 0, next to
+nothing, the truth or far too much, or another of these for each entry. It estimates them in one batch in which
+amplitudes from 1e-30 to 1e30 are mixed, in batches of equal amplitude, and some of them alone. Everything must be
+finite, and the same to 1e-3 of the largest, error variances too. Exits with 1 where something is not.
 
 Both are promised of the numbers, not of their last bits: an estimator that picks paths (OMP), counts them or stops may
 go another way where two are equal to the last bits of float32. A difference is therefore looked at again in double
@@ -16,10 +16,12 @@ that were told a noise variance of 0, or a millionth of a millionth of what it i
 
 import argparse
 import math
+import multiprocessing
 import sys
 import time
-from collections import Counter
-from functools import lru_cache
+from collections import Counter, deque
+from functools import lru_cache, partial
+from itertools import count, islice
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from chanest.errors import ModelError
 from chanest.models import ESTIMATORS, Solution, pick_model, serving
 from chanest.problems import Grid, Scenario, ofdm, seeded
 
-BATCH, ALONE = 24, 3
+LEAST, MOST, MOST_NUMBERS, ALONE = 8, 256, 40_000, 3
 TIED = ("lista", "lista-cpss", "gated-lista")  # to one matrix: only where the pilots are theirs
 CLOSE = 1e-3
 NOISE = ("untold", "zero", "tiny", "right", "huge", "each its own")
@@ -87,23 +89,24 @@ def drawn(seed: int, index: int, names: list[str]) -> Drawn:
     name = names[index % len(names)]
     pattern = drawn_pattern(rng)
     scenario = scenarios()[int(rng.integers(2))]
-    data = scenario.draw(pattern, BATCH, seeded(seed, "test", 2 * index), float(rng.uniform(-10, 40)))
+    n = max(LEAST, min(int(np.exp(rng.uniform(np.log(LEAST), np.log(MOST)))), MOST_NUMBERS // len(pattern)))
+    data = scenario.draw(pattern, n, seeded(seed, "test", 2 * index), float(rng.uniform(-10, 40)))
     y = data.observations.clone()
     y[0] = 0
     y[1] = torch.view_as_complex(torch.randn(len(pattern), 2, generator=seeded(seed, "test", 2 * index + 1)))
-    noise = data.noise_variance.double().reshape(-1).expand(BATCH).clone()
+    noise = data.noise_variance.double().reshape(-1).expand(n).clone()
     how = NOISE[rng.integers(len(NOISE))]
     factors = {"zero": 0.0, "tiny": 1e-12, "right": 1.0, "huge": 1e6}
     told: Tensor | None = None
     if how == "each its own":
-        told = noise * torch.from_numpy(rng.choice(list(factors.values()), BATCH))
+        told = noise * torch.from_numpy(rng.choice(list(factors.values()), n))
     elif how != "untold":
         told = noise * factors[how]
-    well_told = torch.ones(BATCH, dtype=torch.bool)
+    well_told = torch.ones(n, dtype=torch.bool)
     if told is not None:
         well_told = told > 0.1 * noise
         well_told[1] = False  # noise alone, of another variance
-    return name, pattern, y, told, torch.from_numpy(10 ** rng.uniform(-30, 30, BATCH)), well_told, how
+    return name, pattern, y, told, torch.from_numpy(10 ** rng.uniform(-30, 30, n)), well_told, how
 
 
 def solved(model: Model, y: Tensor, pattern: PilotPattern, told: Tensor | None) -> dict[str, Tensor]:
@@ -159,44 +162,52 @@ def differences(
     return seen, misled, n + n + len(half) + ALONE
 
 
+def one_round(names: list[str], seed: int, index: int) -> tuple[str, int, str, str]:
+    """Estimator, estimates made, what the round counts as (nothing where all is well), and in words."""
+    torch.set_num_threads(1)  # one a worker
+    with torch.inference_mode():
+        name, pattern, y, told, amplitudes, well_told, how = drawn(seed, index, names)
+        model = model_of(name, len(pattern), pattern if name in TIED else None)
+        seen, misled, made = differences(model, pattern, y, told, amplitudes, well_told)
+        if not seen and not misled:
+            return name, made, "", ""
+        exact = y.to(torch.complex128)
+        twice, twice_misled, _ = differences(model, pattern, exact, told, amplitudes, well_told)
+    never = [one for one in seen if "finite" in one]
+    kind = "wrong" if never or twice else "undecided" if seen else "misled" if twice_misled else "undecided"
+    where = f"seed {seed} round {index}: {name}, {len(pattern)} pilots, noise {how}"
+    return name, made, kind, f"{kind}: {where}: {'; '.join(never or twice or seen or twice_misled or misled)}"
+
+
 def main() -> None:
     """Estimate, compare, count, exit."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--estimates", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes; what is found is the same")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so many")
     parser.add_argument("--only", type=int, help="one round again")
     parser.add_argument("--estimators", help="those alone")
     options = parser.parse_args()
     names = [*ESTIMATORS, "na-sbl-wide", "na-sbl-wide-window", "na-alista-wide", "alista-wide"]
     names = options.estimators.split(",") if options.estimators else names
+    run = partial(one_round, names, options.seed)
     counts: Counter[str] = Counter()
-    done, index = 0, 0
-    with torch.inference_mode():
-        until = time.monotonic() + 60 * options.minutes
-        while done < options.estimates and time.monotonic() < until:
-            if options.only is not None:
-                index = options.only
-            name, pattern, y, told, amplitudes, well_told, how = drawn(options.seed, index, names)
-            model = model_of(name, len(pattern), pattern if name in TIED else None)
-            seen, misled, made = differences(model, pattern, y, told, amplitudes, well_told)
-            done += made
+    done, rounds, until = 0, 0, time.monotonic() + 60 * options.minutes
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        indices = count() if options.only is None else iter([options.only])
+        waiting = deque(pool.apply_async(run, [i]) for i in islice(indices, 2 * options.workers))
+        while waiting and done < options.estimates and time.monotonic() < until:
+            name, made, kind, words = waiting.popleft().get()
+            waiting.extend(pool.apply_async(run, [i]) for i in islice(indices, 1))
+            done, rounds = done + made, rounds + 1
             counts[name] += made
-            if seen or misled:
-                twice, twice_misled, _ = differences(
-                    model, pattern, y.to(torch.complex128), told, amplitudes, well_told
-                )
-                never = [one for one in seen if "finite" in one]
-                kind = "wrong" if never or twice else "undecided" if seen else "misled" if twice_misled else "undecided"
+            if kind:
                 counts[kind] += 1
-                where = f"seed {options.seed} round {index}: {name}, {len(pattern)} pilots, noise {how}"
-                print(f"{kind}: {where}: {'; '.join(never or twice or seen or twice_misled or misled)}", flush=True)
-            index += 1
-            if options.only is not None:
-                break
+                print(words, flush=True)
     estimators = len([name for name in names if counts[name]])
     print(
-        f"{done} estimates by {estimators} estimators in {index} rounds, seed {options.seed}: "
+        f"{done} estimates by {estimators} estimators in {rounds} rounds, seed {options.seed}: "
         f"{counts['wrong']} wrong; {counts['undecided']} undecided in float32, {counts['misled']} misled"
     )
     sys.exit(counts["wrong"] > 0)

@@ -3,7 +3,7 @@
 Where chanest does not run, its results and models do. Estimates go out as `.mat`; a model goes out as a program for
 PyTorch without chanest (`.pt2`), as a SavedModel for TensorFlow and C++, as ONNX, or as a struct of numbers for a
 receiver in any language. Every export is run by its own reader and compared with the model before it is kept. Needs
-`pip install 'chanest[tensorflow,onnx]'`, and for C++ a compiler.
+`pip install '.[tensorflow,onnx]'`, and for C++ a compiler.
 """
 
 # %%

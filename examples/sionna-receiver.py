@@ -1,7 +1,7 @@
 """# A Sionna receiver
 
 One line of a receiver changes. First an uplink of Sionna's blocks with random pilots, then NR's `PUSCHReceiver` as it
-is. Needs `pip install 'chanest[sionna]'`, Sionna 2 without its ray tracer.
+is. Needs `pip install '.[sionna]'`, Sionna 2 without its ray tracer.
 """
 
 # %%

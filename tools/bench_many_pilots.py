@@ -1,12 +1,12 @@
 """NA-SBL and NA-ALISTA on carriers of many pilots: time over that of one complex64 product of 1,638 x 1,638.
 
 usage: python tools/bench_many_pilots.py [--groups 32] [--laps 5] [--cases 273,106,lte20,random,holes] [--direct]
-           [--figure docs/figures/many_pilots.svg]
+           [--figure docs/many_pilots.svg]
 
 One line per carrier: preparing a pattern in seconds, then for one antenna, for four, with error variance, for any delay
 (no window told), and for NA-ALISTA, milliseconds a group and over the product. ``--direct`` compares the NMSE with that
-of matrices of the pilots in double precision, at 0, 20 and 40 dB. ``--figure`` draws time against the number of pilots,
-with and without the domain of the taps.
+of matrices of the pilots in double precision, at 0, 20 and 40 dB. ``--figure`` draws time and NMSE against the number of
+pilots, with and without the domain of the taps, beside other estimators.
 """
 
 import argparse
@@ -22,10 +22,15 @@ import torch
 from torch import Tensor
 
 from chanest import Grid, Model, PilotPattern, load_model
+from chanest.evaluation.plots import style
+from chanest.models import pick_model
 from chanest.operators import LinearOperator, PartialDFT, tap_domain
+from chanest.problems import ofdm
 from chanest.problems.ofdm.draw import frequency_response
 
 PRODUCT = 1638
+PEERS = ("na-alista", "omp", "lmmse-exponential", "linear")
+OLD_FORM = "NA-SBL, by matrices of the pilots"
 PREFIX = 72 / 1024  # of an NR symbol
 BEFORE = 8 / 1024
 
@@ -138,28 +143,41 @@ def compare(model: Model, pattern: PilotPattern, n: int) -> None:
 
 
 def draw(model: Model, args: argparse.Namespace) -> None:
+    """Time against pilots, and beside it the NMSE."""
     import matplotlib.pyplot as plt
 
-    grid, made = Grid.nr(273), {"as chanest chooses": [], "matrices of the pilots alone": []}  # type: ignore[var-annotated]
-    counts = [32, 64, 96, 128, 160, 200, 256, 400, 636, 1000, 1638]
-    for m in counts:
-        pattern = PilotPattern.comb(3276 // m, 0, grid)
-        y, _ = drawn(pattern, 8, 1, args.snr)
-        run = estimating(model, pattern, y, 10 ** (-args.snr / 10))
-        run()
-        made["as chanest chooses"].append(seconds(run, 3) / 8 * 1e3)
+    grid, points = Grid.nr(273), {}  # type: ignore[var-annotated]
+    peers = {name: pick_model(name, ofdm("wide")) for name in PEERS}
+    for m in (32, 64, 96, 128, 160, 200, 256, 400, 636, 1000, 1638):
+        pattern, noise = PilotPattern.comb(3276 // m, 0, grid), 10 ** (-args.snr / 10)
+        y, cfr = drawn(pattern, args.groups, 1, args.snr)
+        runs = {"NA-SBL": estimating(model, pattern, y, noise)}
+        runs |= {
+            name: lambda one=one, y=y[:, 0], pattern=pattern, noise=noise: one.solve(y, pattern, noise)
+            for name, one in peers.items()
+        }
+        for name, run in runs.items():
+            nmse = nmse_db(run().values["cfr"].view_as(cfr), cfr)
+            points.setdefault(name, []).append((len(pattern), seconds(run, 3) / args.groups * 1e3, nmse))
         if m <= 700:
             with patch.object(tap_domain, "FEWEST", 10**6):
-                run()
-                made["matrices of the pilots alone"].append(seconds(run, 1) / 8 * 1e3)
-        print(m, len(pattern), *(f"{times[-1]:.2f} ms" for times in made.values()), flush=True)
-    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
-    for (label, times), marker in zip(made.items(), "os", strict=True):
-        axes.loglog(counts[: len(times)], times, marker=marker, label=label)
-    axes.set(xlabel="pilots of a comb over 273 PRB", ylabel="milliseconds a group, one core", title="NA-SBL, 20 dB")
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(args.figure)
+                runs["NA-SBL"]()
+                each = seconds(runs["NA-SBL"], 1) / args.groups * 1e3
+            points.setdefault(OLD_FORM, []).append((len(pattern), each, None))
+        said = (f"{name} {made[-1][1]:.3g} ms" for name, made in points.items() if made[-1][0] == len(pattern))
+        print(len(pattern), *said, sep=", ", flush=True)
+    with plt.rc_context(style()):
+        figure, axes = plt.subplots(1, 2, figsize=(8, 3.6))
+        for name, made in points.items():
+            counts, times, errors = zip(*made, strict=True)
+            (line,) = axes[0].loglog(counts, times, marker=".", label=name)
+            if errors[0] is not None:
+                axes[1].semilogx(counts, errors, marker=".", color=line.get_color(), ls=line.get_linestyle())
+        axes[0].set(xlabel="pilots", ylabel="milliseconds an estimate, one core")
+        axes[1].set(xlabel="pilots", ylabel=f"CFR NMSE (dB), {args.snr:g} dB", ylim=(None, 3))
+        figure.legend(loc="outside lower center", ncols=4)
+        figure.suptitle("Combs over 273 PRB", fontsize=10)
+        figure.savefig(args.figure)
 
 
 if __name__ == "__main__":

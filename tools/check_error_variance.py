@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chanest import Scenario
+from chanest.evaluation.plots import PALETTE, style
 from chanest.models import pick_model
 from chanest.problems import ofdm
 
@@ -79,24 +80,23 @@ def by_decile(expected: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, n
 
 def draw(path: Path, curves: dict[str, tuple[np.ndarray, np.ndarray]], algorithm: str) -> None:
     """The reliability diagram: measured against expected error, a line per case, a colour per scenario."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    colours: dict[str, str] = {}
-    for label, (expected, measured) in curves.items():
-        scenario = label.split(",")[0]
-        named = scenario if scenario not in colours else None
-        colour = colours.setdefault(scenario, f"C{len(colours)}")
-        axis.plot(10 * np.log10(expected), 10 * np.log10(measured), ".-", lw=0.8, color=colour, label=named)
-    low, high = axis.get_xlim()
-    for offset, style in ((0, "k-"), (2, "k:"), (-2, "k:")):
-        axis.plot([low, high], [low + offset, high + offset], style, lw=0.8)
-    axis.set(xlabel="expected error (dB)", ylabel="measured error (dB)", title=f"{algorithm}: deciles; dotted: ±2 dB")
-    axis.legend()
-    figure.savefig(path, dpi=130)
+    with plt.rc_context(style()):
+        figure, axis = plt.subplots(figsize=(6, 5.4))
+        colours: dict[str, str] = {}
+        for label, (expected, measured) in curves.items():
+            scenario = label.split(",")[0]
+            named = scenario if scenario not in colours else None
+            colour = colours.setdefault(scenario, PALETTE[len(colours) % len(PALETTE)])
+            axis.plot(10 * np.log10(expected), 10 * np.log10(measured), ".-", lw=0.8, color=colour, label=named)
+        low, high = axis.get_xlim()
+        for offset, line in ((0, "k-"), (2, "k:"), (-2, "k:")):
+            axis.plot([low, high], [low + offset, high + offset], line, lw=0.8)
+        xlabel, ylabel = "expected error (dB)", "measured error (dB)"
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=f"{algorithm}: tenths of the expected error; dotted: ±2 dB")
+        figure.legend(loc="outside lower center", ncols=6)
+        figure.savefig(path)
 
 
 if __name__ == "__main__":

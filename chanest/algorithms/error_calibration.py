@@ -19,6 +19,7 @@ from .results import JointPosterior, Recovery
 
 TINY = 1e-30
 WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
+MOST_CORRECTION = math.log(100.0)  # by a perceptron of a joint posterior: none was fitted to more
 SPREAD = 0.7
 MOST = 128  # pilots that the training of JointCalibration saw; it is told of no more
 TABLE = 64  # values of a base at which its correction is computed, linear between them
@@ -268,11 +269,15 @@ def tabled(
         of: the features of a base.
         dtype: of the result.
     """
+
+    def bounded(base: Tensor) -> Tensor:
+        return correction(of(base).to(dtype)).clamp(-MOST_CORRECTION, MOST_CORRECTION)
+
     if base.shape[-1] <= TABLE or dtype != torch.float32:
-        return (base + correction(of(base).to(dtype))).to(dtype)
+        return (base + bounded(base)).to(dtype)
     low, high = base.amin(-1, keepdim=True), base.amax(-1, keepdim=True)
     span = (high - low).clamp_min(1e-6)
-    table = correction(of(low + span * torch.linspace(0, 1, TABLE, device=base.device)).to(dtype))
+    table = bounded(low + span * torch.linspace(0, 1, TABLE, device=base.device))
     at = (base - low) / span * (TABLE - 1)
     left = at.long().clamp(0, TABLE - 2)
     before, after = table.gather(-1, left), table.gather(-1, left + 1)

@@ -71,13 +71,13 @@ def recover_moving(
     """
     known = levels is not None
     y, levels, ratio = arranged(y, phi, levels, ratio)
-    coarse = phi.coarser(phi.coarse_ratio)
+    coarse = at_first(phi)
     power = (y.real.square() + y.imag.square()).mean(-2)
     sizes = phi.n_measurements, coarse.n_coefficients, y.shape[-2]
     start = rules.start(power, levels, ratio, *sizes)
     seen = _unmoved(y, phi)
     if not known:
-        found = algorithm.updated(range(algorithm.n_coarse), y, coarse.with_weights(seen.weights), start, False)[0]
+        found = algorithm.updated(range(algorithm.n_coarse), y, coarse, start, False)[0]
         start = replace(start, s=found.s, outlier=found.outlier)
     state, seen = _run(algorithm, seen, phi, start, known)
     again = (state.outlier.amax(-1) > rules.OUTLYING) | _far(seen, phi)
@@ -97,6 +97,19 @@ def recover_moving(
     noise = phi.of_pilots(levels) / phi.unit
     posterior = MovingPosterior(g, noise, level=state.s / phi.unit, weights=seen.weights, turn=seen.turn)
     return Recovery(x, posterior=posterior)
+
+
+def at_first(phi: TimeVarying, weights: Tensor | None = None) -> TimeVarying:
+    """What the coarse updates see: symbols that have nothing to do with each other, as snapshots in training.
+
+    Of a tap that hardly changes one direction of its symbols has nearly all the power, the others next to none, which
+    no training showed: on combs the first updates then went astray, and found a motion to go with it. Layers that
+    differ by a code over the symbols need the correlation to be told apart.
+    """
+    coarse = phi.coarser(phi.coarse_ratio)
+    if phi.n_layers == 1:
+        return coarse.unrelated()
+    return coarse if weights is None else coarse.with_weights(weights)
 
 
 def arranged(
@@ -138,7 +151,7 @@ def _left_over(y: Tensor, moving: TimeVarying, state: State, g: Tensor) -> tuple
 def _run(algorithm: Updates, seen: _Seen, phi: TimeVarying, state: State, known: bool) -> tuple[State, _Seen]:
     """All updates; the motion is weighed where the taps have become fine, and in the end."""
     first = state
-    coarse, at = phi.coarser(phi.coarse_ratio).with_weights(seen.weights), algorithm.n_coarse
+    coarse, at = at_first(phi, seen.weights), algorithm.n_coarse
     state = algorithm.updated(range(at), seen.y, coarse, state, known)[0]
     state = replace(state, g=rules.refined(state, phi.n_layers, looks=coarse.looks.to(state.s)))
     finer = phi.coarse_ratio // rules.RATIO

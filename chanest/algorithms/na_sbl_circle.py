@@ -18,7 +18,7 @@ from . import na_sbl_circle_rules as rules
 from .base import Algorithm, Told
 from .error_calibration import JointCalibration, MovingCalibration
 from .gaussian import log_rank_deficit
-from .motion import arranged, recover_moving
+from .motion import arranged, at_first, recover_moving
 from .na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, N_OWN, N_PILOT, N_SHARED, Setting, State
 from .noise import CEILING, FLOOR
 from .perceptron import Perceptron
@@ -110,7 +110,7 @@ class CircleNASBL(Algorithm):
         if isinstance(phi, TimeVarying):
             y, levels, ratio = arranged(y, phi, levels, ratio)
         power = (y.real.square() + y.imag.square()).mean(-2)
-        coarse = phi.coarser(phi.coarse_ratio)
+        coarse = at_first(phi) if isinstance(phi, TimeVarying) else phi.coarser(phi.coarse_ratio)
         start = rules.start(power, levels, ratio, phi.n_measurements, coarse.n_coefficients, y.shape[-2])
         return self.updated(range(self.n_coarse), y, coarse, start, noise_variance is not None)[0]
 

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,20 @@ def load_model(name: str | Path) -> Model:
     >>> load_model("na-alista-lte10-m75").algorithm.n_iterations
     16
     """
+    if not isinstance(name, str | Path):
+        raise ModelError(f"expected the name of a model or the path of a file, got {type(name).__name__}")
     path = Path(name)
     if path.suffix != ".h5" and not path.exists():
         names = model_names()
         if str(name) not in names:
-            raise ModelError(f"expected a file, or one of {', '.join(names)}", path=f"model {name}")
+            of_algorithm = [one for one in names if one.startswith(f"{name}-")]
+            near = get_close_matches(str(name), names, 1)
+            said = f"expected a file, or one of {', '.join(of_algorithm or names)}"
+            if str(name) in ESTIMATORS:
+                said += f"; {name} is an algorithm"
+            elif near:
+                said += f"; do you mean {near[0]}?"
+            raise ModelError(said, path=f"model {name}")
         path = shipped_models()[names.index(str(name))]
     algorithm, scenario, training = read_model(path)
     return Model(algorithm.requires_grad_(False), scenario, path.stem, training)

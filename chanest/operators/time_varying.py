@@ -130,7 +130,12 @@ class TimeVarying:
 
     def with_weights(self, weights: Tensor) -> "TimeVarying":
         """The same pilots and taps, (batch, D) other weights of the candidates."""
-        return TimeVarying(self.phi, self.symbol, self.motion, weights)
+        return self._with(self.phi, self.motion, weights)
+
+    def unrelated(self) -> "TimeVarying":
+        """The same pilots, had a tap on a symbol nothing to do with the same tap on others: T = I."""
+        still = torch.eye(self.n_symbols, dtype=torch.float64, device=self.device).unsqueeze(0)
+        return self._with(self.phi, Motion(still, self.motion.turns, self.motion.log_prior), None)
 
     def rows(self, which: Tensor) -> "TimeVarying":
         """The same for some of the batch."""
@@ -145,7 +150,10 @@ class TimeVarying:
         return self._over(self.phi.widened(n_taps))
 
     def _over(self, phi: PartialDFT | Superposed) -> "TimeVarying":
-        return TimeVarying(phi, self.symbol, self.motion, self.weights)
+        return self._with(phi, self.motion, self.weights)
+
+    def _with(self, phi: PartialDFT | Superposed, motion: Motion, weights: Tensor | None) -> "TimeVarying":
+        return TimeVarying(phi, self.symbol, motion, weights)
 
     def coarser(self, ratio: int) -> "TimeVarying":
         """The same over delays ``ratio`` times as far apart."""
@@ -319,11 +327,8 @@ class Repeated(TimeVarying):
         self.subcarriers = self.subcarriers.repeat(self.n_symbols)
         self.symbol = torch.arange(self.n_symbols, device=phi.device).repeat_interleave(self.n_measurements)
 
-    def with_weights(self, weights: Tensor) -> "Repeated":
-        return Repeated(self.phi, self.motion, weights)
-
-    def _over(self, phi: PartialDFT | Superposed) -> "Repeated":
-        return Repeated(phi, self.motion, self.weights)
+    def _with(self, phi: PartialDFT | Superposed, motion: Motion, weights: Tensor | None) -> "Repeated":
+        return Repeated(phi, motion, weights)
 
     def arranged(self, y: Tensor) -> Tensor:
         p = self.n_symbols

@@ -53,17 +53,24 @@ def _groups(rows: Sequence[Row], *names: str) -> dict[tuple[Any, ...], list[Row]
     return found
 
 
+_RATIO = r"$\theta/\gamma$"
+
+
+def _error(k: object) -> str:
+    return rf"$\|x^{{({k})}} - x^*\|_1$"
+
+
 def _norms(rows: Sequence[Row]) -> list[Chart]:
     return [
-        Chart(f"{name}, {n} entries", label, "||x||_1", [_dots(here, name, "l1")])
+        Chart(f"{name}, {n} entries", label, r"$\|x\|_1$", [_dots(here, name, "l1")])
         for (n,), here in _groups(rows, "sparsity").items()
-        for name, label in (("r", "||Phi x||_1"), ("u", "||W^T Phi x||_1"))
+        for name, label in (("r", r"$\|\Phi x\|_1$"), ("u", r"$\|W^T\Phi x\|_1$"))
     ]
 
 
 def _memory(rows: Sequence[Row]) -> list[Chart]:
     return [
-        Chart(f"({i}, {j})", f"u({i})", f"||x({j}) - x*||_1", [_dots(here, "u", "error")])
+        Chart(f"({i}, {j})", f"$u^{{({i})}}$", _error(j), [_dots(here, "u", "error")])
         for (i, j), here in _groups(rows, "i", "j").items()
     ]
 
@@ -81,20 +88,20 @@ def _predictions(rows: Sequence[Row]) -> list[Chart]:
 
 def _assumption(rows: Sequence[Row]) -> list[Chart]:
     series = []
-    for name, label in (("ratio", "theta/gamma"), ("error", "||x(k) - x*||_1")):
+    for name, label in (("ratio", _RATIO), ("error", _error("k"))):
         pairs = [(row[f"{name}_mean"], row[f"{name}_deviation"]) for row in rows]
         band = [mean - deviation for mean, deviation in pairs], [mean + deviation for mean, deviation in pairs]
         series.append(Series(label, _column(rows, "k"), _column(rows, f"{name}_mean"), band=band))
     return [
         Chart("mean and deviation", "k", "units of x", series, log=True),
-        Chart("means of the iterations", "theta/gamma", "||x(k) - x*||_1", [_dots(rows, "ratio_mean", "error_mean")]),
+        Chart("means of the iterations", _RATIO, _error("k"), [_dots(rows, "ratio_mean", "error_mean")]),
     ]
 
 
 def _channel(rows: Sequence[Row]) -> list[Chart]:
     parts = {kind: here for (kind,), here in _groups(rows, "kind").items()}
     return [
-        Chart("CIR", "delay (samples)", "|x*|", [_stems([row for row in parts["tap"] if row["modulus"] > 0])]),
+        Chart("CIR", "delay (samples)", "$|x^*|$", [_stems([row for row in parts["tap"] if row["modulus"] > 0])]),
         Chart("pilots", "subcarrier", "|H + noise|", [_stems(parts["pilot"])]),
     ]
 

@@ -287,7 +287,9 @@ class TestOverTime:
     def test_static_pools_the_pilots_of_all_symbols(self):
         grid = lte_grid(6, (1, 4))
         y, h = sent_over(grid, SparseCIR("lte10"), 0.1, 16)
-        pooled, err_var = SparseChannelEstimator(grid, "na-sbl-lte10-m100", time="static")(y, 0.1)
+        with pytest.warns(UserWarning, match=r"141 pilots, trained for 100; na-sbl-wide serves any grid"):
+            static = SparseChannelEstimator(grid, "na-sbl-lte10-m100", time="static")
+        pooled, err_var = static(y, 0.1)
         apart, _ = SparseChannelEstimator(grid, "na-sbl-lte10-m75")(y, 0.1)
         assert nmse_db(pooled, h) < nmse_db(apart, h) - 1
         assert bool((pooled == pooled[..., :1, :]).all() & (err_var == err_var[..., :1, :]).all())
@@ -327,6 +329,10 @@ class TestWhatCannotBe:
              ModelError, "gives no error variance"),
             ({"model": "na-sbl-wide", "n_iterations": 99}, AlgorithmError, "asked for 99"),
             ({"time": "cubic"}, AlgorithmError, 'time: expected "auto", "linear" or "static"'),
+            ({"model": "na-sbl-wid"}, ModelError, r"do you mean na-sbl-wide\?"),
+            ({"model": "omp"}, ModelError, "omp is an algorithm"),
+            ({"model": 3}, ModelError, "expected the name of a model or the path of a file, got int"),
+            ({"doppler_hz": 97.0, "time": "linear"}, AlgorithmError, 'doppler_hz: expected none with time="linear"'),
         ],
     )  # fmt: skip
     def test_options(self, options, error, said):
@@ -668,6 +674,8 @@ def test_two_users_on_ports_0_and_1_in_a_pusch_receiver():
         nmse.append(nmse_db(estimator(y, no)[0], h))
     assert nmse[0] < nmse[1] - 6
     assert lost[0] <= lost[1]
+    with pytest.raises(AlgorithmError, match=r"of their own with time=\"linear\", got 0 and 1 .*take na-sbl-wide"):
+        SparseChannelEstimator(grid, time="linear")
 
 
 @pytest.mark.slow

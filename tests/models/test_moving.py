@@ -122,6 +122,29 @@ def test_combs(model, kind):
     assert abs(db(found.error_variance.mean() / error)) < 3
 
 
+@pytest.mark.parametrize("snr_db", [10.0, 20.0, 40.0])
+@pytest.mark.parametrize(("antennas", "spacing", "n_used"), [(4, 1, 510), (4, 4, 478), (1, 8, 478), (2, 2, 414)])
+def test_a_band_that_fills_the_dft_on_two_symbols_is_no_worse_than_on_one(model, antennas, spacing, n_used, snr_db):
+    generator = torch.Generator().manual_seed(n_used)
+    half = n_used // 2
+    grid = Grid(512, (*range(-half, 0), *range(1, half + 1)))
+    one = PilotPattern(grid.used_subcarriers[::spacing], grid)
+    delays = torch.rand(8, 24, generator=generator, dtype=torch.float64).sort(-1).values * 40
+    variances = torch.softmax(-delays.float() / 12 + torch.randn(8, 24, generator=generator), -1)
+    times = np.arange(14) / 28e3
+    pattern, doppler = SlotPattern((one, one), tuple(times[[2, 11]]), tuple(times)), torch.full((8,), 97.0).double()
+    cfr = moving_response(delays, variances, grid, times, doppler, antennas, generator)
+    at, noise = torch.arange(0, n_used, spacing), 10 ** (-snr_db / 10)
+    seen = torch.cat([cfr[:, :, s, at] for s in (2, 11)], -1)
+    seen = seen + noise**0.5 * torch.randn(seen.shape, dtype=seen.dtype, generator=generator)
+    moving = model.estimate(seen, pattern, noise, snapshot_axes=1, error_variance=True)
+    still = model.estimate(seen[..., : len(at)], one, noise, snapshot_axes=1)
+    assert nmse_db(moving.cfr[..., 2, :], cfr[:, :, 2]) < nmse_db(still.cfr, cfr[:, :, 2]) + 0.3
+    error = (moving.cfr - cfr).abs().square().mean((1, 2, 3))
+    assert abs(db(moving.error_variance.mean() / error.mean())) < 3
+    assert float((error / moving.error_variance.mean((1, 2, 3))).max()) < 6  # of no user in silence
+
+
 def test_the_noise_untold_costs_little_and_is_found(model):
     case = slots(60.0, antennas=2)
     told, untold = (

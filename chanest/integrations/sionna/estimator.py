@@ -1,5 +1,6 @@
 """A channel estimator of Sionna that estimates sparse channels by a model of ours."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,11 @@ class SparseChannelEstimator(BaseChannelEstimator):
         if time == "auto" and self.model.algorithm.circle:
             self._slots = slots_of(resource_grid, self.model.ofdm.n_fft)
         else:
+            taken = f'time="{time}"' if time != "auto" else f"model {self.model.name}"
+            AlgorithmError.unless(
+                doppler_hz is None, f"none with {taken}, which knows no motion", doppler_hz, "doppler_hz"
+            )
+            _check_apart(resource_grid, taken)
             self._arrange(resource_grid, time)
 
     def _arrange(self, resource_grid: ResourceGrid, time: str) -> None:
@@ -134,9 +140,18 @@ class SparseChannelEstimator(BaseChannelEstimator):
             for turn, (where, here) in enumerate(parts):
                 subcarriers, positions = np.unique(elements.subcarriers[here], return_inverse=True)
                 pattern = checked_pattern(elements, subcarriers, where, n_fft, band)
+                self._warn_beyond_training(pattern)
                 in_grid = elements.symbols[here] * fft_size + elements.subcarriers[here] + resource_grid.dc_ind
                 indices = (torch.from_numpy(i).to(self.device) for i in (in_grid, elements.places[here], positions))
                 self._groups.setdefault(pattern, []).append(_Snapshot(stream, turn, *indices))
+
+    def _warn_beyond_training(self, pattern: PilotPattern) -> None:
+        algorithm = self.model.algorithm
+        if not algorithm.learned or algorithm.circle or pattern in self._groups:
+            return
+        if beyond := self.model.ofdm.beyond_training(pattern):
+            message = f"model {self.model.name}: {'; '.join(beyond)}; na-sbl-wide serves any grid"
+            warnings.warn(message, UserWarning, stacklevel=4)
 
     @torch.compiler.disable  # checks of values, and complex numbers
     def call(self, y: Tensor, no: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,6 +237,20 @@ def _picked(
     if not picked.algorithm.gives_error_variance:
         raise ModelError(f"model {picked.name}: gives no error variance; take one that was calibrated")
     return picked
+
+
+def _check_apart(resource_grid: ResourceGrid, taken: str) -> None:
+    """Raise AlgorithmError where streams share resource elements, which only NA-SBL in motion tells apart."""
+    seen: dict[tuple[int, int], int] = {}
+    for stream, elements in enumerate(pilot_elements(resource_grid)):
+        for place in zip(elements.symbols.tolist(), elements.subcarriers.tolist(), strict=True):
+            other = seen.setdefault(place, stream)
+            if other != stream:
+                raise AlgorithmError(
+                    f"expected streams on resource elements of their own with {taken}, got {other} and {stream} on the "
+                    f'same of symbol {place[0]}; take na-sbl-wide and time="auto"',
+                    field="resource_grid",
+                )
 
 
 def _per_antenna(no: Tensor, batch: torch.Size) -> Tensor:

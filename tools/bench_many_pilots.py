@@ -5,8 +5,8 @@ usage: python tools/bench_many_pilots.py [--groups 32] [--laps 5] [--cases 273,1
 
 One line per carrier: preparing a pattern in seconds, then for one antenna, for four, with error variance, for any delay
 (no window told), and for NA-ALISTA, milliseconds a group and over the product. ``--direct`` compares the NMSE with that
-of matrices of the pilots in double precision, at 0, 20 and 40 dB. ``--figure`` draws time and NMSE against the number of
-pilots, with and without the domain of the taps, beside other estimators.
+of matrices of the pilots in double precision, at 0, 20 and 40 dB. ``--figure`` draws time and NMSE against the number
+of pilots, with and without the domain of the taps, beside other estimators.
 """
 
 import argparse

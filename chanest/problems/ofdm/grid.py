@@ -10,6 +10,7 @@ from ...errors import PilotError
 _LTE10 = (*range(-300, 0), *range(1, 301))
 _LTE = {1.4: (6, 128), 3: (15, 256), 5: (25, 512), 10: (50, 1024), 15: (75, 1536), 20: (100, 2048)}  # RB, n_fft
 _WIFI = {20: ((1, 28), 64), 40: ((2, 58), 128), 80: ((2, 122), 256)}  # of each half: first, last; n_fft
+_RUNS = 4  # of subcarriers in a row, that are written out
 _FULLEST = 0.85  # of a DFT that NR's carriers fill
 NAMES = "lte1.4, lte3, lte5, lte10, lte15, lte20, nr-PRBS-KHZ (nr-106-30), wifi20, wifi20-legacy, wifi40, wifi80"
 
@@ -29,6 +30,8 @@ class Grid:
 
     >>> Grid().n_used, Grid(64, range(-26, 27)).n_used
     (600, 53)
+    >>> Grid()
+    Grid(n_fft=1024, used_subcarriers=(*range(-300, 0), *range(1, 301)))
     """
 
     n_fft: int = 1024
@@ -48,6 +51,13 @@ class Grid:
 
     def __hash__(self) -> int:
         return self._hash  # type: ignore[attr-defined]
+
+    def __repr__(self) -> str:
+        used = np.asarray(self.used_subcarriers)
+        runs = np.split(used, np.flatnonzero(np.diff(used) > 1) + 1)
+        said = ", ".join(f"*range({run[0]}, {run[-1] + 1})" for run in runs[:_RUNS]) + ", ..." * (len(runs) > _RUNS)
+        spacing = "" if self.subcarrier_spacing_hz is None else f", subcarrier_spacing_hz={self.subcarrier_spacing_hz}"
+        return f"Grid(n_fft={self.n_fft}, used_subcarriers=({said}){spacing})"
 
     @classmethod
     def around_dc(cls, n_used: int, n_fft: int = 1024) -> "Grid":

@@ -19,7 +19,7 @@ from .results import JointPosterior, Recovery
 
 TINY = 1e-30
 WEAK = 0.03  # of the sum of the variances: a tap below it counts as weak
-MOST_CORRECTION = math.log(100.0)  # by a perceptron of a joint posterior: none was fitted to more
+CORRECTIONS = -1.8, math.log(100.0)  # by perceptrons: hardly any was fitted to less, none to more
 SPREAD = 0.7
 MOST = 128  # pilots that the training of JointCalibration saw; it is told of no more
 TABLE = 64  # values of a base at which its correction is computed, linear between them
@@ -132,7 +132,7 @@ class PosteriorCalibration(Perceptron, Calibration):
     ) -> Tensor:
         base, of = self._seen(recovery, y, phi, band, noise_variance)
         if torch.compiler.is_exporting():
-            return base + self.correction(of(base))
+            return base + self.correction(of(base)).clamp(*CORRECTIONS)
         return tabled(self, base, of, base.dtype)
 
     @staticmethod
@@ -271,7 +271,7 @@ def tabled(
     """
 
     def bounded(base: Tensor) -> Tensor:
-        return correction(of(base).to(dtype)).clamp(-MOST_CORRECTION, MOST_CORRECTION)
+        return correction(of(base).to(dtype)).clamp(*CORRECTIONS)
 
     if base.shape[-1] <= TABLE or dtype != torch.float32:
         return (base + bounded(base)).to(dtype)

@@ -186,7 +186,7 @@ class _NaSbl:
         numbers = [np.log(max(f, 1e-6)) / 6 for f in shared]
         numbers += [np.log(max(g.max() / total, 1e-6)), np.log(m / 75), float(told), self.crowded_flat]
         features = [(e - np.log(noise)) / 6, (e - np.log(total)) / 6, *(np.full(len(e), f) for f in numbers)]
-        c = e + perceptron(self.p["calibration"], np.stack(features, -1).astype(self.real))
+        c = e + perceptron(self.p["calibration"], np.stack(features, -1).astype(self.real)).clip(-1.8, np.log(100))
         mean = np.log(np.mean(np.exp(c)))
         return mean + 0.7 * (c - mean)
 

@@ -203,4 +203,4 @@ def _variance(rule, y, x, phi, g, noise, band, cells, n_layers, told):
     read = np.concatenate(
         [np.stack([(e + np.log(kappa)) / 6, (e - np.log(total)) / 6], -1), np.tile(of_all, (*e.shape, 1))], -1
     )
-    return np.exp(e + perceptron(rule, read))
+    return np.exp(e + perceptron(rule, read).clip(-1.8, np.log(100)))

@@ -130,7 +130,7 @@ def test_antennas_slots_and_users_in_motion(model):
             nmse_db(model.estimate(received[:, :, t], pattern, 0.01, snapshot_axes=1, cfo_hz=0.0).cfr, cfr[:, :, t])
         )
     assert np.mean(errors[4:]) < np.mean(alone[4:]) - 0.15
-    assert float((found.doppler_hz - doppler).square().mean().sqrt()) < 0.15 * doppler
+    assert float((found.doppler_hz - doppler).square().mean().sqrt()) < 0.16 * doppler
 
 
 def test_the_state_goes_on_elsewhere_to_the_bit(model):

@@ -20,6 +20,7 @@ _STRANGER = """
 import sys
 sys.modules["chanest"] = None
 import numpy, torch
+torch.set_num_threads(1)  # as the model ran: it rounds by them
 program = torch.export.load(sys.argv[1]).module()
 given = numpy.load(sys.argv[2])
 outputs = program(*(torch.from_numpy(given[name]) for name in given.files))

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ...algorithms.error_calibration import nearer_to_the_mean, posterior_base, posterior_features
+from ...algorithms.error_calibration import CORRECTIONS, nearer_to_the_mean, posterior_base, posterior_features
 from ...algorithms.gaussian import log_rank_deficit
 from ...algorithms.na_sbl_rules import beside_neighbours, factor, features, prior, updated
 from ...algorithms.results import Posterior, Recovery
@@ -66,4 +66,5 @@ class NASBL(TensorFlowAlgorithm):
         deficit = log_rank_deficit(phi, tf.ones([phi.n_coefficients], g.dtype), xp)
         known, r = noise_variance is not None, y - phi.forward(found.x)
         read = posterior_features(base, y, r, g, s, phi.n_measurements, known, deficit, xp)
-        return tf.exp(nearer_to_the_mean(base + self.perceptron("calibration", read), xp))
+        correction = xp.clip(self.perceptron("calibration", read), *CORRECTIONS)
+        return tf.exp(nearer_to_the_mean(base + correction, xp))

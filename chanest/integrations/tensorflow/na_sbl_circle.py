@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import tensorflow as tf
 
 from ...algorithms import na_sbl_circle_rules as rules
-from ...algorithms.error_calibration import MOST_CORRECTION, joint_base, joint_features
+from ...algorithms.error_calibration import CORRECTIONS, joint_base, joint_features
 from ...algorithms.gaussian import CHUNK, log_rank_deficit
 from ...algorithms.na_sbl_circle_rules import COARSE_NEIGHBOURS, FINE_NEIGHBOURS, RATIO, Setting, State
 from ...algorithms.results import JointPosterior, Recovery
@@ -52,7 +52,7 @@ class CircleNASBL(TensorFlowAlgorithm):
             *(base, y[:, tf.newaxis], left, g, noise, xp.double(phi.n_measurements), cells),
             *(noise_variance is not None, 1, xp),
         )
-        correction = xp.clip(self.perceptron("calibration", read), -MOST_CORRECTION, MOST_CORRECTION)
+        correction = xp.clip(self.perceptron("calibration", read), *CORRECTIONS)
         corrected = tf.exp(tf.cast(base + correction, y.dtype.real_dtype))
         return corrected[:, 0]
 

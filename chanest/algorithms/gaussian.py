@@ -6,6 +6,7 @@ give all of these (:meth:`LinearOperator.posterior_moments`).
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from . import namespace
 from .namespace import Array, Covariances, Namespace
 
 CHUNK = 64
+LEAST_LEFT = 1e-4  # of sum(g), below which a difference in single precision says nothing
 
 
 def log_rank_deficit(phi: Covariances, g: Array, xp: Namespace = namespace) -> Array:
@@ -72,15 +74,31 @@ def _of_pilots(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_varia
     if not phi.batch_shape:
         rows_g, rows_s, size = g.reshape(-1, g.shape[-1]), rows_s.reshape(-1), CHUNK
     if isinstance(phi, PartialDFT) and isinstance(band, PartialDFT) and tap_domain.never_pays(phi):
-        found = phi.unexplained(band, g.reshape(-1, g.shape[-1]), noise_variance.expand(batch).reshape(-1))
+        rows_g, rows_s = g.reshape(-1, g.shape[-1]), noise_variance.expand(batch).reshape(-1)
+        found = phi.unexplained(band, rows_g, rows_s)
         if found is not None:
+            lost = found.amin(-1) < LEAST_LEFT * rows_g.sum(-1)
+            if bool(lost.any()):
+                found[lost] = _of_pilots_exactly(phi, band, rows_g[lost], rows_s[lost])
             return found.reshape(*batch, -1)
-    parts = zip(rows_g.split(size), rows_s.split(size), strict=True)
-    return torch.cat([_explained_away(phi, band, *part) for part in parts]).reshape(*batch, -1)
+    return _of_pilots_exactly(phi, band, rows_g, rows_s, size).reshape(*batch, -1)
 
 
-def _explained_away(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor) -> Tensor:
-    """The variances of :func:`posterior_variance` for a batch that fits memory."""
+def _of_pilots_exactly(
+    phi: LinearOperator, band: LinearOperator, g: Tensor, noise_variance: Tensor, size: int = CHUNK
+) -> Tensor:
+    parts = zip(g.split(size), noise_variance.split(size), strict=True)
+    return torch.cat([_explained_away(phi, band, *part) for part in parts])
+
+
+def _explained_away(phi: Any, band: Any, g: Tensor, noise_variance: Tensor) -> Tensor:
+    """The variances of :func:`posterior_variance` for a batch that fits memory.
+
+    In double precision: what is left of sum(g) may be a millionth of it.
+    """
+    kind = g.dtype
+    phi, band = (one.to(torch.promote_types(one.dtype, torch.float64)) for one in (phi, band))
+    g, noise_variance = g.double(), noise_variance.double()
     factor = cholesky(phi.loaded_covariance(g, noise_variance))
     identity = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device).expand(factor.shape)
     inverse = torch.linalg.solve_triangular(factor, identity, upper=False)  # and a product: faster
@@ -89,4 +107,4 @@ def _explained_away(phi: LinearOperator, band: LinearOperator, g: Tensor, noise_
         explained = torch.view_as_real(whitened.resolve_conj()).square().sum(-3).sum(-1)
     else:
         explained = whitened.square().sum(-2)
-    return (g.sum(-1, keepdim=True) - band.n_measurements * explained).clamp_min(0)
+    return (g.sum(-1, keepdim=True) - band.n_measurements * explained).clamp_min(0).to(kind)

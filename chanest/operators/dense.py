@@ -23,9 +23,9 @@ class DenseOperator(LinearOperator):
         self.batch_shape = matrix.shape[:-2]
         self.dtype, self.device = matrix.dtype, matrix.device
 
-    def to(self, device: torch.device | str) -> "DenseOperator":
-        """The same matrix on another device."""
-        return DenseOperator(self.matrix.to(device))
+    def to(self, where: torch.device | str | torch.dtype) -> "DenseOperator":
+        """The same matrix on another device, or in another precision."""
+        return DenseOperator(self.matrix.to(where))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._apply(self.matrix, x)

@@ -1,5 +1,7 @@
 """Gaussian posteriors and the noise level against the textbook's dense formulas."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,12 @@ from conftest import stacked
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chanest import DenseOperator, PartialDFT, PilotPattern, load_scenario
+from chanest import DenseOperator, PartialDFT, PilotPattern, kernels, load_scenario
 from chanest.algorithms.gaussian import log_rank_deficit, posterior_variance
 from chanest.algorithms.noise import estimate_noise, noise_level
 from chanest.models.model import noise_of_y, normalise
 from chanest.operators.cholesky import LOADING, cholesky, inverse, solve
+from chanest.problems import whole_band
 from chanest.problems.ofdm.grid import Grid
 from chanest.problems.random import seeded
 
@@ -255,3 +258,16 @@ def test_a_comb_has_no_rank_deficit(offset):
     random = PilotPattern.random(30, 0, Grid.around_dc(N_USED, N_FFT)).operator(N_TAPS, FIRST, dtype=torch.complex128)
     g = torch.ones(N_TAPS, dtype=torch.float64)
     assert float(log_rank_deficit(phi, g)) < 0.5 * float(log_rank_deficit(random, g))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_is_left_of_strong_taps_is_not_lost_in_rounding(compiled):
+    pattern = PilotPattern.random(75, seed=3)
+    phi, band = pattern.operator(256), whole_band(pattern.grid).operator(256)
+    g = torch.zeros(4, 256)
+    g[:, [3, 40, 41, 90, 200, 210, 230, 250]] = torch.tensor([0.1, 1.0, 10.0, 100.0]).unsqueeze(-1)
+    s = torch.full((4,), 1e-4 / 75)
+    with nullcontext() if compiled else kernels.plain():
+        found = posterior_variance(phi, band, g, s)
+    expected = posterior_variance(*(one.to(torch.complex128) for one in (phi, band)), g.double(), s.double())
+    assert float((found / expected - 1).abs().max()) < 0.02

@@ -119,9 +119,7 @@ class SparseChannelEstimator(BaseChannelEstimator):
             self._slots = slots_of(resource_grid, self.model.ofdm.n_fft)
         else:
             taken = f'time="{time}"' if time != "auto" else f"model {self.model.name}"
-            AlgorithmError.unless(
-                doppler_hz is None, f"none with {taken}, which knows no motion", doppler_hz, "doppler_hz"
-            )
+            AlgorithmError.unless(not doppler_hz, f"none with {taken}, which knows no motion", doppler_hz, "doppler_hz")
             _check_apart(resource_grid, taken)
             self._arrange(resource_grid, time)
 

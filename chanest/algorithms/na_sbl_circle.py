@@ -198,6 +198,8 @@ class CircleNASBL(Algorithm):
             m = self._moments(y, phi, state, k)
             step = self._step if compiled is None else self._compiled_step
             state = step(k, m, state, setting)
+            if not isinstance(phi, TimeVarying):
+                state = replace(state, outlier=rules.unless_calm(state.outlier, phi.n_measurements))
         return state, states
 
     def _moments(self, y: Tensor, phi: _Phi, state: State, k: int) -> JointMoments:

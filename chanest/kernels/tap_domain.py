@@ -8,9 +8,9 @@ def fill(strip: Array, taps: Array, root: Array, normal: Array, start: int, end:
     """normal = I + D T_aa D for the groups start...end - 1, the lower triangle.
 
     Args:
-        strip: (B, L, L, 2 N - 1) complex128, T of every pair of layers from lag N - 1 down to 1 - N.
+        strip: (B, L, L, 2 N - 1) complex128 or float64, T of every pair of layers from lag N - 1 down to 1 - N.
         taps: (B, A); root: (B, A), the diagonal of D.
-        normal: (B, A, A) complex128, zeros.
+        normal: (B, A, A) as strip, zeros.
     """
     n_taps = (strip.shape[3] + 1) // 2
     for b in range(start, end):
@@ -24,11 +24,11 @@ def fill(strip: Array, taps: Array, root: Array, normal: Array, start: int, end:
 
 @compiled
 def scale(inverse: Array, root: Array, covariance: Array, start: int, end: int) -> None:
-    """covariance = D conj(inverse) D for the groups start...end - 1, (B, A, A) both."""
+    """covariance = D conj(inverse) D^H for the groups start...end - 1, (B, A, A) both; root (B, A), complex, of D."""
     for b in range(start, end):
         for i in range(root.shape[1]):
             for j in range(root.shape[1]):
-                covariance[b, i, j] = inverse[b, i, j].conjugate() * (root[b, i] * root[b, j])
+                covariance[b, i, j] = inverse[b, i, j].conjugate() * (root[b, i] * root[b, j].conjugate())
 
 
 @compiled

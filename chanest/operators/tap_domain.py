@@ -18,7 +18,7 @@ from .base import JointMoments, Moments, squared
 from .cholesky import diagonal_load
 
 T = TypeVar("T")
-MATTERS = 0.02  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
+MATTERS = 0.005  # g of a tap that matters, times a bound on lambda_max(T) about twice as large as that
 FEWEST = 140  # pilots, beyond the taps that matter, from which this is faster than a matrix of the pilots
 CLEAN = 5e-4  # noise over the power, below which single precision loses so many pilots' way
 _MOST_ENTRIES = 2**22
@@ -54,9 +54,9 @@ class Correlations:
 
     def __init__(self, phi: Any, weight: Tensor) -> None:
         layer, symbols, weight = phi.layer, phi.symbols.to(torch.complex128), weight.double()
-        self.n_layers, self.n = phi.n_layers, layer.n_coefficients
+        self.n_layers, self.n, self._layer = phi.n_layers, layer.n_coefficients, layer
         grid = weight[:, None, None] * squared(symbols) if self.n_layers == 1 else _coded(weight, symbols)
-        nothing = grid.new_zeros(*grid.shape[:-1], layer.length)
+        self._grid, nothing = grid, grid.new_zeros(*grid.shape[:-1], layer.length)
         spread = nothing.index_copy(-1, layer.bins, grid / phi.n_measurements)
         order = torch.arange(self.n - 1, -self.n, -1, device=weight.device) % layer.length
         if self.n_layers == 1:  # T is Hermitian, its spectrum real
@@ -69,6 +69,16 @@ class Correlations:
             self.strip = lags[..., order].contiguous()
         self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
 
+    def turns(self) -> Tensor | None:
+        """(N,) complex128 u of unit modulus, where diag(u)^H T diag(u) is real: pilots and weights are symmetric."""
+        subcarriers, n = self._layer.subcarriers, torch.arange(self.n, device=self.strip.device)
+        at = subcarriers.argsort()
+        ends, weights = subcarriers[at] + subcarriers[at.flip(-1)], self._grid[..., at]
+        if self.n_layers > 1 or bool((ends != ends[0]).any()) or not torch.equal(weights, weights.flip(-1)):
+            return None
+        half_turns = int(ends[0]) * n % (2 * self._layer.length) / self._layer.length
+        return torch.polar(torch.ones_like(angle := torch.pi * half_turns.double()), angle)
+
     def between(self, taps: Tensor, others: Tensor) -> Tensor:
         """T[taps, others], (batch, A) and (batch, B) -> (batch, A, B)."""
         group = torch.arange(len(taps), device=taps.device)[:, None, None]
@@ -80,22 +90,26 @@ def active_taps(correlations: Correlations, g: Tensor, taps: Tensor) -> ActiveTa
     """P of some taps of every group, (batch, A), from the variances of all, (batch, L N)."""
     root = g.gather(-1, taps).double().sqrt()
     if _compiles(correlations.strip, root):
-        return ActiveTaps(taps, _compiled_covariance(correlations.strip, taps, root))
+        return ActiveTaps(taps, _compiled_covariance(correlations, taps, root))
     normal = root.unsqueeze(-1) * correlations.between(taps, taps) * root.unsqueeze(-2)
     normal = normal + torch.eye(taps.shape[-1], dtype=normal.dtype, device=normal.device)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(normal)[0])
     return ActiveTaps(taps, root.unsqueeze(-1) * inverse * root.unsqueeze(-2))
 
 
-def _compiled_covariance(strip: Tensor, taps: Tensor, root: Tensor) -> Tensor:
-    """P of :func:`active_taps`."""
+def _compiled_covariance(t: Correlations, taps: Tensor, root: Tensor) -> Tensor:
+    """P of :func:`active_taps`; where T is real but for turns of the taps, at a quarter of the cost."""
     from ..kernels.tap_domain import fill, scale
 
-    normal = np.zeros((*taps.shape, taps.shape[-1]), np.complex128)
+    strip, turned, turns = t.strip, root.to(torch.complex128), t.turns()
+    if turns is not None:
+        lags = torch.cat([turns.flip(-1), turns[1:].conj()])  # from N - 1 down
+        strip, turned = (strip * lags.conj()).real.contiguous(), root * turns[taps]
+    normal = np.zeros((*taps.shape, taps.shape[-1]), strip.numpy().dtype)
     run(fill, len(taps), strip.numpy(), taps.numpy(), root.numpy(), normal)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(torch.from_numpy(normal))[0])
-    covariance = np.empty_like(normal)
-    run(scale, len(taps), inverse.mT.contiguous().numpy(), root.numpy(), covariance)
+    covariance = np.empty(normal.shape, np.complex128)
+    run(scale, len(taps), inverse.mT.contiguous().numpy(), turned.numpy(), covariance)
     return torch.from_numpy(covariance)
 
 

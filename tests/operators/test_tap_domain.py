@@ -59,6 +59,22 @@ def test_moments_are_those_of_a_matrix_of_the_pilots(subcarriers: Tensor, n_laye
 
 
 @pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("subcarriers", [COMB, COMB + 37, SKIPPING_DC, DENSE, HOLES, RANDOM], ids=len)
+def test_real_matrices_where_pilots_and_noise_are_symmetric(subcarriers: Tensor) -> None:
+    phi = operator(subcarriers)
+    y, g, noise = drawn(phi, 0.4)
+    alike = noise[:, :1].expand_as(noise).contiguous()
+    t = tap_domain.Correlations(phi, 1 / alike)
+    turns, taps = t.turns(), torch.arange(phi.n_coefficients).expand(len(g), -1)
+    assert (turns is None) == (subcarriers is HOLES or subcarriers is RANDOM)
+    if turns is not None:
+        still = turns.conj().unsqueeze(-1) * t.between(taps, taps) * turns
+        assert float(still.imag.abs().max()) < 1e-12 * float(still.real.abs().max())
+    assert tap_domain.Correlations(phi, 1 / noise).turns() is None
+    assert_same(tap_domain.joint_moments(phi, y, g, alike, None), LinearOperator.joint_moments(phi, y, g, alike))
+
+
+@pytest.mark.usefixtures("exact")
 def test_without_compiled_loops_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     phi = operator(RANDOM, 2)
     y, g, noise = drawn(phi, 0.4)

@@ -197,9 +197,9 @@ class CircleNASBL(Algorithm):
                 states.append(state)
             m = self._moments(y, phi, state, k)
             step = self._step if compiled is None else self._compiled_step
-            state = step(k, m, state, setting)
+            before, state = state.outlier, step(k, m, state, setting)
             if not isinstance(phi, TimeVarying):
-                state = replace(state, outlier=rules.unless_calm(state.outlier, phi.n_measurements))
+                state = replace(state, outlier=rules.unless_calm(state.outlier, before, phi.n_measurements))
         return state, states
 
     def _moments(self, y: Tensor, phi: _Phi, state: State, k: int) -> JointMoments:

@@ -20,7 +20,7 @@ ALIVE, KEPT = 0.01, 0.003  # g/s of a tap that the fine grid starts with, or kee
 SMALLEST, LARGEST = 7.5e-7, 4.0  # of g, the first over M
 RESOLVED_MARGIN = 1e-5
 OUTLYING = 10.0  # a factor on a pilot's noise from which all updates run once more, with it from the start
-ABUNDANT = 300  # pilots, above which factors count only where one is as large as that
+ABUNDANT = 300  # pilots, above which factors count only from where one is as large as that
 MOST_NOISE = 1e6  # over M: of a pilot that says nothing
 SILENT = 1e3  # noise over the level: of pilots that are not to be trusted
 UNKNOWN_NOISE = 0.1  # of the power, where nothing is told
@@ -198,13 +198,13 @@ def new_outliers(
     return 1 + gate * xp.clip(alone - 1, 0.0, MOST_NOISE)
 
 
-def unless_calm(outlier: Array, n_pilots: Array, xp: Namespace = namespace) -> Array:
-    """(B, M) factors on the noise of abundant pilots, 1 where none of a group is outlying.
+def unless_calm(outlier: Array, before: Array, n_pilots: Array, xp: Namespace = namespace) -> Array:
+    """(B, M) factors on the noise of abundant pilots, 1 as long as none of a group is outlying, nor was ``before``.
 
     Among so many, chance alone makes some pilots look noisier than the others, and what that is worth is lost on
     matrices that are no longer real.
     """
-    calm = (xp.max(outlier, -1) < OUTLYING) & (n_pilots > ABUNDANT)
+    calm = (xp.max(outlier, -1) < OUTLYING) & (xp.max(before, -1) <= 1) & (n_pilots > ABUNDANT)
     return xp.where(calm[..., None], xp.full_like(outlier, 1.0), outlier)
 
 

@@ -6,6 +6,7 @@ of these is P = D (I + D T_aa D)^-1 D; T is (block-)Toeplitz, from one FFT per p
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,6 +70,7 @@ class Correlations:
             self.strip = lags[..., order].contiguous()
         self.diagonal = lags[..., 0].diagonal(dim1=-2, dim2=-1).real.repeat_interleave(self.n, -1)
 
+    @cached_property
     def turns(self) -> Tensor | None:
         """(N,) complex128 u of unit modulus, where diag(u)^H T diag(u) is real: pilots and weights are symmetric."""
         subcarriers, n = self._layer.subcarriers, torch.arange(self.n, device=self.strip.device)
@@ -79,11 +81,25 @@ class Correlations:
         half_turns = int(ends[0]) * n % (2 * self._layer.length) / self._layer.length
         return torch.polar(torch.ones_like(angle := torch.pi * half_turns.double()), angle)
 
+    @cached_property
+    def real_strip(self) -> Tensor:
+        """diag(u)^H T diag(u) as the strip has T, (batch, 1, 1, 2 N - 1) float64, u the turns."""
+        assert self.turns is not None
+        lags = torch.cat([self.turns.flip(-1), self.turns[1:].conj()])  # from N - 1 down
+        return (self.strip * lags.conj()).real.contiguous()
+
     def between(self, taps: Tensor, others: Tensor) -> Tensor:
         """T[taps, others], (batch, A) and (batch, B) -> (batch, A, B)."""
+        return self._entries(self.strip, taps, others)
+
+    def between_still(self, taps: Tensor, others: Tensor) -> Tensor:
+        """(diag(u)^H T diag(u))[taps, others], float64, u the turns."""
+        return self._entries(self.real_strip, taps, others)
+
+    def _entries(self, strip: Tensor, taps: Tensor, others: Tensor) -> Tensor:
         group = torch.arange(len(taps), device=taps.device)[:, None, None]
         lag = self.n - 1 - (taps % self.n).unsqueeze(-1) + (others % self.n).unsqueeze(-2)
-        return self.strip[group, (taps // self.n).unsqueeze(-1), (others // self.n).unsqueeze(-2), lag]
+        return strip[group, (taps // self.n).unsqueeze(-1), (others // self.n).unsqueeze(-2), lag]
 
 
 def active_taps(correlations: Correlations, g: Tensor, taps: Tensor) -> ActiveTaps:
@@ -101,10 +117,9 @@ def _compiled_covariance(t: Correlations, taps: Tensor, root: Tensor) -> Tensor:
     """P of :func:`active_taps`; where T is real but for turns of the taps, at a quarter of the cost."""
     from ..kernels.tap_domain import fill, scale
 
-    strip, turned, turns = t.strip, root.to(torch.complex128), t.turns()
-    if turns is not None:
-        lags = torch.cat([turns.flip(-1), turns[1:].conj()])  # from N - 1 down
-        strip, turned = (strip * lags.conj()).real.contiguous(), root * turns[taps]
+    strip, turned = t.strip, root.to(torch.complex128)
+    if t.turns is not None:
+        strip, turned = t.real_strip, root * t.turns[taps]
     normal = np.zeros((*taps.shape, taps.shape[-1]), strip.numpy().dtype)
     run(fill, len(taps), strip.numpy(), taps.numpy(), root.numpy(), normal)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(torch.from_numpy(normal))[0])
@@ -337,8 +352,15 @@ def _diagonal(part: _Part, reach: int | None) -> Tensor:
     strong = own * d.gather(-1, taps) > _ROUNDED
     others = _others(part.g, torch.zeros_like(part.g, dtype=torch.bool).scatter(-1, taps, strong), reach, t.n)
     if others.shape[-1]:
-        across = t.between(taps, others)
-        d = d.scatter(-1, others, d.gather(-1, others) - (across.conj() * (p @ across)).sum(-2).real)
+        if _compiles(p) and t.turns is not None:
+            turns = t.turns[taps]
+            still = (turns.conj().unsqueeze(-1) * p * turns.unsqueeze(-2)).real
+            across = t.between_still(taps, others)
+            explained = (across * (still @ across)).sum(-2)
+        else:
+            across = t.between(taps, others)
+            explained = (across.conj() * (p @ across)).sum(-2).real
+        d = d.scatter(-1, others, d.gather(-1, others) - explained)
     own = torch.where(strong, own, 1.0)
     known = (1 - p.diagonal(dim1=-2, dim2=-1).real / own) / own
     return d.scatter(-1, taps, torch.where(strong, known, d.gather(-1, taps)))

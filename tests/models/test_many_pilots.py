@@ -6,6 +6,8 @@ import torch
 
 import chanest
 from chanest import Grid, PilotPattern, load_model, load_scenario
+from chanest.algorithms import na_sbl_circle_rules
+from chanest.algorithms.na_sbl_circle_rules import unless_calm
 from chanest.models import pick_model
 from chanest.models.arcs import arcs_of
 from chanest.problems import delay_grid
@@ -64,6 +66,30 @@ def test_what_else_is_found() -> None:
     assert 10 * np.log10(found.noise_variance.mean()) == pytest.approx(-20, abs=0.7)
     delays = found.paths.delays_samples[0, : found.paths.count[0]]
     assert np.abs(delays[:, None] - (DELAYS + 7)).min(0).max() < 0.5
+
+
+def test_abundant_pilots_are_alike_until_one_is_outlying() -> None:
+    outlier = torch.ones(3, 400)
+    outlier[:, 0] = torch.tensor([9.0, 11.0, 9.0])
+    outlier[:, 1] = 1.5
+    before = torch.ones(3, 400)
+    before[2, 7] = 2.0
+    found = unless_calm(outlier, before, 400)
+    assert bool((found[0] == 1).all())
+    assert torch.equal(found[1:], outlier[1:])
+    assert torch.equal(unless_calm(outlier, before, 300), outlier)
+
+
+@pytest.mark.parametrize(("jam_db", "share"), [(5.0, 0.2), (12.0, 0.03), (20.0, 0.2)])
+def test_some_of_many_pilots_are_jammed(monkeypatch: pytest.MonkeyPatch, jam_db: float, share: float) -> None:
+    y, cfr = received(20.0, n=8)
+    rng = np.random.default_rng(5)
+    jammed = rng.standard_normal((2, *y.shape)) * np.sqrt(10 ** ((jam_db - 20) / 10) / 2)
+    y = y + (rng.random(y.shape) < share) * (jammed[0] + 1j * jammed[1])
+    model = load_model("na-sbl-wide")
+    now = nmse_db(model.estimate(y[:, 0], NR, 0.01).cfr, cfr[:, 0])
+    monkeypatch.setattr(na_sbl_circle_rules, "ABUNDANT", 10**6)  # the noise of every pilot by itself, from the start
+    assert now < nmse_db(model.estimate(y[:, 0], NR, 0.01).cfr, cfr[:, 0]) + 0.2
 
 
 def test_two_layers_and_unequal_noise() -> None:

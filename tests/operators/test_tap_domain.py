@@ -65,12 +65,12 @@ def test_real_matrices_where_pilots_and_noise_are_symmetric(subcarriers: Tensor)
     y, g, noise = drawn(phi, 0.4)
     alike = noise[:, :1].expand_as(noise).contiguous()
     t = tap_domain.Correlations(phi, 1 / alike)
-    turns, taps = t.turns(), torch.arange(phi.n_coefficients).expand(len(g), -1)
+    turns, taps = t.turns, torch.arange(phi.n_coefficients).expand(len(g), -1)
     assert (turns is None) == (subcarriers is HOLES or subcarriers is RANDOM)
     if turns is not None:
         still = turns.conj().unsqueeze(-1) * t.between(taps, taps) * turns
         assert float(still.imag.abs().max()) < 1e-12 * float(still.real.abs().max())
-    assert tap_domain.Correlations(phi, 1 / noise).turns() is None
+    assert tap_domain.Correlations(phi, 1 / noise).turns is None
     assert_same(tap_domain.joint_moments(phi, y, g, alike, None), LinearOperator.joint_moments(phi, y, g, alike))
 
 

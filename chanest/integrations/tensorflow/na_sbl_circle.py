@@ -108,7 +108,7 @@ class CircleNASBL(TensorFlowAlgorithm):
             s = rules.new_level(found, state, setting, self.perceptron(f"noise_rules.{k}", found.shared), xp)
             f = self.perceptron(f"pilot_rules.{k}", found.pilots)
             outlier = rules.new_outliers(found, m, state, setting, s, f, xp)
-            outlier = rules.unless_calm(outlier, phi.n_measurements, xp)
+            outlier = rules.unless_calm(outlier, state.outlier, phi.n_measurements, xp)
             coarse = k in self._coarse_steps
             beside = rules.beside(found.taps, COARSE_NEIGHBOURS if coarse else FINE_NEIGHBOURS, xp)
             everywhere = tf.repeat(place[tf.newaxis], tf.shape(y)[0], 0)

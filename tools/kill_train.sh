@@ -19,7 +19,14 @@ reproduce=(reproduce 4 --algorithms ista --samples 64 --seed 1)
 link=(link --algorithms linear --pilots 75 --ebno 8:10:1 --slots 192)
 torn=0 done_kills=0 finished=0
 
-fail() { torn=$((torn + 1)); echo "TORN: $*"; }
+fail() {
+    torn=$((torn + 1))
+    cp err.txt "failed-$torn.txt"
+    echo "TORN: $*"
+}
+
+# What killed processes have left: a later one takes it over when it writes the same file, not before.
+left() { find . -maxdepth 1 -name '.*.partial' | sort | paste -sd' '; }
 
 # An HDF5 file that is read to its end by chanest itself, and a CSV whose rows all have the columns of the first.
 whole() {
@@ -52,7 +59,8 @@ PY
 killed() {
     local signal=$1 longest=$2
     shift 2
-    setsid "$python" -m chanest "$@" >out.txt 2>err.txt &
+    # a shell lets what it starts in the background ignore SIGINT
+    env --default-signal=INT setsid "$python" -m chanest "$@" >out.txt 2>err.txt &
     local pid=$!
     sleep "$(awk -v s=$RANDOM -v m="$longest" 'BEGIN { printf "%.2f", m * s / 32768 }')"
     if kill -"$signal" "$pid" 2>/dev/null; then done_kills=$((done_kills + 1)); fi
@@ -94,6 +102,7 @@ for ((i = 0; done_kills < kills; i++)); do
         fi
         ;;
     estimate)
+        before=$(left)
         if ((i / ${#commands[@]} % 2)); then
             cp whole-estimates.h5 there.h5
             killed "$signal" 6 estimate --input pilots.h5 --algorithm omp --output there.h5 --force
@@ -104,7 +113,7 @@ for ((i = 0; done_kills < kills; i++)); do
             if [ -e new.h5 ]; then whole new.h5 || fail "an output: $(cat err.txt)"; fi
             rm -f new.h5
         fi
-        if [ "$signal" != KILL ] && compgen -G ".*.partial" >/dev/null; then fail "estimate left $(ls -A .*.partial)"; fi
+        if [ "$signal" != KILL ] && [ "$(left)" != "$before" ]; then fail "estimate left $(left), before: $before"; fi
         ;;
     compare)
         resume=()

@@ -31,15 +31,20 @@ def main() -> None:
     """Entry point of ``chanest``."""
     _open_streams()
     sys.unraisablehook = _interrupt_again
-    with _stoppable():
-        _run()
+    with _stoppable() as stopped:
+        _run(stopped)
 
 
-def _run() -> NoReturn:
+def _run(stopped_by: list[_Stopped]) -> NoReturn:
     try:
         from .app import app
 
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="chanest")
+        try:
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False, prog_name="chanest")
+        except Exception:
+            if stopped_by:  # of what a signal raises inside a library, it may make an error of its own
+                raise stopped_by[0] from None
+            raise
         sys.stdout.flush()
     except _Stopped as stopped:
         _fail(_ENDED[stopped.name], stopped.code)
@@ -78,14 +83,19 @@ def _open_streams() -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """While a command runs, signals that end it raise; those that were ignored, as nohup does, still are."""
+def _stoppable() -> Iterator[list[_Stopped]]:
+    """While a command runs, signals that end it raise; those that were ignored, as nohup does, still are.
+
+    The list gets what was raised.
+    """
+    stopped: list[_Stopped] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         for name in ("SIGTERM", "SIGHUP"):  # once is enough: what follows is cleaning up
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
-        raise _Stopped(number)
+        stopped.append(_Stopped(number))
+        raise stopped[-1]
 
     before = {}
     for name in _ENDED:
@@ -94,7 +104,7 @@ def _stoppable() -> Iterator[None]:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 before[number] = signal.signal(number, stop)
     try:
-        yield
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

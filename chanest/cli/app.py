@@ -1,5 +1,8 @@
 """The commands. Each stands in a module of its own, which is imported when it is asked for."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -39,7 +42,9 @@ class _Commands(TyperGroup):
         if self._listing:
             return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         one = typer.Typer(add_completion=False, **_PLAIN)
-        one.command(cmd_name)(getattr(import_module(f".{cmd_name}", __package__), cmd_name))
+        with _signals_waiting():
+            module = import_module(f".{cmd_name}", __package__)
+        one.command(cmd_name)(getattr(module, cmd_name))
         return typer.main.get_command(one)
 
     def invoke(self, ctx: Any) -> Any:
@@ -55,6 +60,19 @@ class _Commands(TyperGroup):
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         self._listing = True
         return super().shell_complete(ctx, incomplete)
+
+
+@contextmanager
+def _signals_waiting() -> Iterator[None]:
+    """Signals come after the block: torch swallows one that falls into its import of NumPy, which then fails."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, **_PLAIN)

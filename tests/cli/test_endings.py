@@ -1,5 +1,6 @@
 """How a command ends: signals, full disks, closed streams, names of any bytes, two writers; one line, nothing left."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -69,6 +70,33 @@ def test_a_signal_to_a_training_leaves_its_checkpoint(tmp_path, name):
 def test_a_signal_to_an_estimate_leaves_nothing(tmp_path, name):
     stopped(tmp_path, name, ESTIMATE, ".e.h5.partial")
     assert contents(tmp_path) == {}
+
+
+def test_a_signal_that_a_library_swallows_is_no_traceback(chanest, monkeypatch):
+    from chanest.cli import app
+
+    def swallows(self, context):
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        raise ImportError("cannot load module more than once per process")
+
+    monkeypatch.setattr(app._Commands, "invoke", swallows)
+    ended = chanest("models")
+    assert (ended.code, ended.err) == (143, "chanest: error: terminated\n")
+
+
+def test_a_signal_waits_for_imports():
+    from chanest.cli.app import _signals_waiting
+
+    seen, before = [], signal.signal(signal.SIGTERM, lambda *_: seen.append("signal"))
+    try:
+        with _signals_waiting():
+            signal.raise_signal(signal.SIGTERM)
+            seen.append("import")
+        assert seen == ["import", "signal"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -81,6 +81,7 @@ def recovered(
             break
         with torch.no_grad():
             state, seen = look(algorithm, whole)
+            silent = (state.g == 0).all(-1)  # no path stands out of the noise anywhere: one arc is as good as all
         for arc in arcs:
             with torch.no_grad():
                 first, clear = _first_delays(state, seen, arc)
@@ -89,7 +90,7 @@ def recovered(
                 continue
             turned = run(_turned(_some(whole, clear), first[clear], arc))
             with torch.no_grad():
-                found = ~(_outside(turned, phi) | _unplaceable(turned, phi))
+                found = (silent[clear] | ~_outside(turned, phi)) & ~_unplaceable(turned, phi)
             if bool(found.any()):
                 parts.append(turned if bool(found.all()) else _some(turned, found))
                 left[turned.rows[found]] = False

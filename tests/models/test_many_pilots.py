@@ -9,7 +9,7 @@ from chanest import Grid, PilotPattern, load_model, load_scenario
 from chanest.algorithms import na_sbl_circle_rules
 from chanest.algorithms.na_sbl_circle_rules import unless_calm
 from chanest.models import pick_model
-from chanest.models.arcs import arcs_of
+from chanest.models.arcs import arcs_of, on_circle
 from chanest.problems import delay_grid
 
 NR = PilotPattern.comb(2, 0, Grid.nr(106))
@@ -90,6 +90,23 @@ def test_some_of_many_pilots_are_jammed(monkeypatch: pytest.MonkeyPatch, jam_db:
     now = nmse_db(model.estimate(y[:, 0], NR, 0.01).cfr, cfr[:, 0])
     monkeypatch.setattr(na_sbl_circle_rules, "ABUNDANT", 10**6)  # the noise of every pilot by itself, from the start
     assert now < nmse_db(model.estimate(y[:, 0], NR, 0.01).cfr, cfr[:, 0]) + 0.2
+
+
+def test_noise_alone_is_not_sought_all_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.standard_normal((24, len(NR))) + 1j * rng.standard_normal((24, len(NR)))
+    turned = []
+
+    def looking(parts, phi):
+        turned.extend(part.turned_samples is not None for part in parts)
+        return on_circle(parts, phi)
+
+    monkeypatch.setattr("chanest.models.model.on_circle", looking)
+    found = load_model("na-sbl-wide").estimate(y, NR, 2.0)
+    assert turned
+    assert all(turned)
+    assert float((np.abs(found.cfr) ** 2).mean()) < 0.1 * 2
+    assert not found.detected.any()
 
 
 def test_two_layers_and_unequal_noise() -> None:

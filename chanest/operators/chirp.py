@@ -35,10 +35,10 @@ class ChirpTransform:
         reach = int(self._at.max()) + 1
         self.size = next_fast_len(reach + n_taps - 1)
         n = torch.arange(n_taps, device=subcarriers.device)
-        self._of_taps = _turns(-(step * n * n + 2 * first * n), 2 * length)
-        self._of_pilots = _turns(-step * self._at * self._at, 2 * length)
+        self._of_taps = turned(-(step * n * n + 2 * first * n), 2 * length)
+        self._of_pilots = turned(-step * self._at * self._at, 2 * length)
         lags = torch.arange(1 - n_taps, reach, device=subcarriers.device)
-        chirp = _turns(step * lags * lags, 2 * length)
+        chirp = turned(step * lags * lags, 2 * length)
         self._spectrum = torch.fft.fft(chirp.new_zeros(self.size).index_copy(0, lags % self.size, chirp))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class ChirpTransform:
         return convolved[..., : self.n_taps] * self._of_taps.conj()
 
 
-def _turns(index: Tensor, n: int) -> Tensor:
+def turned(index: Tensor, n: int) -> Tensor:
     """exp(2 pi i index / n), (len,) complex128."""
     angle = 2 * torch.pi * (index % n).double() / n
     return torch.polar(torch.ones_like(angle), angle)

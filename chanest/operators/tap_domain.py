@@ -16,6 +16,7 @@ from torch import Tensor
 from .. import kernels
 from ..kernels.adapters import run
 from .base import JointMoments, Moments, squared
+from .chirp import turned
 from .cholesky import diagonal_load
 
 T = TypeVar("T")
@@ -78,8 +79,7 @@ class Correlations:
         ends, weights = subcarriers[at] + subcarriers[at.flip(-1)], self._grid[..., at]
         if self.n_layers > 1 or bool((ends != ends[0]).any()) or not torch.equal(weights, weights.flip(-1)):
             return None
-        half_turns = int(ends[0]) * n % (2 * self._layer.length) / self._layer.length
-        return torch.polar(torch.ones_like(angle := torch.pi * half_turns.double()), angle)
+        return turned(int(ends[0]) * n, 2 * self._layer.length)
 
     @cached_property
     def real_strip(self) -> Tensor:
